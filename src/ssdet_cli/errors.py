@@ -1,0 +1,35 @@
+"""Every error that ssdet raises on purpose.
+
+Each carries ONE line that names the file, key or value and what would be right. The command line prints that line
+and leaves with `exit_code`; `--debug` shows the traceback.
+"""
+
+
+class SsdetError(Exception):
+    """Something failed while running (a full disk, a rank that died)."""
+
+    exit_code = 1
+
+
+class ConfigError(SsdetError):
+    """A key, flag or value is wrong."""
+
+    exit_code = 2
+
+
+class DataError(SsdetError):
+    """A video or annotation file is missing, unreadable or contradicts itself."""
+
+    exit_code = 2
+
+
+class CheckpointError(SsdetError):
+    """A weights file is missing, unreadable or does not fit the model."""
+
+    exit_code = 2
+
+
+class MissingExtraError(SsdetError):
+    """An optional package is needed and absent; the message is the install line."""
+
+    exit_code = 2
