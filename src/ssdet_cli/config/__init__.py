@@ -1,0 +1,1 @@
+"""Configuration: pydantic models, YAML with dotted overrides, shipped files."""

@@ -1,0 +1,1 @@
+"""One training loop, one prediction loop, and what they stand on."""

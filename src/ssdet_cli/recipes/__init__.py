@@ -1,0 +1,1 @@
+"""One module per command: build the parts, call the engine, write the result."""

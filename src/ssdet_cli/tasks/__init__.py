@@ -1,0 +1,1 @@
+"""What a network is trained for: losses and their metrics."""

@@ -1,0 +1,150 @@
+"""The parts that a configuration is made of.
+
+A field here is the only home of its default, type, unit and sentence: YAML, `section.key=value`, `--help` and
+`--print-config` show the same thing. Plain data only, nothing here looks at the machine.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Split = Literal["train", "val", "test"]
+
+
+class Section(BaseModel):
+    """Frozen, and a key that does not exist is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+def _split_commas(value: object) -> object:
+    """Accept `freeze,mixup`, `none` and an empty string for a list of names."""
+    if isinstance(value, str):
+        return [] if value in ("", "none") else [part.strip() for part in value.split(",")]
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_split_commas)]
+
+
+class RunConfig(Section):
+    """Where a run lives and on what it runs."""
+
+    output: Path | None = Field(None, description="Run folder; default runs/<command>-<model>-<time>.")
+    seed: int = Field(0, ge=0, description="Seed of every draw: weights, sampling, augmentation.")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.")
+    gpus: str | None = Field(None, description="GPUs to use, one process each: 0,1.")
+    nproc: int = Field(1, ge=1, description="Processes on this machine.")
+    nnodes: int = Field(1, ge=1, description="Machines.")
+    node_rank: int = Field(0, ge=0, description="Number of this machine, from 0.")
+    rdzv_endpoint: str | None = Field(None, description="host:port where several machines meet.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        if self.nnodes > 1 and self.rdzv_endpoint is None:
+            raise ValueError(f"run.nnodes={self.nnodes} needs run.rdzv_endpoint (host:port of the first machine).")
+        if self.node_rank >= self.nnodes:
+            raise ValueError(f"run.node_rank={self.node_rank} must be below run.nnodes={self.nnodes}.")
+        if self.gpus is not None and self.device == "cpu":
+            raise ValueError("run.gpus and run.device=cpu contradict each other; give one of them.")
+        return self
+
+
+class DataConfig(Section):
+    """Videos, annotations and how they are read."""
+
+    dataset: str = Field("folder", description="Name from `ssdet data list`, or module:attribute.")
+    videos: Path | None = Field(None, description="Folder of videos, or the list of a weakly labelled set.")
+    annotations: Path | None = Field(None, description="Annotation file of a frame-labelled set.")
+    backend: Literal["auto", "decord", "pyav", "frames"] = Field(
+        "auto", description="Video reader; auto is decord, and PyAV for what decord refuses."
+    )
+    frame_rate: float | None = Field(None, gt=0, description="Frames per second of JPEG folders.")
+    workers: int = Field(2, ge=0, description="Loader processes per training process; 0 decodes in the training one.")
+    prefetch: int = Field(4, ge=1, description="Batches every worker prepares ahead.")
+
+
+class ClipConfig(Section):
+    """Which frames of a video make a clip."""
+
+    frames: int = Field(16, ge=1, description="Input frames T.")
+    stride: int = Field(5, ge=1, description="Raw frames from one input frame to the next.")
+    size: int = Field(224, ge=16, description="Side of the square that the network sees, pixels.")
+    scales: Numbers = Field((0.875,), description="Side of the random crop as a part of the short side, one is drawn.")
+    flip: bool = Field(True, description="Mirror half of the training clips; off where direction is the class.")
+
+    @model_validator(mode="after")
+    def _scales(self) -> "ClipConfig":
+        if not self.scales or any(not 0 < scale <= 1 for scale in self.scales):
+            raise ValueError(f"clip.scales={list(self.scales)} must be numbers above 0 and at most 1.")
+        return self
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    backbone: str = Field("x3d_m", description="Name from `ssdet backbones`, or module:attribute.")
+    head: str = Field("linear", description="Per-frame head.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Before the classifier.")
+    init: Path | None = Field(None, description="Run folder or weights file to start from.")
+    allow_partial: bool = Field(False, description="Accept weights of which less than 90 % fit.")
+
+
+class AugmentConfig(Section):
+    """Volume augmentations (pretraining)."""
+
+    methods: Names = Field(
+        ("freeze", "mixup", "cutmix"), description="Of freeze, mixup, cutmix; none is classification pretraining."
+    )
+    probability: float = Field(0.5, ge=0, le=1, description="With which each method is on, drawn once per batch.")
+    cutmix_style: Literal["sweep", "pan"] = Field("sweep", description="Boundary sweeps, or both halves pan.")
+    compile: bool | None = Field(None, description="torch.compile the augmentations; default: on GPUs only.")
+
+
+class OptimConfig(Section):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["adamw", "sgd"] = Field("sgd", description="Optimiser.")
+    lr: float = Field(0.05, gt=0, description="Learning rate of the head, and of all where backbone_lr_scale is 1.")
+    backbone_lr_scale: float = Field(1.0, ge=0, description="Backbone's learning rate as a part of lr; 0 freezes it.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD; AdamW's first beta.")
+    nesterov: bool = Field(False, description="Nesterov momentum (SGD).")
+    weight_decay: float = Field(5e-5, ge=0, description="Not applied to norms and biases.")
+    schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="After the warm-up.")
+    warmup_steps: int = Field(0, ge=0, description="Optimiser steps of linear warm-up.")
+    milestones: Numbers = Field((0.6, 0.85), description="Parts of the run at which `step` multiplies lr by gamma.")
+    gamma: float = Field(0.1, gt=0, le=1, description="Factor of the step schedule.")
+    clip_norm: float | None = Field(None, gt=0, description="Largest gradient norm; default: not clipped.")
+
+    @model_validator(mode="after")
+    def _milestones(self) -> "OptimConfig":
+        parts = list(self.milestones)
+        if parts != sorted(parts) or any(not 0 < part < 1 for part in parts):
+            raise ValueError(f"optim.milestones={parts} must rise and lie between 0 and 1.")
+        return self
+
+
+class LoopConfig(Section):
+    """Length of the run and what happens how often."""
+
+    steps: int = Field(1000, ge=1, description="Optimiser steps of the whole run.")
+    batch_size: int = Field(16, ge=1, description="Clips per process and forward pass.")
+    accumulate: int = Field(1, ge=1, description="Forward passes per optimiser step.")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto is bf16 where the device has it.")
+    ema: float | None = Field(None, gt=0, lt=1, description="Decay of the averaged weights that are validated.")
+    validate_every: int | None = Field(None, ge=1, description="Optimiser steps; default: 5 times per run.")
+    save_every: int | None = Field(None, ge=1, description="Optimiser steps; default: at every validation.")
+    log_every: int = Field(10, ge=1, description="Optimiser steps between lines of metrics.jsonl.")
+
+
+class InferenceConfig(Section):
+    """Scoring whole videos."""
+
+    stride: int | None = Field(None, ge=1, description="Raw frames between input frames; default: as trained.")
+    size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
+    window: int = Field(
+        512, ge=2, description="Input frames in one pass; longer videos go in half-overlapping windows."
+    )
+    batch_size: int = Field(8, ge=1, description="Windows of equal length in one pass.")
