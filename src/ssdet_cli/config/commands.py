@@ -38,11 +38,20 @@ class TrainingConfig(Section):
         return self
 
 
+class PretrainLossConfig(Section):
+    """Soft cross-entropy over the classes and background."""
+
+    level: Literal["auto", "frame", "clip"] = Field(
+        "auto", description="Label every frame, or the clip's time average; auto is clip where nothing augments."
+    )
+
+
 class PretrainConfig(TrainingConfig):
     """Learn to detect from clips that have one label each."""
 
     command: ClassVar[str] = "pretrain"
     augment: AugmentConfig = AugmentConfig()
+    loss: PretrainLossConfig = PretrainLossConfig()
 
 
 class DetectionLossConfig(Section):

@@ -1,0 +1,56 @@
+"""Checkpoints: written whole or not at all, read without executing anything from the file."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssdet_cli.errors import CheckpointError
+from ssdet_cli.files import write_atomically
+
+#: Raised when the meaning of a key changes.
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Save tensors and plain containers so that `torch.load(weights_only=True)` reads them."""
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file meant by a run folder (best, else last) or by a file.
+
+    Raises:
+        CheckpointError: Neither is there.
+    """
+    if path.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (path / "checkpoints" / name).is_file():
+                return path / "checkpoints" / name
+        raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; give a run folder or a checkpoint file.")
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read one of our checkpoints (a file, or a run folder's best) onto the CPU.
+
+    Raises:
+        CheckpointError: Missing, truncated, or not a checkpoint of ssdet.
+    """
+    file = checkpoint_file(path)
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{file} cannot be read as a checkpoint ({reason}).") from error
+    if not isinstance(state, dict) or not {"format", "model", "meta"} <= state.keys():
+        raise CheckpointError(f"{file} is not a checkpoint of ssdet; weights of other origin go to --init.")
+    if state["format"] > FORMAT:
+        raise CheckpointError(f"{file} has format {state['format']}; this ssdet reads up to {FORMAT}. Upgrade ssdet.")
+    return state

@@ -1,0 +1,146 @@
+"""The run folder and the progress line: everything a run says, in one place."""
+
+import json
+import platform
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ssdet_cli.files import write_atomically
+
+_PACKAGES = ("ssdet", "torch", "torchvision", "numpy", "av", "decord", "timm", "torchmetrics")
+
+
+def environment(device: torch.device, world_size: int) -> dict[str, Any]:
+    """Versions and hardware, for env.json."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": versions,
+        "device": str(device),
+        "gpu": gpu,
+        "world_size": world_size,
+        "threads": torch.get_num_threads(),
+        "command": sys.argv,
+    }
+
+
+class RunLog:
+    """Writes metrics.jsonl, env.json and TensorBoard events, and draws the progress line; only rank 0 has one that acts.
+
+    Args:
+        folder: Run folder, or None to keep nothing (a dry run, and every rank but 0).
+        console: Where to draw and say; None is silent.
+        resume_step: Lines of metrics.jsonl beyond this step are dropped first.
+    """
+
+    def __init__(self, folder: Path | None, console: Console | None, resume_step: int | None = None) -> None:
+        self.folder = folder
+        self.console = console
+        self._progress: Progress | None = None
+        self._bar: Any = None
+        self._writer: Any = None
+        self._last_plain = 0.0
+        if folder is not None:
+            self.metrics = folder / "metrics.jsonl"
+            if resume_step is not None and self.metrics.exists():
+                self._drop_lines_after(resume_step)
+
+    def _drop_lines_after(self, step: int) -> None:
+        kept = [line for line in read_metrics(self.metrics) if line["step"] <= step]
+        write_atomically(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def say(self, text: str) -> None:
+        """Print one line (rank 0)."""
+        if self.console is not None:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file into the run folder."""
+        if self.folder is not None:
+            write_atomically(self.folder / name, json.dumps(content, indent=2) + "\n")
+
+    def record(self, *, step: int, epoch: float, split: str, **values: float) -> None:
+        """Append one line to metrics.jsonl and to TensorBoard."""
+        if self.folder is None:
+            return
+        line = {"step": step, "epoch": round(epoch, 4), "split": split, "time": round(time.time(), 3), **values}
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        writer = self._tensorboard()
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                writer.add_scalar(f"{split}/{name}", value, step)
+
+    def _tensorboard(self) -> Any:
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder))
+        return self._writer
+
+    def start(self, title: str, done: int, total: int) -> None:
+        """Show the progress line of a loop of `total` steps, `done` of which lie behind."""
+        if self.console is None:
+            return
+        self._title, self._total = title, total
+        if not self.console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            refresh_per_second=4,
+        )
+        self._bar = self._progress.add_task(title, total=total, completed=done, note="")
+        self._progress.start()
+
+    def advance(self, step: int, note: str) -> None:
+        """Move the progress line; where the output is no terminal, a line of text every ten seconds."""
+        if self._progress is not None:
+            self._progress.update(self._bar, completed=step, note=note)
+        elif self.console is not None and time.monotonic() - self._last_plain > 10:
+            self._last_plain = time.monotonic()
+            self.say(f"{self._title}: {step}/{self._total}  {note}")
+
+    def stop(self) -> None:
+        """Take the progress line away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def close(self) -> None:
+        """End progress and TensorBoard."""
+        self.stop()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read metrics.jsonl; a last line that was cut off by a crash is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
