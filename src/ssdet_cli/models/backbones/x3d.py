@@ -1,0 +1,266 @@
+"""X3D: mobile-style 3-D residual networks (Feichtenhofer, "X3D: Expanding Architectures for Efficient Video
+Recognition", CVPR 2020), with time kept at full length so that every frame has its own feature.
+
+Inside the network a batch of clips is a stack of channels-last frames (B·T, C, H, W), see `layers.frames`; only the
+depthwise convolutions, the stem's temporal convolution and squeeze-and-excitation look across time. Weights keep the
+shapes of 3-D convolutions.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ssdet_cli.errors import ConfigError
+from ssdet_cli.models.backbones.info import INFO
+from ssdet_cli.models.layers.depthwise import depthwise_conv3d
+from ssdet_cli.models.layers.frames import to_clips, to_frames
+
+INNER_RATIO = 2.25
+NORMALIZATION = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+
+
+@dataclass(frozen=True)
+class X3DSize:
+    """What tells one member of the family from another (X3D, table 1, and width 2.9 rounded to eights for XL).
+
+    Attributes:
+        depths: Blocks of the four stages.
+        widths: Channels between the blocks of the four stages; the stem has the first.
+        conv5: Channels of the last convolution, those of the features.
+        hidden: Width of the layer between features and classifier.
+    """
+
+    depths: tuple[int, int, int, int]
+    widths: tuple[int, int, int, int]
+    conv5: int
+    hidden: int = 2048
+
+
+def squeeze_width(channels: int) -> int:
+    """Return the inner width of squeeze-and-excitation: a sixteenth, in eights, not below nine tenths of the exact."""
+    exact = channels / 16
+    width = max(8, int(exact + 4) // 8 * 8)
+    return width + 8 if width < 0.9 * exact else width
+
+
+class Conv(nn.Module):
+    """Convolution without bias on frames, its weight shaped (out, in / groups, kT, kH, kW).
+
+    One of three kinds: `kT` = 1 and no groups (2-D on every frame), or depthwise.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: tuple[int, int, int] = (1, 1, 1), *, stride: int = 1, groups: int = 1
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, *kernel))
+        self.stride = stride
+        self.depthwise = groups == inputs
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, frames: Tensor, num_frames: int) -> Tensor:
+        """Convolve (B·T, C, H, W) frames of clips of `num_frames`."""
+        if self.depthwise:
+            return depthwise_conv3d(frames, self.weight, num_frames, self.stride)
+        return F.conv2d(frames, self.weight[:, :, 0], None, self.stride, self.weight.shape[-1] // 2)
+
+
+class SqueezeExcite(nn.Module):
+    """Scale every channel by what the whole clip, all frames of it, says of all channels (Hu et al., 2018)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        width = squeeze_width(channels)
+        self.reduce = nn.Linear(channels, width)
+        self.expand = nn.Linear(width, channels)
+        for layer in (self.reduce, self.expand):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, frames: Tensor, num_frames: int) -> Tensor:
+        """Return (B·T, C, H, W) frames, scaled."""
+        clips = to_clips(frames, num_frames)
+        scale = torch.sigmoid(self.expand(F.relu(self.reduce(clips.mean((2, 3, 4))))))
+        return to_frames(clips * scale[:, :, None, None, None])
+
+
+class Bottleneck(nn.Module):
+    """1×1×1, depthwise 3×3×3, squeeze-and-excitation, swish, 1×1×1, and the shortcut (X3D, section 3 and figure 2)."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, project: bool, squeeze: bool, momentum: float, zero_last: bool
+    ) -> None:
+        super().__init__()
+        inner = int(INNER_RATIO * outputs)
+        self.conv_a = Conv(inputs, inner)
+        self.norm_a = nn.BatchNorm2d(inner, momentum=momentum)
+        self.conv_b = Conv(inner, inner, (3, 3, 3), stride=stride, groups=inner)
+        self.norm_b = nn.BatchNorm2d(inner, momentum=momentum)
+        self.squeeze = SqueezeExcite(inner) if squeeze else None
+        self.conv_c = Conv(inner, outputs)
+        self.norm_c = nn.BatchNorm2d(outputs, momentum=momentum)
+        self.shortcut = Conv(inputs, outputs, stride=stride) if project else None
+        self.shortcut_norm = nn.BatchNorm2d(outputs, momentum=momentum) if project else None
+        if zero_last:
+            nn.init.zeros_(self.norm_c.weight)
+
+    def forward(self, frames: Tensor, num_frames: int) -> Tensor:
+        """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W)."""
+        hidden = F.relu(self.norm_a(self.conv_a(frames, num_frames)))
+        hidden = self.norm_b(self.conv_b(hidden, num_frames))
+        if self.squeeze is not None:
+            hidden = self.squeeze(hidden, num_frames)
+        hidden = self.norm_c(self.conv_c(F.silu(hidden), num_frames))
+        if self.shortcut is not None:
+            frames = self.shortcut_norm(self.shortcut(frames, num_frames))
+        return F.relu(hidden + frames)
+
+
+class Stage(nn.ModuleList):
+    """Blocks of one resolution; the first halves height and width and projects its shortcut, also where the channels
+    stay, and every second one, from the first on, squeezes.
+    """
+
+    def __init__(self, inputs: int, outputs: int, depth: int, **options: float | bool) -> None:
+        super().__init__(
+            Bottleneck(
+                outputs if index else inputs,
+                outputs,
+                stride=1 if index else 2,
+                project=index == 0,
+                squeeze=index % 2 == 0,
+                **options,
+            )
+            for index in range(depth)
+        )
+
+    def forward(self, frames: Tensor, num_frames: int) -> Tensor:
+        """Run all blocks."""
+        for block in self:
+            frames = block(frames, num_frames)
+        return frames
+
+
+class X3D(nn.Module):
+    """X3D up to and with its last convolution, as a backbone (see `ssdet_cli.models.backbones`).
+
+    Args:
+        size: Member of the family.
+        default_clip: Frames, raw frames from one to the next, crop in pixels.
+        norm_momentum: Of every batch norm.
+        zero_last: Start every block as its shortcut, by a zero scale in its last batch norm (Goyal et al., 2017).
+
+    Raises:
+        ConfigError: `norm_momentum` is outside (0, 1].
+    """
+
+    stage_names = ("layer1", "layer2", "layer3", "layer4", "conv5")
+    temporal_stride = 1
+    normalization = NORMALIZATION
+
+    def __init__(
+        self,
+        size: X3DSize,
+        default_clip: tuple[int, int, int],
+        *,
+        norm_momentum: float = 0.1,
+        zero_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if not 0.0 < norm_momentum <= 1.0:
+            raise ConfigError(f"norm_momentum must be above 0 and at most 1, got {norm_momentum}.")
+        self.default_clip = default_clip
+        self.num_features = size.conv5
+        self.head_hidden = size.hidden
+        self.stage_channels = (*size.widths, size.conv5)
+        stem = size.widths[0]
+        self.stem_space = Conv(3, stem, (1, 3, 3), stride=2)
+        self.stem_time = Conv(stem, stem, (5, 1, 1), groups=stem)
+        self.stem_norm = nn.BatchNorm2d(stem, momentum=norm_momentum)
+        inputs = (stem, *size.widths[:-1])
+        for name, wide_in, wide_out, depth in zip(self.stage_names[:-1], inputs, size.widths, size.depths, strict=True):
+            setattr(self, name, Stage(wide_in, wide_out, depth, momentum=norm_momentum, zero_last=zero_last))
+        self.conv5 = Conv(size.widths[-1], size.conv5)
+        self.norm5 = nn.BatchNorm2d(size.conv5, momentum=norm_momentum)
+
+    def _stages(self, clips: Tensor) -> Iterable[tuple[str, Tensor]]:
+        """Yield (name, frames (B·T, C, h, w)) stage by stage."""
+        num_frames = clips.shape[2]
+        frames = self.stem_time(self.stem_space(to_frames(clips), num_frames), num_frames)
+        frames = F.relu(self.stem_norm(frames))
+        for name in self.stage_names[:-1]:
+            frames = getattr(self, name)(frames, num_frames)
+            yield name, frames
+        yield "conv5", F.relu(self.norm5(self.conv5(frames, num_frames)))
+
+    def forward_stages(self, frames: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return the named stages of (B, 3, T, H, W) frames, each (B, C, T, h, w).
+
+        Raises:
+            ConfigError: A name is not a stage.
+        """
+        wanted = set(names)
+        if unknown := sorted(wanted.difference(self.stage_names)):
+            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
+        outputs = {}
+        for name, output in self._stages(frames):
+            if name in wanted:
+                outputs[name] = to_clips(output, frames.shape[2])
+            if len(outputs) == len(wanted):
+                break
+        return outputs
+
+    def forward_features(self, frames: Tensor) -> Tensor:
+        """Return features (B, C, T) of (B, 3, T, H, W) frames: the last stage, mean over space."""
+        for _, output in self._stages(frames):
+            pass
+        return output.mean((2, 3)).unflatten(0, (-1, frames.shape[2])).transpose(1, 2)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return `forward_features(frames)`."""
+        return self.forward_features(frames)
+
+
+def _clip(name: str) -> tuple[int, int, int]:
+    info = INFO[name]
+    return info.frames, info.stride, info.crop
+
+
+_BASE = X3DSize((3, 5, 11, 7), (24, 48, 96, 192), 432)
+
+
+def x3d_tiny(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+    """Build an X3D for tests and the demo: real blocks, few of them, quick on two CPU cores."""
+    size = X3DSize((1, 2, 2, 1), (16, 24, 48, 96), 216, hidden=256)
+    return X3D(size, _clip("x3d_tiny"), norm_momentum=norm_momentum, zero_last=zero_last)
+
+
+def x3d_xs(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+    """Build X3D-XS: the weights' shapes of M, for 4 frames at 160²."""
+    return X3D(_BASE, _clip("x3d_xs"), norm_momentum=norm_momentum, zero_last=zero_last)
+
+
+def x3d_s(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+    """Build X3D-S: the weights' shapes of M, for 13 frames at 160²."""
+    return X3D(_BASE, _clip("x3d_s"), norm_momentum=norm_momentum, zero_last=zero_last)
+
+
+def x3d_m(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+    """Build X3D-M, for 16 frames at 224²."""
+    return X3D(_BASE, _clip("x3d_m"), norm_momentum=norm_momentum, zero_last=zero_last)
+
+
+def x3d_l(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+    """Build X3D-L: about twice the blocks of M, for 16 frames at 312²."""
+    size = X3DSize((5, 10, 25, 15), (24, 48, 96, 192), 432)
+    return X3D(size, _clip("x3d_l"), norm_momentum=norm_momentum, zero_last=zero_last)
+
+
+def x3d_xl(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+    """Build X3D-XL: L, 2.9 instead of 2 times as wide as the base, for 16 frames at 312²."""
+    size = X3DSize((5, 10, 25, 15), (32, 72, 136, 280), 630)
+    return X3D(size, _clip("x3d_xl"), norm_momentum=norm_momentum, zero_last=zero_last)

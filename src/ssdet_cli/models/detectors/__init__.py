@@ -1,0 +1,1 @@
+"""Whole networks, frames to logits."""
