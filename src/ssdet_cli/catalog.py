@@ -73,4 +73,5 @@ class Catalog:
         try:
             return getattr(import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise ConfigError(f"{self.kind.capitalize()} '{name}' cannot be imported from '{target}': {error}.") from error
+            kind = self.kind.capitalize()
+            raise ConfigError(f"{kind} '{name}' cannot be imported from '{target}': {error}.") from error

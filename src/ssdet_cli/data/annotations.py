@@ -62,7 +62,9 @@ class VideoSet:
         return len(self.records)
 
 
-def rasterize(segments: tuple[Segment, ...], seconds: np.ndarray, num_classes: int, *, closed: bool = True) -> np.ndarray:
+def rasterize(
+    segments: tuple[Segment, ...], seconds: np.ndarray, num_classes: int, *, closed: bool = True
+) -> np.ndarray:
     """Turn segments into labels at given times.
 
     Args:

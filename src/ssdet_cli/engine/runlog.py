@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ssdet_cli.files import write_atomically
+from ssdet_cli.viz.run_report import read_metrics
 
 _PACKAGES = ("ssdet", "torch", "torchvision", "numpy", "av", "decord", "timm", "torchmetrics")
 
@@ -39,7 +40,7 @@ def environment(device: torch.device, world_size: int) -> dict[str, Any]:
 
 
 class RunLog:
-    """Writes metrics.jsonl, env.json and TensorBoard events, and draws the progress line; only rank 0 has one that acts.
+    """Writes metrics.jsonl, env.json and TensorBoard events, and draws the progress line; only rank 0's acts.
 
     Args:
         folder: Run folder, or None to keep nothing (a dry run, and every rank but 0).
@@ -133,14 +134,3 @@ class RunLog:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl; a last line that was cut off by a crash is left out."""
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines

@@ -1,0 +1,117 @@
+"""Which sample when, and on which rank; and the loader that carries it out."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.video.decode import loader_context
+
+
+class TrainingBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index), one shuffled pass after the other, the same on every run and from any step on.
+
+    All ranks share one permutation per epoch and take their own part of every batch; an epoch's remainder that does
+    not fill a batch of all ranks is dropped, and a set smaller than one batch is repeated to fill it.
+
+    Args:
+        size: Samples in the set.
+        batch_size: Per rank.
+        total: Batches in the whole run.
+        start: Batches that are already behind.
+        seed: Of the permutations.
+        rank: Of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        total: int,
+        start: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.size, self.batch_size, self.total, self.start = size, batch_size, total, start
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.per_epoch = max(1, size // (batch_size * world_size))
+
+    def __len__(self) -> int:
+        return self.total - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = -1, np.empty(0, dtype=int)
+        whole = self.batch_size * self.world_size
+        for number in range(self.start, self.total):
+            if number // self.per_epoch != epoch:
+                epoch = number // self.per_epoch
+                order = self._order(epoch, whole)
+            first = (number % self.per_epoch) * whole + self.rank * self.batch_size
+            yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
+
+    def _order(self, epoch: int, at_least: int) -> np.ndarray:
+        order = np.random.default_rng([self.seed, 4, epoch]).permutation(self.size)
+        return order if self.size >= at_least else np.resize(order, at_least)
+
+
+class ValidationBatches(Sampler[list[tuple[int, int]]]):
+    """Every sample once, in order; whole batches are dealt to the ranks: a batch never depends on their number."""
+
+    def __init__(self, size: int, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
+        firsts = range(0, size, batch_size)[rank::world_size]
+        self.batches = [[(0, index) for index in range(first, min(first + batch_size, size))] for first in firsts]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self.batches)
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _identity(items: list[Any]) -> list[Any]:
+    return items
+
+
+def build_loader(
+    dataset: Dataset,
+    batches: Sampler,
+    collate: Callable[[list[Any]], Any] | None,
+    data: DataConfig,
+    *,
+    device: torch.device,
+) -> DataLoader:
+    """A loader whose workers start from a clean process (never forked from one that has opened a video).
+
+    Args:
+        dataset: What `batches` index.
+        batches: Yields lists of keys.
+        collate: Samples -> batch; None leaves the list.
+        data: Workers and prefetch.
+        device: Batches for a GPU come in pinned memory.
+    """
+    context = None
+    if data.workers:
+        context = multiprocessing.get_context(loader_context())
+        if context.get_start_method() == "forkserver":
+            context.set_forkserver_preload(["ssdet_cli.data.clips"])
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=collate or _identity,
+        num_workers=data.workers,
+        multiprocessing_context=context,
+        prefetch_factor=data.prefetch if data.workers else None,
+        pin_memory=device.type == "cuda" and collate is not None,
+        worker_init_fn=_one_thread,
+    )

@@ -1,0 +1,81 @@
+"""`ssdet pretrain`: learn to detect from clips that have one label each."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ssdet_cli.augment import VolumeAugment
+from ssdet_cli.batch import VideoBatch
+from ssdet_cli.config.commands import PretrainConfig
+from ssdet_cli.data.clips import WeakClips, collate
+from ssdet_cli.data.loader import ValidationBatches, build_loader
+from ssdet_cli.engine.distributed import Session, session
+from ssdet_cli.engine.fit import FitSummary, Meter, Monitor, Validate, precision
+from ssdet_cli.errors import DataError
+from ssdet_cli.recipes.training import build_detector, load_split, meta_of, opened, prepared_data, train
+from ssdet_cli.tasks.pretraining import VolumePretraining
+from ssdet_cli.video.transforms import Normalize
+
+
+def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> FitSummary | None:
+    """Pretrain; see `PretrainConfig` for every choice.
+
+    Raises:
+        SsdetError: Anything a user can mend, in one line.
+    """
+    with session(cfg.run.device) as here, opened(cfg, here, resume=resume, dry_run=dry_run) as now:
+        data = prepared_data(cfg.data, "weak", here, now.log)
+        train_videos, val_videos = load_split(data, "train", now.log), load_split(data, "val", now.log)
+        if train_videos.classes != val_videos.classes:
+            raise DataError(
+                f"{val_videos.name} has other classes than {train_videos.name}; both need the same folders."
+            )
+        classes = train_videos.classes
+        model = build_detector(cfg, len(classes) + 1, classes, now)
+        task = build_task(cfg, model, here)
+        dataset = WeakClips(train_videos, data, cfg.clip, seed=cfg.run.seed, training=True)
+        held_out = WeakClips(val_videos, data, cfg.clip, seed=cfg.run.seed, training=False)
+        batches = ValidationBatches(len(held_out), cfg.loop.batch_size, rank=here.rank, world_size=here.world_size)
+        loader = build_loader(held_out, batches, collate, data, device=here.device)
+        return train(
+            cfg,
+            now,
+            model,
+            task,
+            dataset,
+            meta=meta_of(cfg, model, classes, background=True),
+            validate=fixed_draws(task, loader, here, cfg.loop.precision),
+            monitor=Monitor("loss", higher_is_better=False),
+            title=f"pretrain {cfg.model.backbone} ({', '.join(cfg.augment.methods) or 'classification'})",
+        )
+
+
+def build_task(cfg: PretrainConfig, model: nn.Module, here: Session) -> VolumePretraining:
+    """The augmentations (compiled on GPUs unless told otherwise) and the loss of a configuration."""
+    augment = None
+    if cfg.augment.methods:
+        compiled = cfg.augment.compile if cfg.augment.compile is not None else here.device.type == "cuda"
+        augment = VolumeAugment(
+            cfg.augment.methods,
+            probability=cfg.augment.probability,
+            cutmix_style=cfg.augment.cutmix_style,
+            compile=compiled,
+        )
+    level = cfg.loss.level if cfg.loss.level != "auto" else ("frame" if augment else "clip")
+    return VolumePretraining(Normalize(*model.backbone.normalization).to(here.device), augment, level)
+
+
+def fixed_draws(task: VolumePretraining, loader: DataLoader, here: Session, precision_name: str) -> Validate:
+    """Validation on held-out clips with the same draws every time: loss and accuracy per frame over all ranks."""
+    autocast = precision(precision_name, here.device)
+
+    def validate(network: nn.Module) -> dict[str, float]:
+        meter = Meter({name: torch.zeros(2, dtype=torch.float64, device=here.device) for name in ("loss", "accuracy")})
+        for batch in loader:
+            batch: VideoBatch = task.prepare(batch.to(here.device, non_blocking=True), None)
+            with autocast():
+                logits = network(batch.frames)
+            meter.add(dict(task.loss(logits, batch).totals))
+        return meter.means(here)
+
+    return validate

@@ -1,0 +1,233 @@
+"""What `pretrain` and `finetune` do alike: data, network, run folder, resume, dry run, report."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from ssdet_cli import __version__
+from ssdet_cli.config import rundir
+from ssdet_cli.config.commands import TrainingConfig
+from ssdet_cli.config.load import to_plain
+from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.clips import collate
+from ssdet_cli.data.loader import TrainingBatches, build_loader
+from ssdet_cli.engine.checkpoint import checkpoint_file, load_checkpoint
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
+from ssdet_cli.engine.runlog import RunLog, environment
+from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.recipes.generate import default_generated
+from ssdet_cli.tasks.interface import Task
+from ssdet_cli.viz.run_report import write_run_report
+
+#: Keys that may change between a run and its resumption: they do not change what is computed.
+_FREE_ON_RESUME = ("run.", "data.workers", "data.prefetch", "data.videos", "data.annotations", "loop.log_every")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where one run writes, and what it continues.
+
+    Attributes:
+        session: This process among all.
+        log: Run folder and progress line.
+        folder: Run folder; None in a dry run.
+        state: Checkpoint to continue from; None for a new run.
+    """
+
+    session: Session
+    log: RunLog
+    folder: Path | None
+    state: dict[str, Any] | None
+
+
+@contextmanager
+def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool) -> Iterator[Run]:
+    """Make the run folder (rank 0), open its log, and load what a resumed run continues from.
+
+    Raises:
+        ConfigError: The folder holds another run, or the configuration differs from the resumed run's.
+        CheckpointError: Nothing to resume from.
+    """
+    console = Console(stderr=True) if session.is_main else None
+    if dry_run:
+        yield Run(session, RunLog(None, console), None, None)
+        return
+    folder = Path(session.broadcast(_make_folder(cfg, resume) if session.is_main else None))
+    state = load_checkpoint(checkpoint_file(folder / "checkpoints" / "last.pt")) if resume else None
+    if state is not None:
+        _refuse_other_config(to_plain(cfg), state["meta"]["config"])
+    step = state["progress"]["step"] if state is not None else None
+    log = RunLog(folder if session.is_main else None, console, resume_step=step)
+    log.write_json("env.json", environment(session.device, session.world_size))
+    try:
+        yield Run(session, log, folder, state)
+    finally:
+        log.close()
+
+
+def _make_folder(cfg: TrainingConfig, resume: bool) -> str:
+    return str(rundir.prepare(cfg, rundir.run_folder(cfg), resume=resume))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _refuse_other_config(now: dict[str, Any], then: dict[str, Any]) -> None:
+    now, then = _flat(now), _flat(then)
+    changed = [
+        f"{key}: {then.get(key)} -> {now.get(key)}"
+        for key in sorted(now.keys() | then.keys())
+        if not key.startswith(_FREE_ON_RESUME) and now.get(key) != then.get(key)
+    ]
+    if changed:
+        raise ConfigError(f"--resume continues a run as it was; this configuration differs in {'; '.join(changed)}.")
+
+
+def prepared_data(data: DataConfig, kind: str, session: Session, log: RunLog) -> DataConfig:
+    """Fill in the generated dataset's place, generating it (rank 0) where it is not there yet.
+
+    Args:
+        data: As configured.
+        kind: "weak" or "dense".
+        session: This process; the others wait for rank 0.
+        log: To say so.
+    """
+    if data.dataset != "generated" or data.videos is not None:
+        return data
+    place = str(default_generated(log.say)) if session.is_main else None
+    return data.model_copy(update={"videos": Path(session.broadcast(place)) / kind})
+
+
+def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
+    """Read one split's annotations; oddities that loading met are said.
+
+    Raises:
+        DataError: Nothing in it.
+    """
+    videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
+    for note in videos.notes:
+        log.say(note)
+    if not videos.records:
+        raise DataError(f"{videos.name}: no videos in {videos.source}.")
+    log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes.")
+    return videos
+
+
+def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
+    """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
+    torch.manual_seed(cfg.run.seed)
+    model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, dropout=cfg.model.dropout)
+    if cfg.model.init is not None and run.state is None:
+        file = checkpoint_file(cfg.model.init)
+        report = load_weights(model, file, class_names=classes, allow_partial=cfg.model.allow_partial)
+        run.log.say(report.summary())
+    return model
+
+
+def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, background: bool) -> dict[str, Any]:
+    """What travels with the weights, so that a checkpoint needs no other file to be used."""
+    mean, std = model.backbone.normalization
+    return {
+        "ssdet": __version__,
+        "command": cfg.command,
+        "backbone": cfg.model.backbone,
+        "head": cfg.model.head,
+        "num_classes": len(classes) + background,
+        "classes": list(classes),
+        "background": background,
+        "normalization": {"mean": list(mean), "std": list(std)},
+        "clip": {"frames": cfg.clip.frames, "stride": cfg.clip.stride, "size": cfg.clip.size},
+        "config": to_plain(cfg),
+    }
+
+
+def training_loader(
+    cfg: TrainingConfig, dataset: Dataset, session: Session, start_step: int
+) -> tuple[DataLoader, float]:
+    """The loader from `start_step` on, and optimiser steps per epoch."""
+    batches = TrainingBatches(
+        len(dataset),
+        cfg.loop.batch_size,
+        total=cfg.loop.steps * cfg.loop.accumulate,
+        start=start_step * cfg.loop.accumulate,
+        seed=cfg.run.seed,
+        rank=session.rank,
+        world_size=session.world_size,
+    )
+    loader = build_loader(dataset, batches, collate, cfg.data, device=session.device)
+    return loader, batches.per_epoch / cfg.loop.accumulate
+
+
+def train(
+    cfg: TrainingConfig,
+    run: Run,
+    model: nn.Module,
+    task: Task,
+    dataset: Dataset,
+    *,
+    meta: dict[str, Any],
+    validate: Validate,
+    monitor: Monitor,
+    title: str,
+) -> FitSummary | None:
+    """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
+    trainer = Trainer(model, task, optim=cfg.optim, loop=cfg.loop, session=run.session, seed=cfg.run.seed, meta=meta)
+    if run.state is not None:
+        trainer.load(run.state)
+        run.log.say(f"Resumed {run.folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
+    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step)
+    if run.folder is None:
+        _dry_run(trainer, loader, run, title)
+        return None
+    hint = f"Resume with: ssdet {cfg.command} --resume --output {run.folder}"
+    summary = fit(
+        trainer,
+        loader,
+        steps_per_epoch=steps_per_epoch,
+        validate=validate,
+        monitor=monitor,
+        log=run.log,
+        title=title,
+        resume_hint=hint,
+    )
+    if run.session.is_main:
+        write_run_report(run.folder)
+        run.log.say(
+            f"Done in {summary.seconds:.0f} s, {summary.clips_per_second:.1f} clips/s, "
+            f"{100 * summary.data_wait:.0f} % of the time waiting for data. Run folder: {run.folder}"
+        )
+    return summary
+
+
+def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
+    """Two real steps, the second one timed, and what the whole run would cost."""
+    stream, device, loop = iter(batches), run.session.device, trainer.loop
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    for _ in range(min(2, loop.steps)):
+        began = time.perf_counter()
+        trainer.step(stream)
+        losses = trainer.meter.means(run.session)
+        seconds = time.perf_counter() - began
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU" if device.type == "cuda" else ""
+    run.log.say(
+        f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step on {device}"
+        f"{memory}; {loop.steps} steps would take about {loop.steps * seconds / 3600:.2f} h. Nothing was written."
+    )
