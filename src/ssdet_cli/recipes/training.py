@@ -228,6 +228,6 @@ def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU" if device.type == "cuda" else ""
     run.log.say(
-        f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step on {device}"
-        f"{memory}; {loop.steps} steps would take about {loop.steps * seconds / 3600:.2f} h. Nothing was written."
+        f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step "
+        f"on {device}{memory}; {loop.steps} steps would take about {loop.steps * seconds / 3600:.2f} h. Nothing was written."
     )

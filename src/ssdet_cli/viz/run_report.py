@@ -88,9 +88,7 @@ def _facts(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Last value of everything that was measured."""
     facts = [("steps", str(lines[-1]["step"]))] if lines else []
     for split in ("train", "val"):
-        own = [line for line in lines if line["split"] == split]
-        skip = {"step", "epoch", "split", "time"}
-        facts += [
-            (f"{split} {key}", f"{value:.5g}") for key, value in (own[-1] if own else {}).items() if key not in skip
-        ]
+        last = next((line for line in reversed(lines) if line["split"] == split), {})
+        values = ((key, value) for key, value in last.items() if key not in {"step", "epoch", "split", "time"})
+        facts += [(f"{split} {key}", f"{value:.5g}") for key, value in values]
     return facts

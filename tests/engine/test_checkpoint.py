@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from ssdet_cli.engine.checkpoint import checkpoint_file, load_checkpoint, save_checkpoint
+from ssdet_cli.errors import CheckpointError, SsdetError
+
+STATE = {"model": {"w": torch.arange(3.0)}, "meta": {"classes": ["a"], "config": {"loop": {"steps": 3}}}}
+
+
+def test_what_is_saved_comes_back_without_executing_anything(tmp_path):
+    path = tmp_path / "checkpoints" / "last.pt"
+    save_checkpoint(path, STATE)
+    assert torch.equal(torch.load(path, weights_only=True)["model"]["w"], torch.arange(3.0))
+    assert load_checkpoint(path)["meta"] == STATE["meta"]
+    assert [file.name for file in path.parent.iterdir()] == ["last.pt"]
+
+
+def test_a_run_folder_stands_for_its_best_checkpoint_then_its_last(tmp_path):
+    save_checkpoint(tmp_path / "checkpoints" / "last.pt", STATE)
+    assert checkpoint_file(tmp_path).name == "last.pt"
+    save_checkpoint(tmp_path / "checkpoints" / "best.pt", STATE)
+    assert checkpoint_file(tmp_path).name == "best.pt"
+
+
+def test_a_folder_without_checkpoints_says_what_was_looked_for(tmp_path):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoints/best.pt or checkpoints/last.pt"):
+        checkpoint_file(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 400])
+def test_a_truncated_checkpoint_is_one_line_that_names_the_file(tmp_path, keep):
+    path = tmp_path / "cut.pt"
+    save_checkpoint(path, STATE)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="cut.pt cannot be read as a checkpoint") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_somebody_elses_file_is_refused(tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save({"model_state": {}}, path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of ssdet"):
+        load_checkpoint(path)
+
+
+def test_a_write_that_fails_leaves_the_previous_checkpoint_whole(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, STATE)
+    before = path.read_bytes()
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(SsdetError, match="Cannot write"):
+        save_checkpoint(blocked / "last.pt", STATE)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_stops_with_one_line_and_the_previous_file_is_whole():
+    # /dev/full answers every write with "no space left"; a temporary file cannot be made there, which is an OSError too
+    with pytest.raises(SsdetError, match="Cannot write /dev/full/last.pt"):
+        from pathlib import Path
+
+        save_checkpoint(Path("/dev/full/last.pt"), STATE)
