@@ -54,6 +54,12 @@ class PretrainConfig(TrainingConfig):
     loss: PretrainLossConfig = PretrainLossConfig()
 
 
+class FrameLabelledData(DataConfig):
+    """Data with labels in seconds."""
+
+    dataset: str = Field("charades", description="Name from `ssdet data list`, or module:attribute.")
+
+
 class DetectionLossConfig(Section):
     """Per-class binary cross-entropy."""
 
@@ -64,7 +70,7 @@ class FinetuneConfig(TrainingConfig):
     """Learn from frame labels."""
 
     command: ClassVar[str] = "finetune"
-    data: DataConfig = DataConfig(dataset="charades")
+    data: FrameLabelledData = FrameLabelledData()
     clip: ClipConfig = ClipConfig(stride=10)
     loss: DetectionLossConfig = DetectionLossConfig()
     protocol: str = Field("frame-map", description="Protocol of the score that picks the best checkpoint.")
@@ -80,7 +86,7 @@ class EvaluateConfig(Section):
     predictions: tuple[Path, ...] = Field((), description="Submission files; several are averaged.")
     split: Literal["train", "val", "test"] = Field("test", description="Split to score.")
     allow_missing: bool = Field(False, description="Score although videos cannot be read.")
-    data: DataConfig | None = Field(None, description="Default: as the checkpoint was trained.")
+    data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
     inference: InferenceConfig = InferenceConfig()
     run: RunConfig = RunConfig()
 

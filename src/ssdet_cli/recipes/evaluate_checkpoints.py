@@ -1,0 +1,115 @@
+"""`ssdet evaluate --checkpoint`: whole videos through one or several networks, then the protocol."""
+
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from torch import nn
+
+from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
+from ssdet_cli.config.sections import InferenceConfig
+from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.engine.distributed import Session, session
+from ssdet_cli.engine.fit import precision
+from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.evaluation import PROTOCOLS
+from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
+from ssdet_cli.models import create_model
+from ssdet_cli.recipes import evaluate
+from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
+from ssdet_cli.recipes.training import prepared_data
+from ssdet_cli.video.transforms import Normalize
+
+
+def run(cfg: EvaluateConfig) -> EvaluationResult:
+    """Score every video of the split; several checkpoints are averaged as probabilities.
+
+    Raises:
+        DataError: A video cannot be read and `allow_missing` is not set.
+        SsdetError: Anything else that a user can mend.
+    """
+    with session(cfg.run.device) as here:
+        log = RunLog(None, Console(stderr=True) if here.is_main else None)
+        protocol = PROTOCOLS.get(cfg.protocol)()
+        states = [load_checkpoint(path) for path in cfg.checkpoints]
+        data = prepared_data(data_of(cfg, states[0]["meta"]), "dense", here, log)
+        videos = evaluate.annotated(data, cfg.split)
+        log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
+        members = [_member(cfg, state, videos, data, protocol, here, log) for state in states]
+        predictions = evaluate.average([member for member, _ in members])
+        seconds = members[0][1]
+        result = protocol.score(videos, predictions, seconds)
+        if here.is_main:
+            evaluate.finish(cfg, protocol, videos, result, predictions, seconds)
+        return result
+
+
+def data_of(cfg: EvaluateConfig, meta: dict[str, Any]) -> FrameLabelledData:
+    """The checkpoint's own data with what was given for this evaluation over it.
+
+    Raises:
+        CheckpointError: The checkpoint was not trained on frame labels.
+    """
+    if meta["command"] != "finetune":
+        raise CheckpointError(f"A checkpoint of `{meta['command']}` detects no frame labels yet; run `ssdet finetune`.")
+    given = cfg.data.model_dump(exclude_unset=True) if cfg.data is not None else {}
+    return FrameLabelledData.model_validate({**meta["config"]["data"], **given})
+
+
+def restore(state: dict[str, Any], here: Session) -> nn.Module:
+    """The network of a checkpoint, ready to predict."""
+    meta = state["meta"]
+    model = create_model(meta["backbone"], meta["num_classes"], head=meta["head"])
+    model.load_state_dict(state["model"])
+    return model.to(here.device).eval()
+
+
+def inference_of(cfg: InferenceConfig, meta: dict[str, Any]) -> InferenceConfig:
+    """Stride and size as trained where they are not given."""
+    clip = meta["clip"]
+    return cfg.model_copy(update={"stride": cfg.stride or clip["stride"], "size": cfg.size or clip["size"]})
+
+
+def _member(
+    cfg: EvaluateConfig,
+    state: dict[str, Any],
+    videos: VideoSet,
+    data: FrameLabelledData,
+    protocol: EvaluationProtocol,
+    here: Session,
+    log: RunLog,
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    meta = state["meta"]
+    if meta["classes"] != list(videos.classes):
+        raise ConfigError(
+            f"The checkpoint knows {len(meta['classes'])} classes and {videos.source} holds {len(videos.classes)} "
+            "or others; give the annotations it was trained for."
+        )
+    inference = inference_of(cfg.inference, meta)
+    scores, failures = whole_video_scores(
+        restore(state, here),
+        videos,
+        data,
+        stride=inference.stride,
+        size=inference.size,
+        window=inference.window,
+        batch_size=inference.batch_size,
+        normalize=Normalize(**meta["normalization"]).to(here.device),
+        here=here,
+        autocast=precision("auto", here.device),
+        log=log,
+    )
+    _refuse_or_tell(failures, cfg.allow_missing, log)
+    return at_protocol_times(protocol, videos, scores)
+
+
+def _refuse_or_tell(failures: dict[str, str], allow: bool, log: RunLog) -> None:
+    if failures and not allow:
+        first = next(iter(failures.values()))
+        raise DataError(
+            f"{len(failures)} video(s) cannot be scored, the first: {first} Use --allow-missing to score the rest."
+        )
+    for reason in failures.values():
+        log.say(f"Not scored: {reason}")
