@@ -1,0 +1,69 @@
+"""Entry point of `ssdet` and of `python -m ssdet_cli` (which is what torchrun starts)."""
+
+import errno
+import sys
+import traceback
+from collections.abc import Sequence
+
+from ssdet_cli.cli import failures
+from ssdet_cli.errors import SsdetError
+
+
+def main() -> None:
+    """Carry out the command line and leave with its exit code."""
+    arguments, debug = _take_debug(sys.argv[1:])
+    if not debug:
+        sys.excepthook = failures.unexpected
+    sys.exit(carry_out(arguments, debug=debug))
+
+
+def _take_debug(words: Sequence[str]) -> tuple[list[str], bool]:
+    """`--debug` may stand anywhere before a `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    return [word for number, word in enumerate(words) if word != "--debug" or number > end], "--debug" in words[:end]
+
+
+def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
+    """Run one command and return its exit code; what a user can mend is told in one line.
+
+    Args:
+        arguments: Words after `ssdet`.
+        debug: Print tracebacks as well.
+    """
+    try:
+        return _dispatch(arguments)
+    except SsdetError as error:
+        message, code = str(error), error.exit_code
+    except KeyboardInterrupt:
+        message, code = "interrupted.", failures.INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        message, code = f"the disk is full ({error.filename or 'while writing'}); make room and run again.", 1
+    if debug:
+        traceback.print_exc()
+    failures.tell(message, code)
+    return code
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    """Let Typer read the words; its complaints become ours."""
+    import typer
+    from typer.main import get_command
+
+    from ssdet_cli.cli.app import app
+    from ssdet_cli.cli.usage import UsageError, usage_error
+
+    try:
+        code = get_command(app).main(list(arguments), prog_name="ssdet", standalone_mode=False)
+    except UsageError as error:
+        raise usage_error(error) from error
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    if code == failures.INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The root command: what there is, and nothing imported that is not asked for."""
+
+from typing import Annotated
+
+import typer
+
+from ssdet_cli import __version__
+from ssdet_cli.cli.groups import SETTINGS, LazyGroup
+
+
+class Root(LazyGroup):
+    """`ssdet`."""
+
+    table = {
+        "pretrain": ("ssdet_cli.cli.pretrain", "Learn to detect from clips that have one label each."),
+        "finetune": ("ssdet_cli.cli.finetune", "Teach a pretrained backbone to label every frame of a video."),
+        "evaluate": ("ssdet_cli.cli.evaluate", "Score checkpoints or prediction files under a benchmark's protocol."),
+        "augment-preview": ("ssdet_cli.cli.augment_preview", "Show what the volume augmentations do to a clip."),
+        "demo": ("ssdet_cli.cli.demo", "Walk the whole path on generated video, on any machine."),
+        "data": ("ssdet_cli.cli.data", "Generate data, and list the datasets that can be read."),
+        "backbones": ("ssdet_cli.cli.backbones", "List the backbones with their sizes."),
+        "configs": ("ssdet_cli.cli.configs", "List, show and copy the shipped configurations."),
+        "doctor": ("ssdet_cli.cli.doctor", "Check this machine: packages, GPU, video readers, memory, disk."),
+    }
+
+
+app = typer.Typer(
+    name="ssdet",
+    cls=Root,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+    pretty_exceptions_enable=False,
+    epilog="First steps: ssdet doctor, then ssdet demo.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ssdet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere on the line.")] = False,
+) -> None:
+    """Detect what happens in every frame of a video, pretrained from clips that have one label each."""

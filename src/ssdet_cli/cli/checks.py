@@ -1,0 +1,82 @@
+"""What can be known to be wrong before torch is imported: names and paths."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssdet_cli.catalog import nearest
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
+
+if TYPE_CHECKING:
+    from ssdet_cli.config.sections import DataConfig, Section
+
+METHODS = ("freeze", "mixup", "cutmix")
+#: Datasets whose labels are in a file of their own.
+_NEEDS_ANNOTATIONS = ("charades", "json", "multithumos")
+
+
+def check_names(cfg: "Section") -> None:
+    """Look every short name up.
+
+    Raises:
+        ConfigError: An unknown backbone, head, dataset, protocol or augmentation, with the nearest known one.
+    """
+    from ssdet_cli.data import DATASETS
+
+    if hasattr(cfg, "model"):
+        from ssdet_cli.models.backbones import BACKBONES
+        from ssdet_cli.models.heads import HEADS
+
+        BACKBONES.canonical(cfg.model.backbone)
+        HEADS.canonical(cfg.model.head)
+    if cfg.data is not None:
+        DATASETS.canonical(cfg.data.dataset)
+    if hasattr(cfg, "protocol"):
+        from ssdet_cli.evaluation import PROTOCOLS
+
+        PROTOCOLS.canonical(cfg.protocol)
+    if hasattr(cfg, "augment"):
+        check_methods(cfg.augment.methods)
+
+
+def check_methods(names: tuple[str, ...], known: tuple[str, ...] = METHODS) -> None:
+    """Look names of augmentations up.
+
+    Raises:
+        ConfigError: An unknown one.
+    """
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"Unknown augmentation '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+
+
+def check_paths(cfg: "Section") -> None:
+    """See that every path exists.
+
+    Raises:
+        DataError: Videos or annotations are absent, or no annotations are given where the dataset needs them.
+        CheckpointError: Weights or a checkpoint are absent.
+        ConfigError: Predictions are absent.
+    """
+    if cfg.data is not None:
+        _check_data(cfg.data)
+    if hasattr(cfg, "model") and cfg.model.init is not None:
+        must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
+    for path in getattr(cfg, "checkpoints", ()):
+        must_exist(path, "--checkpoint (checkpoints)", CheckpointError)
+    for path in getattr(cfg, "predictions", ()):
+        must_exist(path, "--predictions (predictions)", ConfigError)
+
+
+def _check_data(data: "DataConfig") -> None:
+    if data.videos is not None:
+        must_exist(data.videos, "data.videos", DataError)
+    if data.annotations is not None:
+        must_exist(data.annotations, "--annotations (data.annotations)", DataError)
+    elif data.dataset in _NEEDS_ANNOTATIONS:
+        raise DataError(f"The dataset '{data.dataset}' needs --annotations FILE (data.annotations).")
+
+
+def must_exist(path: Path, name: str, error: type[SsdetError]) -> None:
+    """Raise `error` naming the option unless `path` is there."""
+    if not path.exists():
+        raise error(f"{name}: there is no {path}.")

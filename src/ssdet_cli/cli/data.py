@@ -1,0 +1,111 @@
+"""`ssdet data`: generate, list."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssdet_cli.cli.console import console, say
+from ssdet_cli.cli.groups import new_app
+
+app = new_app()
+
+#: What each dataset reads, for `list`: (videos, annotations).
+_FORMS = {
+    "folder": ("a folder per class, or a list: CSV path,label[,start,end], `path label` lines, Kinetics CSV/JSON", "-"),
+    "generated": ("what `ssdet data generate` makes: its folder, or its weak or dense part", "its own"),
+    "charades": ("folder of <id>.mp4", "Charades CSV, or charades.json"),
+    "json": ("folder of <id>.*", "JSON {id: {subset, duration, actions: [[class, start, end], ...]}}, seconds"),
+    "multithumos": ("folder of <id>.mp4", "multithumos.json"),
+}
+
+
+@app.callback()
+def data() -> None:
+    """Generate data, and list the datasets that can be read."""
+
+
+@app.command()
+def generate(
+    out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder to make; default runs/generated.")] = None,
+    size: Annotated[int | None, typer.Option(metavar="N", help="Pixels along a side of the picture.")] = None,
+    classes: Annotated[int | None, typer.Option(metavar="N", help="Actions in the weakly labelled set.")] = None,
+    videos: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Weakly labelled training clips; the other parts keep their proportion to it."),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(metavar="X", help="Length of a weakly labelled clip; dense videos are longer.")
+    ] = None,
+    fps: Annotated[int | None, typer.Option(metavar="N", help="Frames per second.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="The same seed gives the same annotations, byte for byte.")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Processes that draw; 0 is one per core where there is enough to do.")
+    ] = 0,
+) -> None:
+    """Make real video files of moving objects, and their annotations, from a seed."""
+    from ssdet_cli.data.generated import GenerateSettings
+    from ssdet_cli.recipes import generate as recipe
+
+    given = {"size": size, "classes": classes, "seconds": seconds, "fps": fps, "seed": seed}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    settings = GenerateSettings(**chosen) if videos is None else GenerateSettings.for_videos(videos, **chosen)
+    with _bar() as progress:
+        made = recipe.run(out or recipe.DEFAULT, settings, workers=workers, progress=progress)
+    if not made.written:
+        say(f"{made.folder} is complete already.")
+    _summary(made.folder, settings, made.annotations)
+
+
+def _bar() -> "_Progress":
+    return _Progress()
+
+
+class _Progress:
+    """A rich progress bar as a plain function of (done, total, what)."""
+
+    def __enter__(self) -> "_Progress":
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.drawn = Progress(*columns, console=console(), transient=True)
+        self.task = self.drawn.add_task("Generating videos", total=None)
+        self.drawn.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drawn.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        self.drawn.update(self.task, completed=done, total=total, description=what)
+
+
+def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> None:  # noqa: F821
+    weak, dense = len(settings.weak_classes), len(settings.dense_classes)
+    typer.echo(
+        f"{folder / 'weak'}: {settings.weak_videos} training and {settings.weak_val_videos} validation clips of "
+        f"{weak} actions, a folder per class\n"
+        f"{folder / 'dense'}: {settings.dense_train} training and {settings.dense_test} test videos, "
+        f"{dense} actions\n"
+        f"{annotations}: their frame labels; train.csv and test.csv beside it are the same in Charades' columns"
+    )
+    say(
+        f"Next: ssdet pretrain --dataset generated --data {folder / 'weak'} --backbone x3d_tiny\n"
+        f"      ssdet finetune --dataset generated --videos {folder / 'dense'} --init RUN"
+    )
+
+
+@app.command("list")
+def list_datasets() -> None:
+    """List the datasets that can be read, and what they expect."""
+    from rich.table import Table
+
+    from ssdet_cli.data import DATASETS
+
+    table = Table("dataset", "--videos / --data", "--annotations", box=None, pad_edge=False, header_style="bold")
+    for name in DATASETS.names():
+        table.add_row(name, *_FORMS.get(name, ("from a plug-in", "see its documentation")))
+    console(results=True).print(table)
+    say("Another dataset: --dataset module:function, or a package with the entry point group ssdet.datasets.")

@@ -1,0 +1,65 @@
+"""`ssdet finetune`."""
+
+from typing import Annotated
+
+import typer
+
+from ssdet_cli.cli import completion, options
+from ssdet_cli.cli.carry_out import Request, carry_out, configure
+from ssdet_cli.cli.groups import new_app
+
+app = new_app()
+
+
+@app.command()
+def finetune(
+    overrides: options.Overrides = None,
+    config: options.Config = None,
+    init: options.Init = None,
+    dataset: options.Dataset = None,
+    annotations: options.Annotations = None,
+    videos: options.Videos = None,
+    head: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Per-frame head (model.head).", autocompletion=completion.heads),
+    ] = None,
+    backbone: options.Backbone = None,
+    protocol: options.Protocol = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    output: options.Output = None,
+    gpus: options.Gpus = None,
+    device: options.Device = None,
+    nproc: options.Nproc = None,
+    nnodes: options.Nnodes = None,
+    node_rank: options.NodeRank = None,
+    rdzv_endpoint: options.RdzvEndpoint = None,
+    seed: options.Seed = None,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
+    print_config: options.PrintConfig = False,
+) -> None:
+    """Teach a pretrained backbone to label every frame of a video."""
+    request = Request(config, overrides or (), resume, dry_run, print_config)
+    flags = {
+        "model.init": init,
+        "data.dataset": dataset,
+        "data.annotations": annotations,
+        "data.videos": videos,
+        "model.head": head,
+        "model.backbone": backbone,
+        "protocol": protocol,
+        "loop.steps": steps,
+        "loop.batch_size": batch_size,
+        "optim.lr": lr,
+        "run.output": output,
+        "run.gpus": gpus,
+        "run.device": device,
+        "run.nproc": nproc,
+        "run.nnodes": nnodes,
+        "run.node_rank": node_rank,
+        "run.rdzv_endpoint": rdzv_endpoint,
+        "run.seed": seed,
+    }
+    carry_out(configure("finetune", request, flags), request)

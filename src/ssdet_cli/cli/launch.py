@@ -1,0 +1,194 @@
+"""One process per GPU, through torch's own elastic launcher.
+
+`ssdet pretrain --nproc 2` checks everything, makes the run folder, and then is what `torchrun` is: the agent that
+starts and watches the ranks. Each rank is `python -m ssdet_cli pretrain --config RUN/config.yaml`, so a run started by
+hand with `torchrun ... -m ssdet_cli` takes the same path from there on. What goes wrong in a rank comes out as that
+rank's own line and exit code.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssdet_cli.cli.console import LAUNCHED
+from ssdet_cli.cli.failures import INTERRUPTED
+from ssdet_cli.errors import ConfigError, SsdetError
+
+if TYPE_CHECKING:
+    from ssdet_cli.config.sections import RunConfig, Section
+
+#: Seconds that the ranks have to write a checkpoint once they are asked to stop.
+_GRACE = "300"
+
+
+class RankFailed(SsdetError):
+    """A rank ended badly; carries its line and its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def under_torchrun() -> bool:
+    """Whether this process is one rank that a launcher started."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def choose_devices(run: "RunConfig") -> "RunConfig":
+    """Make the GPUs of `run.gpus` the visible ones, and plan one process on each.
+
+    Must come before torch looks at the GPUs. `run.device` becomes `cuda`, so that a torch without GPU support is an error
+    later on and not a run on the CPU.
+
+    Raises:
+        ConfigError: No such GPU, a list that is none, or `run.nproc` says otherwise.
+    """
+    if run.gpus is None or LAUNCHED in os.environ:
+        return run
+    wanted = gpu_numbers(run.gpus)
+    if run.nproc not in (1, len(wanted)):
+        raise ConfigError(
+            f"run.gpus={run.gpus} is {len(wanted)} process(es) and run.nproc={run.nproc}; give one of them."
+        )
+    visible = visible_gpus(os.environ)
+    if max(wanted) >= len(visible):
+        held = f"there are {len(visible)} here (0 to {len(visible) - 1})" if visible else "there is none here"
+        raise ConfigError(f"--gpus {run.gpus}: {held}; use --device cpu to compute without.")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[number] for number in wanted)
+    return run.model_copy(update={"nproc": len(wanted), "device": "cuda"})
+
+
+def gpu_numbers(text: str) -> list[int]:
+    """Read `0,1`.
+
+    Raises:
+        ConfigError: Not a list of different numbers.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise ConfigError(f"run.gpus={text} must be different numbers with commas between them, as in 0,1.")
+    return [int(part) for part in parts]
+
+
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """Names of the GPUs that this process may use, in the form of CUDA_VISIBLE_DEVICES.
+
+    The driver's tool knows without torch; where it is absent (AMD, some containers) a short process asks torch.
+    """
+    if "CUDA_VISIBLE_DEVICES" in environment:
+        listed = [name.strip() for name in environment["CUDA_VISIBLE_DEVICES"].split(",")]
+        return [name for name in listed if name and name != "-1"]
+    tool = shutil.which("nvidia-smi")
+    if tool is not None:
+        answer = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            return [str(number) for number in range(answer.stdout.count("(UUID: GPU-"))]
+    asked = [sys.executable, "-c", "import torch; print(torch.cuda.device_count())"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return [str(number) for number in range(int(answer.stdout.strip() or 0))]
+
+
+def needed(run: "RunConfig") -> bool:
+    """Whether this process should start others.
+
+    Raises:
+        ConfigError: One named GPU for several processes.
+    """
+    several = run.nproc > 1 or run.nnodes > 1
+    if several and run.device.startswith("cuda:"):
+        raise ConfigError(
+            f"run.device={run.device} is one GPU for run.nproc={run.nproc} processes; give --gpus instead."
+        )
+    return several and not under_torchrun()
+
+
+def arguments(cfg: "Section", config: Path, *, resume: bool, debug: bool = False) -> list[str]:
+    """Words behind `torchrun` for a configuration that lies in `config`."""
+    run = cfg.run
+    if run.nnodes > 1:
+        meet = ["--nnodes", str(run.nnodes), "--node-rank", str(run.node_rank), "--rdzv-endpoint", run.rdzv_endpoint]
+    else:
+        meet = ["--standalone"]
+    command = ["-m", "ssdet_cli", cfg.command, "--config", str(config)]
+    flags = ["--resume"] * resume + ["--debug"] * debug
+    return [*meet, "--nproc-per-node", str(run.nproc), *command, *flags]
+
+
+def start(cfg: "Section", folder: Path, *, resume: bool) -> int:
+    """Write the configuration into the run folder, start the ranks and wait for them.
+
+    Args:
+        cfg: Checked configuration of a command.
+        folder: Run folder; on several machines each writes its own configuration file there.
+        resume: Continue what the folder holds.
+
+    Returns:
+        0, or 130 where it was interrupted.
+
+    Raises:
+        RankFailed: A rank ended badly.
+    """
+    from ssdet_cli.config import rundir
+    from ssdet_cli.config.load import to_yaml
+    from ssdet_cli.files import write_atomically
+
+    if cfg.run.node_rank == 0:
+        config = rundir.prepare(cfg, folder, resume=resume) / "config.yaml"
+    else:
+        config = folder / f"config-node{cfg.run.node_rank}.yaml"
+        write_atomically(config, to_yaml(rundir.with_output(cfg, folder)))
+    os.environ[LAUNCHED] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cfg.run.nproc)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
+    debug = sys.excepthook is sys.__excepthook__
+    with tempfile.TemporaryDirectory(prefix="ssdet-ranks-") as records:
+        return run_agent(["--log-dir", records, *arguments(cfg, config, resume=resume, debug=debug)], Path(records))
+
+
+def run_agent(words: Sequence[str], records: Path) -> int:
+    """Be `torchrun` with these words.
+
+    Args:
+        words: As `arguments` gives them.
+        records: Folder in which the ranks leave their error files.
+
+    Raises:
+        RankFailed: A rank ended badly; the first one to fail is told.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    # The agent reports through its exceptions; its log lines would say the same again, at length.
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    try:
+        run(parse_args(list(words)))
+    except ChildFailedError as failed:
+        raise _first_failure(failed) from failed
+    except SignalException as stopped:
+        told = [_read_record(path) for path in sorted(records.rglob("error.json"))]
+        if told:
+            raise RankFailed(told[0], 1) from stopped
+        return INTERRUPTED
+    return 0
+
+
+def _first_failure(failed: Any) -> RankFailed:
+    rank, failure = failed.get_first_failure()
+    if failure.exitcode < 0:
+        hint = "; the machine may be out of memory" if failure.exitcode == -9 else ""
+        return RankFailed(f"rank {rank} was killed by {failure.signal_name()}{hint}.", 1)
+    text = failure.message["message"] if isinstance(failure.message, dict) else ""
+    return RankFailed(text or f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)
+
+
+def _read_record(path: Path) -> str:
+    return json.loads(path.read_text(encoding="utf-8"))["message"]["message"]

@@ -1,0 +1,92 @@
+"""Options that several commands share.
+
+A default lives in the configuration only: an option that is not given is None and changes nothing. The sentence behind
+each says which key it stands for.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssdet_cli.cli import completion
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Any key of the configuration, as in optim.lr=0.02; --print-config shows all of them.",
+        autocompletion=completion.keys,
+    ),
+]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Configuration to start from: a shipped name (see ssdet configs list) or a YAML file.",
+        autocompletion=completion.configs,
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder to write to; default runs/<command>-<model>-<time> (run.output)."),
+]
+Gpus = Annotated[str | None, typer.Option(metavar="0,1", help="GPUs to use, one process on each (run.gpus).")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|cpu|cuda",
+        help="Where to compute; auto takes a GPU when there is one (run.device).",
+        autocompletion=completion.devices,
+    ),
+]
+Nproc = Annotated[int | None, typer.Option(metavar="N", help="Processes to start on this machine (run.nproc).")]
+Nnodes = Annotated[int | None, typer.Option(metavar="N", help="Machines that take part (run.nnodes).")]
+NodeRank = Annotated[int | None, typer.Option(metavar="N", help="Number of this machine, from 0 (run.node_rank).")]
+RdzvEndpoint = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Where the machines meet: a port of machine 0 (run.rdzv_endpoint)."),
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Seed of every draw (run.seed).")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Continue the run in --output, or the newest unfinished one under runs/."),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Build everything, run a step, say what a run would cost, and write nothing."),
+]
+PrintConfig = Annotated[
+    bool, typer.Option("--print-config", help="Print the whole resulting configuration as YAML and leave.")
+]
+Backbone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Network, from ssdet backbones (model.backbone).",
+        autocompletion=completion.backbones,
+    ),
+]
+Init = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN|WEIGHTS", help="Run folder or weights file to start from (model.init)."),
+]
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Kind of dataset, from ssdet data list (data.dataset).", autocompletion=completion.datasets
+    ),
+]
+Annotations = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Annotation file with frame labels (data.annotations).")
+]
+Videos = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the videos (data.videos).")]
+Protocol = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="How scores are taken (protocol).", autocompletion=completion.protocols),
+]
+Steps = Annotated[int | None, typer.Option(metavar="N", help="Optimiser steps of the whole run (loop.steps).")]
+BatchSize = Annotated[
+    int | None, typer.Option(metavar="N", help="Clips in one forward pass of one process (loop.batch_size).")
+]
+LearningRate = Annotated[float | None, typer.Option("--lr", metavar="X", help="Learning rate of the head (optim.lr).")]

@@ -1,0 +1,75 @@
+"""`ssdet pretrain`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssdet_cli.cli import completion, options
+from ssdet_cli.cli.carry_out import Request, carry_out, configure
+from ssdet_cli.cli.groups import new_app
+
+app = new_app()
+#: What runs when no dataset is configured.
+_WITHOUT_DATA = "pretrain/generated"
+_NOTE = "No dataset is configured: using the generated one (--config pretrain/generated); give yours with --data PATH."
+
+
+@app.command()
+def pretrain(
+    overrides: options.Overrides = None,
+    config: options.Config = None,
+    backbone: options.Backbone = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Folder with a folder per class, or a list of videos (data.videos)."),
+    ] = None,
+    dataset: options.Dataset = None,
+    init: options.Init = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="freeze,mixup,cutmix|none",
+            help="Volume augmentations; none is plain classification pretraining (augment.methods).",
+            autocompletion=completion.augmentations,
+        ),
+    ] = None,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    output: options.Output = None,
+    gpus: options.Gpus = None,
+    device: options.Device = None,
+    nproc: options.Nproc = None,
+    nnodes: options.Nnodes = None,
+    node_rank: options.NodeRank = None,
+    rdzv_endpoint: options.RdzvEndpoint = None,
+    seed: options.Seed = None,
+    resume: options.Resume = False,
+    dry_run: options.DryRun = False,
+    print_config: options.PrintConfig = False,
+) -> None:
+    """Learn to detect from clips that have one label each."""
+    request = Request(config, overrides or (), resume, dry_run, print_config)
+    if config is None and data is None and dataset is None and not resume and not request.gives("data"):
+        request = replace(request, config=_WITHOUT_DATA, note=_NOTE)
+    flags = {
+        "model.backbone": backbone,
+        "data.videos": data,
+        "data.dataset": dataset,
+        "model.init": init,
+        "augment.methods": augment,
+        "loop.steps": steps,
+        "loop.batch_size": batch_size,
+        "optim.lr": lr,
+        "run.output": output,
+        "run.gpus": gpus,
+        "run.device": device,
+        "run.nproc": nproc,
+        "run.nnodes": nnodes,
+        "run.node_rank": node_rank,
+        "run.rdzv_endpoint": rdzv_endpoint,
+        "run.seed": seed,
+    }
+    carry_out(configure("pretrain", request, flags), request)

@@ -1,0 +1,92 @@
+"""Run folders: their names, what may be written into them, and finding the newest."""
+
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from ssdet_cli.config.commands import COMMANDS
+from ssdet_cli.config.load import read_yaml, to_yaml
+from ssdet_cli.errors import ConfigError
+from ssdet_cli.files import write_atomically
+
+#: Where runs go that were given no folder.
+ROOT = Path("runs")
+#: What shows that a folder already holds a run.
+_TRACES = ("metrics.jsonl", "checkpoints")
+
+
+def run_folder(cfg: BaseModel) -> Path:
+    """The folder of a run: `run.output`, else a new `runs/<command>-<model>-<time>` that does not exist yet."""
+    if cfg.run.output is not None:
+        return cfg.run.output
+    what = cfg.model.backbone if hasattr(cfg, "model") else cfg.protocol
+    plain = "".join(letter if letter.isalnum() or letter in "_." else "-" for letter in what)
+    first = ROOT / f"{cfg.command}-{plain}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = first, 2
+    while folder.exists():
+        folder, number = first.with_name(f"{first.name}-{number}"), number + 1
+    return folder
+
+
+def with_output(cfg: BaseModel, folder: Path) -> BaseModel:
+    """The configuration with `run.output` filled in."""
+    return cfg.model_copy(update={"run": cfg.run.model_copy(update={"output": folder})})
+
+
+def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
+    """Make a run folder and write `config.yaml`, complete and itself a valid `--config`.
+
+    Args:
+        cfg: Configuration of a command.
+        folder: Where; `run.output` of the file says the same.
+        resume: Continue what the folder holds.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        ConfigError: The folder holds a run and `resume` is not set, or the other way round, or it is a file.
+        SsdetError: It cannot be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"run.output={folder} is a file; give a folder.")
+    held = [name for name in _TRACES if (folder / name).exists()]
+    if held and not resume:
+        raise ConfigError(
+            f"{folder} already holds a run ({held[0]}); give another --output, or --resume to continue it."
+        )
+    if resume and not held:
+        raise ConfigError(f"{folder} holds no run to continue; leave out --resume to start one there.")
+    write_atomically(folder / "config.yaml", to_yaml(with_output(cfg, folder)))
+    return folder
+
+
+def command_of(folder: Path) -> str | None:
+    """The command whose `config.yaml` a folder holds; None where there is none that can be read."""
+    try:
+        keys = set(read_yaml(folder / "config.yaml"))
+    except ConfigError:
+        return None
+    fitting = [name for name, config in COMMANDS.items() if keys and keys <= set(config.model_fields)]
+    return fitting[0] if fitting else None
+
+
+def newest(root: Path, command: str, *, need: str, without: str | None = None) -> Path | None:
+    """The run of `command` directly under `root` whose file `need` is the youngest, or None.
+
+    Args:
+        root: Folder of run folders.
+        command: As in `COMMANDS`.
+        need: File that it must hold, relative to the run folder.
+        without: File that it must not hold.
+    """
+    held = [path for path in root.glob(f"*/{need}") if path.is_file()]
+    depth = len(Path(need).parts)
+    for path in sorted(held, key=lambda path: path.stat().st_mtime, reverse=True):
+        folder = path.parents[depth - 1]
+        if without is not None and (folder / without).exists():
+            continue
+        if command_of(folder) == command:
+            return folder
+    return None
