@@ -20,6 +20,7 @@ from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.clips import collate
+from ssdet_cli.data.generated import GenerateSettings, ensure_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
 from ssdet_cli.engine.checkpoint import checkpoint_file, load_checkpoint
 from ssdet_cli.engine.distributed import Session
@@ -27,10 +28,11 @@ from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
 from ssdet_cli.engine.runlog import RunLog, environment
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.models import create_model, load_weights
-from ssdet_cli.recipes.generate import default_generated
 from ssdet_cli.tasks.interface import Task
 from ssdet_cli.viz.run_report import write_run_report
 
+#: Where the generated dataset goes that no one gave a place.
+GENERATED = Path("ssdet-data/generated")
 #: Keys that may change between a run and its resumption: they do not change what is computed.
 _FREE_ON_RESUME = ("run.", "data.workers", "data.prefetch", "data.videos", "data.annotations", "loop.log_every")
 
@@ -110,8 +112,20 @@ def prepared_data(data: DataConfig, kind: str, session: Session, log: RunLog) ->
     """
     if data.dataset != "generated" or data.videos is not None:
         return data
-    place = str(default_generated(log.say)) if session.is_main else None
-    return data.model_copy(update={"videos": Path(session.broadcast(place)) / kind})
+    if session.is_main:
+        log.say(f"The generated dataset is in {GENERATED}; it is made there if it is not.")
+        generate_with_progress(GENERATED, GenerateSettings(), log)
+    session.broadcast(None)
+    return data.model_copy(update={"videos": GENERATED / kind})
+
+
+def generate_with_progress(folder: Path, settings: GenerateSettings, log: RunLog) -> Path:
+    """Make the generated set unless it is there, under a progress line; returns its folder."""
+    log.start("Generating videos", 0, settings.videos)
+    try:
+        return ensure_generated(folder, settings, lambda done, total, what: log.advance(done, "")).folder
+    finally:
+        log.stop()
 
 
 def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
@@ -229,5 +243,5 @@ def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
     memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU" if device.type == "cuda" else ""
     run.log.say(
         f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step "
-        f"on {device}{memory}; {loop.steps} steps would take about {loop.steps * seconds / 3600:.2f} h. Nothing was written."
+        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. Nothing was written."
     )
