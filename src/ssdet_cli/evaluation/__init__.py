@@ -1,0 +1,19 @@
+"""Scores of per-frame predictions; numpy only, so that scoring a file builds no network.
+
+A protocol is a class without arguments: `PROTOCOLS.get("charades-localize")()`. `interface.py` says what it offers.
+"""
+
+from ssdet_cli.catalog import Catalog
+from ssdet_cli.evaluation.average_precision import average_precision, mean_ap, weighted_ap
+
+#: name -> class (no arguments) that keeps `interface.EvaluationProtocol`.
+PROTOCOLS = Catalog(
+    "protocol",
+    {
+        "charades-localize": "ssdet_cli.evaluation.charades_localize:CharadesLocalize",
+        "frame-map": "ssdet_cli.evaluation.frame_map:FrameMap",
+    },
+    group="ssdet.protocols",
+)
+
+__all__ = ["PROTOCOLS", "average_precision", "mean_ap", "weighted_ap"]

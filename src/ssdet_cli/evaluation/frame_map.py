@@ -1,0 +1,107 @@
+"""Per-frame mAP: every frame of every video is a row.
+
+This is how the per-frame literature scores Charades ("dense") and MultiTHUMOS (Yeung et al., IJCV 2018): an action is
+present strictly between its start and its end.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ssdet_cli.errors import DataError
+from ssdet_cli.evaluation.interface import (
+    EvaluationResult,
+    RecordLike,
+    Submission,
+    VideoScores,
+    VideoSetLike,
+    check_predictions,
+    missing_videos,
+    summarize,
+)
+from ssdet_cli.evaluation.submission import read_timed, timed_text
+
+
+class FrameMap:
+    """`frame-map`: AP over all frames of all videos."""
+
+    name = "frame-map"
+    conventions = (
+        "Every frame i of every video at i / frame rate; an action is present strictly between its start and end; "
+        "rows in annotation order, equal scores keep it; missing videos have no rows and are listed; AP without "
+        "interpolation, mAP is the mean over classes that have a positive."
+    )
+
+    def frame_seconds(self, record: RecordLike, scores: VideoScores | None = None) -> np.ndarray:
+        """(L,) times of the frames of the decoded video.
+
+        Raises:
+            ValueError: `scores` is None; only the decoded video knows its frames.
+        """
+        if scores is None:
+            raise ValueError("frame-map takes its times from the decoded video: give the VideoScores.")
+        return np.arange(scores.num_frames) / scores.frame_rate
+
+    def score(
+        self,
+        video_set: VideoSetLike,
+        predictions: Mapping[str, np.ndarray],
+        seconds: Mapping[str, np.ndarray] | None = None,
+    ) -> EvaluationResult:
+        """Score (L, K) predictions per video against the labels at its (L,) `seconds`, which are required here.
+
+        Raises:
+            DataError: No video has a prediction, one belongs to no annotated video, or a shape does not fit.
+        """
+        times = _required(seconds)
+        check_predictions(video_set, predictions)
+        scored = [record for record in video_set.records if record.video_id in predictions]
+        if not scored:
+            raise DataError(f"None of the {len(video_set.records)} videos of {video_set.source} has a prediction.")
+        for record in scored:
+            _check_times(record.video_id, predictions, times)
+        rows = sum(len(times[record.video_id]) for record in scored)
+        kind = np.result_type(*{predictions[record.video_id].dtype for record in scored})
+        scores = np.empty((rows, len(video_set.classes)), dtype=kind)
+        targets = np.zeros(scores.shape, dtype=bool)
+        first = 0
+        for record in scored:
+            part = slice(first, first + len(times[record.video_id]))
+            scores[part] = predictions[record.video_id]
+            mark_inside(targets[part], record, times[record.video_id])
+            first = part.stop
+        return summarize(self, video_set, scores, targets, missing_videos(video_set, predictions))
+
+    def submission_text(
+        self,
+        video_set: VideoSetLike,
+        predictions: Mapping[str, np.ndarray],
+        seconds: Mapping[str, np.ndarray] | None = None,
+    ) -> bytes:
+        """Lines `id seconds s0 s1 ...`, in annotation order."""
+        times = _required(seconds)
+        order = [record.video_id for record in video_set.records if record.video_id in predictions]
+        return timed_text({video_id: predictions[video_id] for video_id in order}, times)
+
+    def read_submission(self, path: Path, video_set: VideoSetLike) -> Submission:
+        """Read such a file; its `seconds` go to `score`."""
+        return read_timed(path, [record.video_id for record in video_set.records], len(video_set.classes))
+
+
+def mark_inside(targets: np.ndarray, record: RecordLike, seconds: np.ndarray) -> None:
+    """Set (L, K) targets where start < time < end of an action of that class."""
+    for segment in record.segments:
+        targets[(segment.start < seconds) & (seconds < segment.end), segment.label] = True
+
+
+def _required(seconds: Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:
+    if seconds is None:
+        raise ValueError("frame-map needs the seconds of every predicted row.")
+    return seconds
+
+
+def _check_times(video_id: str, predictions: Mapping[str, np.ndarray], seconds: Mapping[str, np.ndarray]) -> None:
+    times = len(seconds.get(video_id, ()))
+    if times != len(predictions[video_id]):
+        raise DataError(f"Predictions of '{video_id}' have {len(predictions[video_id])} rows but {times} times.")

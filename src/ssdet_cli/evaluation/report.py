@@ -1,0 +1,158 @@
+"""What an evaluation leaves behind: `metrics.json`, `submission.txt`, `report.html` and a table on the screen."""
+
+import json
+from html import escape
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ssdet_cli.evaluation.interface import EvaluationResult
+from ssdet_cli.files import write_atomically
+
+_ROW = 22
+_STYLE = """
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1d2733; --faint: #657282; --rule: #dfe4ea; --bar: #2f6fb3;
+  --warn: #9a4b00; --warn-paper: #fff3e3; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e4e9ef; --faint: #94a1b0; --rule: #2b333d;
+  --bar: #6aa7e6; --warn: #ffc37a; --warn-paper: #38280f; } }
+body { margin: 0 auto; max-width: 960px; padding: 2.5rem 1.25rem 4rem; background: var(--paper); color: var(--ink);
+  font: 15px/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.25rem 0 .75rem; }
+.facts { display: flex; flex-wrap: wrap; gap: .75rem 2.5rem; margin: 1.5rem 0; }
+.facts b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; }
+.facts span, .quiet { color: var(--faint); } .hash { overflow-wrap: anywhere; font-family: ui-monospace, monospace; }
+.warning { background: var(--warn-paper); color: var(--warn); border-radius: 6px; padding: .75rem 1rem; }
+svg { display: block; width: 100%; height: auto; font: 12.5px system-ui, sans-serif; }
+svg text { fill: var(--ink); } svg .faint { fill: var(--faint); } svg rect { fill: var(--bar); }
+svg line { stroke: var(--rule); }
+"""
+
+
+def write_results(folder: Path, result: EvaluationResult, submission: bytes | None = None) -> tuple[Path, ...]:
+    """Write `metrics.json`, `report.html` and, where its content is given, `submission.txt`; each whole or not at all.
+
+    Args:
+        folder: Made where it is absent.
+        result: Of a protocol.
+        submission: From the protocol's `submission_text`, or the prediction file that was scored.
+
+    Returns:
+        The files.
+
+    Raises:
+        SsdetError: A file cannot be written.
+    """
+    content: dict[str, bytes | str] = {
+        "metrics.json": json.dumps(result.to_plain(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        "report.html": report_html(result),
+    }
+    if submission is not None:
+        content["submission.txt"] = submission
+    for name, text in content.items():
+        write_atomically(folder / name, text)
+    return tuple(folder / name for name in content)
+
+
+def ranked_classes(result: EvaluationResult) -> list[tuple[str, float, int]]:
+    """Return (class, AP, positive rows) from best to worst, without the classes that have no positive."""
+    rows = zip(result.classes, result.per_class_AP, result.positives, strict=True)
+    return sorted(((name, ap, count) for name, ap, count in rows if ap is not None), key=lambda row: -row[1])
+
+
+def print_result(console: Console, result: EvaluationResult, top: int = 5) -> None:
+    """Show the score, what is missing, and the `top` best and worst classes."""
+    ranked = ranked_classes(result)
+    table = Table(title=f"{result.protocol}: {_percent(result.mAP)} mAP", title_style="bold", title_justify="left")
+    table.add_column("class")
+    table.add_column("AP %", justify="right")
+    table.add_column("positive rows", justify="right")
+    shown = len(ranked) <= 2 * top
+    for name, ap, count in ranked if shown else ranked[:top]:
+        table.add_row(Text(name), _percent(ap), f"{count:,}")
+    if not shown:
+        table.add_section()
+        for name, ap, count in ranked[-top:]:
+            table.add_row(Text(name), _percent(ap), f"{count:,}")
+    console.print(table)
+    console.print(Text(_summary(result)), style="dim")
+    for warning in warnings(result):
+        console.print(Text(warning), style="yellow")
+
+
+def warnings(result: EvaluationResult) -> tuple[str, ...]:
+    """Sentences about what the score does not rest on: missing videos and rows, oddities of the files."""
+    said = []
+    if result.missing:
+        names = ", ".join(result.missing_videos[:5]) + (", ..." if result.missing > 5 else "")
+        said.append(f"{result.missing:,} of {result.videos:,} videos have no scores: {names}.")
+    if result.missing_frames:
+        said.append(f"{result.missing_frames:,} of {result.frames:,} rows have no scores and rank last.")
+    return (*said, *result.notes)
+
+
+def report_html(result: EvaluationResult) -> str:
+    """Return one page that needs nothing else: numbers, what is missing, the AP of each class as sorted bars."""
+    undefined = [name for name, ap in zip(result.classes, result.per_class_AP, strict=True) if ap is None]
+    facts = {
+        "mAP": _percent(result.mAP),
+        "weighted AP": _percent(result.wAP),
+        "videos": f"{result.videos:,}",
+        "rows": f"{result.frames:,}",
+        "missing videos": f"{result.missing:,}",
+    }
+    tiles = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in facts.items())
+    alarms = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(result))
+    absent = f'<p class="quiet">Without a positive row: {escape(", ".join(undefined))}.</p>' if undefined else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(result.protocol)}: {_percent(result.mAP)} mAP</title><style>{_STYLE}</style></head><body>"
+        f'<h1>{escape(result.protocol)}</h1><p class="quiet">{escape(result.conventions)}</p>'
+        f'<div class="facts">{tiles}</div>{alarms}'
+        f"<h2>Average precision per class (%)</h2>{_bars(result)}{absent}"
+        f'<h2>Annotations</h2><p>{escape(result.annotations)}<br><span class="quiet hash">'
+        f"SHA-256 {escape(result.annotations_sha256 or 'not of a single file')}</span></p></body></html>\n"
+    )
+
+
+def _bars(result: EvaluationResult) -> str:
+    ranked = ranked_classes(result)
+    left, width = 330, 480
+    height = _ROW * len(ranked) + 24
+    grid = "".join(
+        f'<line x1="{left + width * part // 4}" x2="{left + width * part // 4}" y1="18" y2="{height}"/>'
+        f'<text class="faint" x="{left + width * part // 4}" y="12" text-anchor="middle">{25 * part}</text>'
+        for part in range(5)
+    )
+    bars = "".join(_bar(index, row, left, width) for index, row in enumerate(ranked))
+    return (
+        f'<svg viewBox="0 0 920 {height}" role="img" aria-label="Average precision of {len(ranked)} classes">'
+        f"{grid}{bars}</svg>"
+    )
+
+
+def _bar(index: int, row: tuple[str, float, int], left: int, width: int) -> str:
+    name, ap, count = row
+    top = 24 + _ROW * index
+    short = name if len(name) <= 46 else name[:45] + "…"
+    length = max(ap * width, 1)
+    return (
+        f"<g><title>{escape(name)}: AP {_percent(ap)}, {count:,} positive rows</title>"
+        f'<text x="{left - 10}" y="{top + 13}" text-anchor="end">{escape(short)}</text>'
+        f'<rect x="{left}" y="{top + 2}" width="{length:.1f}" height="{_ROW - 7}" rx="2"/>'
+        f'<text class="faint" x="{left + length + 6:.1f}" y="{top + 13}">{100 * ap:.1f}</text></g>'
+    )
+
+
+def _percent(value: float) -> str:
+    return "undefined" if value != value else f"{100 * value:.2f} %"
+
+
+def _summary(result: EvaluationResult) -> str:
+    defined = sum(ap is not None for ap in result.per_class_AP)
+    return (
+        f"weighted AP {_percent(result.wAP)}; {defined} of {len(result.classes)} classes, {result.videos:,} videos, "
+        f"{result.frames:,} rows; {result.annotations}"
+    )

@@ -1,0 +1,216 @@
+"""Prediction files: one line per video and time.
+
+`id frame s0 s1 ...` is the official Charades localisation format (frame 1 to 25); `id seconds s0 s1 ...` is the same
+with free times. Fields are separated by spaces or tabs. Ids are text: `00607` and `150E6` are videos.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from pydantic_core import from_json
+
+from ssdet_cli.catalog import nearest
+from ssdet_cli.errors import DataError
+from ssdet_cli.evaluation.interface import Submission
+
+#: Blanks become commas; what cannot be part of a plain number becomes something that is no JSON.
+_NUMERIC = b"0123456789+-.eE"
+_AS_JSON = bytes(byte if byte in _NUMERIC else ord("," if byte in b" \t" else "!") for byte in range(256))
+    byte if byte in b"0123456789+-.eE" else ord(",") if byte in b" \t" else ord("!") for byte in range(256)
+)
+
+
+def read_localization(path: Path, video_ids: Sequence[str], num_classes: int, points: int = 25) -> Submission:
+    """Read an official localisation file.
+
+    Lines may come in any order. Where the smallest frame number is 0, all are taken as counted from 0. Of several
+    lines for one row the last counts. Videos that are not annotated are ignored, as the official script does, and
+    counted in the notes; a file in which no video is known is refused.
+
+    Args:
+        path: The file.
+        video_ids: Annotated videos.
+        num_classes: K, scores per line.
+        points: Times per video.
+
+    Returns:
+        Predictions (points, K) float64 of the videos that the file names, -inf in rows it does not hold.
+
+    Raises:
+        DataError: Unreadable file, wrong number of fields, a bad number, a frame out of range, NaN, no known video.
+    """
+    slots = {_field(video_id).encode(): slot for slot, video_id in enumerate(video_ids)}
+    scores = np.full((len(slots), points + 1, num_classes), -np.inf)
+    lines = np.zeros((len(slots), points + 1), dtype=np.int64)
+    unknown: dict[bytes, int] = {}
+    repeated, smallest = 0, points
+    for number, video_id, frame, values in _rows(path, num_classes, _frame(points)):
+        smallest = min(smallest, frame)
+        slot = slots.get(video_id)
+        if slot is None:
+            unknown[video_id] = unknown.get(video_id, 0) + 1
+            continue
+        repeated += lines[slot, frame] > 0
+        scores[slot, frame], lines[slot, frame] = values, number
+    _refuse_nan(path, scores, lines)
+    if smallest == 0 and lines[:, points].any():
+        number = lines[:, points].max()
+        raise DataError(f"{path}, line {number}: frame {points} in a file that counts from 0 to {points - 1}.")
+    first = 0 if smallest == 0 else 1
+    present = np.flatnonzero(lines.any(axis=1))
+    _refuse_foreign(path, len(present), unknown, video_ids)
+    predictions = {video_ids[slot]: scores[slot, first : first + points] for slot in present}
+    return Submission(predictions, notes=_notes(path, unknown, int(repeated)))
+
+
+def read_timed(path: Path, video_ids: Sequence[str], num_classes: int) -> Submission:
+    """Read a file of `id seconds s0 s1 ...`; rows of a video are put in the order of their times.
+
+    Raises:
+        DataError: As `read_localization`.
+    """
+    known = {_field(video_id).encode(): video_id for video_id in video_ids}
+    rows: dict[str, dict[float, np.ndarray]] = {}
+    unknown: dict[bytes, int] = {}
+    repeated = 0
+    for number, key, second, values in _rows(path, num_classes, _second):
+        if key not in known:
+            unknown[key] = unknown.get(key, 0) + 1
+            continue
+        video = rows.setdefault(known[key], {})
+        repeated += second in video
+        video[second] = np.array(values, dtype=np.float64)
+        if np.isnan(video[second]).any():
+            raise DataError(f"{path}, line {number}: a score is NaN, which cannot be ranked.")
+    _refuse_foreign(path, len(rows), unknown, video_ids)
+    seconds = {video_id: np.array(sorted(video)) for video_id, video in rows.items()}
+    predictions = {
+        video_id: np.stack([video[second] for second in seconds[video_id].tolist()]) for video_id, video in rows.items()
+    }
+    return Submission(predictions, seconds, _notes(path, unknown, repeated))
+
+
+def localization_text(predictions: Mapping[str, np.ndarray]) -> bytes:
+    """Return the official format for (L, K) predictions: frames count from 1, rows that are all -inf are left out.
+
+    float32 scores get nine significant digits and float64 ones as many as they need: what is read back is equal.
+    """
+    lines = []
+    for video_id, scores in predictions.items():
+        lines += _lines(video_id, range(1, len(scores) + 1), "d", scores)
+    return "".join(lines).encode()
+
+
+def timed_text(predictions: Mapping[str, np.ndarray], seconds: Mapping[str, np.ndarray]) -> bytes:
+    """Return `id seconds s0 s1 ...` for (L, K) predictions at (L,) seconds."""
+    lines = []
+    for video_id, scores in predictions.items():
+        lines += _lines(video_id, seconds[video_id].tolist(), "r", scores)
+    return "".join(lines).encode()
+
+
+def _lines(video_id: str, places: Sequence[float], form: str, scores: np.ndarray) -> list[str]:
+    digits = "%r" if scores.dtype == np.float64 else "%.9g"
+    line = " ".join([_field(video_id).replace("%", "%%"), f"%{form}", *[digits] * scores.shape[1]]) + "\n"
+    held = ~np.isneginf(scores).all(axis=1)
+    return [
+        line % (place, *row) for place, row, keep in zip(places, scores.tolist(), held.tolist(), strict=True) if keep
+    ]
+
+
+def _field(video_id: str) -> str:
+    """Return an id as one field: blanks, which separate fields, become %20."""
+    return re.sub(r"\s", lambda blank: quote(blank.group()), video_id)
+
+
+def _rows(
+    path: Path, num_classes: int, place: Callable[[bytes], float]
+) -> Iterator[tuple[int, bytes, float, list[float]]]:
+    """Yield (line number, id, place, scores) of every line that is not empty."""
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                head = line.split(None, 2)
+                if not head:
+                    continue
+                try:
+                    values = _numbers(head[2]) if len(head) == 3 else []
+                    where = place(head[1]) if len(head) > 1 else 0
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number}: {error}.") from error
+                if len(values) != num_classes:
+                    wanted = f"id, time and {num_classes} scores"
+                    raise DataError(f"{path}, line {number}: {wanted} are needed, got {len(values)} scores.")
+                yield number, head[0], where, values
+    except OSError as error:
+        raise DataError(f"Cannot read the predictions {path}: {error.strerror}.") from error
+
+
+def _numbers(text: bytes) -> list[float]:
+    """Split a line of numbers.
+
+    A JSON parser reads plain decimals three times as fast as `float` does, to the same value; what JSON does not know
+    (`.5`, `-inf`, two blanks in a row) goes through `float`.
+    """
+    try:
+        return from_json(b"[" + text.strip().translate(_AS_JSON) + b"]", allow_inf_nan=False)
+    except ValueError:
+        return [_number(field) for field in text.split()]
+
+
+def _number(field: bytes) -> float:
+    try:
+        return float(field)
+    except ValueError:
+        raise ValueError(f"'{field.decode(errors='replace')}' is not a number") from None
+
+
+def _frame(points: int) -> Callable[[bytes], int]:
+    frames = {str(frame).encode(): frame for frame in range(points + 1)}
+
+    def frame(field: bytes) -> int:
+        if field not in frames:
+            text = field.decode(errors="replace")
+            raise ValueError(f"frame '{text}' is not a whole number from 1 to {points} (or 0 to {points - 1})")
+        return frames[field]
+
+    return frame
+
+
+def _second(field: bytes) -> float:
+    value = _number(field)
+    if not np.isfinite(value):
+        raise ValueError(f"time '{field.decode()}' is not finite")
+    return value
+
+
+def _refuse_nan(path: Path, scores: np.ndarray, lines: np.ndarray) -> None:
+    bad = np.isnan(scores).any(axis=2)
+    if bad.any():
+        raise DataError(f"{path}, line {lines[bad].min()}: a score is NaN, which cannot be ranked.")
+
+
+def _refuse_foreign(path: Path, present: int, unknown: Mapping[bytes, int], video_ids: Sequence[str]) -> None:
+    if present:
+        return
+    if not unknown:
+        raise DataError(f"{path} holds no predictions.")
+    first = next(iter(unknown)).decode(errors="replace")
+    hint = nearest(first, video_ids)
+    raise DataError(f"{path} names none of the {len(video_ids)} annotated videos; its first is '{first}'.{hint}")
+
+
+def _notes(path: Path, unknown: Mapping[bytes, int], repeated: int) -> tuple[str, ...]:
+    notes = []
+    if unknown:
+        first = next(iter(unknown)).decode(errors="replace")
+        notes.append(
+            f"{path.name}: {sum(unknown.values())} lines of {len(unknown)} videos without annotation ('{first}', ...) "
+            "were ignored, as the official script does."
+        )
+    if repeated:
+        notes.append(f"{path.name}: {repeated} lines repeat a video and time; the last one counts.")
+    return tuple(notes)
