@@ -19,8 +19,6 @@ from ssdet_cli.evaluation.interface import Submission
 #: Blanks become commas; what cannot be part of a plain number becomes something that is no JSON.
 _NUMERIC = b"0123456789+-.eE"
 _AS_JSON = bytes(byte if byte in _NUMERIC else ord("," if byte in b" \t" else "!") for byte in range(256))
-    byte if byte in b"0123456789+-.eE" else ord(",") if byte in b" \t" else ord("!") for byte in range(256)
-)
 
 
 def read_localization(path: Path, video_ids: Sequence[str], num_classes: int, points: int = 25) -> Submission:
