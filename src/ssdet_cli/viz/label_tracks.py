@@ -38,8 +38,7 @@ def _layout(rows: int, names: Sequence[str], width: int, height: int, size: int,
     face = style.font(size, bold=True)
     lamp = max(4, round(0.62 * size))
     value = round(face.getlength("0.00"))
-    wanted = max((max(map(face.getlength, style.wrap(name, face, 1e9, 1))) for name in names), default=0)
-    name_width = min(wanted, 0.27 * width)
+    name_width = min(max(map(face.getlength, names)), 0.27 * width)
     name_left = pad + lamp + pad // 2
     top, bottom = round(0.75 * size), height - (round(1.75 * size) if axis else round(0.55 * size))
     edges = np.linspace(top, bottom, rows + 1)
@@ -147,11 +146,9 @@ class LabelTracks:
         at, (top, bottom) = self._at, self._at.lanes[row]
         room = at.left - at.name_left - round(0.4 * self.font_size)
         face, draw = style.font(self.font_size, bold=True), ImageDraw.Draw(image)
-        lines = [self.names[row]]
-        if face.getlength(self.names[row]) > room:
-            small = max(7, round(0.84 * self.font_size))
-            face = style.font(small, bold=True)
-            lines = style.wrap(self.names[row], face, room, 2 if bottom - top >= 2.3 * small else 1)
+        if any(face.getlength(name) > room for name in self.names):
+            face = style.font(max(7, round(0.84 * self.font_size)), bold=True)
+        lines = style.wrap(self.names[row], face, room, 2 if bottom - top >= 2.3 * face.size else 1)
         pitch = 1.2 * face.size
         first = (top + bottom) / 2 - pitch * (len(lines) - 1) / 2
         for index, line in enumerate(lines):
