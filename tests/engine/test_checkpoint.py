@@ -1,3 +1,5 @@
+import resource
+
 import pytest
 import torch
 
@@ -55,9 +57,16 @@ def test_a_write_that_fails_leaves_the_previous_checkpoint_whole(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_full_disk_stops_with_one_line_and_the_previous_file_is_whole():
-    # /dev/full answers every write with "no space left"; a temporary file cannot be made there, which is an OSError too
-    with pytest.raises(SsdetError, match="Cannot write /dev/full/last.pt"):
-        from pathlib import Path
-
-        save_checkpoint(Path("/dev/full/last.pt"), STATE)
+def test_a_disk_that_fills_up_while_writing_leaves_the_previous_checkpoint_whole(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, STATE)
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))  # writing beyond fails half way through
+    try:
+        with pytest.raises(SsdetError, match="Cannot write .*last.pt: File too large; what was there before is whole"):
+            save_checkpoint(path, STATE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -46,6 +46,7 @@ def test_warm_up_keeps_the_ratio_between_backbone_and_head():
 @given(st.integers(0, 40), st.integers(41, 200), st.sampled_from(["cosine", "step", "constant"]))
 def test_the_rate_rises_during_warm_up_and_never_after_it(warmup, total, schedule):
     optim = OptimConfig(warmup_steps=warmup, schedule=schedule)
+    assume(schedule != "step" or warmup < 0.6 * total)  # its first milestone
     factors = [lr_factor(step, total, optim) for step in range(total)]
     assert all(0 < factor <= 1 for factor in factors)
     assert factors[: warmup + 1] == sorted(factors[: warmup + 1])

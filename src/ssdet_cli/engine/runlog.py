@@ -56,6 +56,7 @@ class RunLog:
         self._writer: Any = None
         self._last_plain = 0.0
         if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
             self.metrics = folder / "metrics.jsonl"
             if resume_step is not None and self.metrics.exists():
                 self._drop_lines_after(resume_step)
