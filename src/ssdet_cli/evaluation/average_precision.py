@@ -3,12 +3,16 @@
 Shape letters: N rows (frames), K classes.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 #: Columns copied at a time: one pass over a row-major matrix then reads whole cache lines, at 16/K of its memory.
 _BLOCK = 16
+#: NumPy lets other threads run while it sorts.
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 def average_precision(scores: Any, targets: Any) -> np.ndarray:
@@ -30,11 +34,12 @@ def average_precision(scores: Any, targets: Any) -> np.ndarray:
     if scores.ndim != 2 or scores.shape != targets.shape:
         raise ValueError(f"scores and targets must both be (N, K), got {scores.shape} and {targets.shape}.")
     result = np.empty(scores.shape[1])
-    for first in range(0, len(result), _BLOCK):
-        block = slice(first, first + _BLOCK)
-        keys = _sort_keys(scores[:, block], first)
-        positive = np.ascontiguousarray(targets[:, block].T) > 0
-        result[block] = [_one_class(*column) for column in zip(keys, positive, strict=True)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for first in range(0, len(result), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            keys = _sort_keys(scores[:, block], first)
+            positive = np.ascontiguousarray(targets[:, block].T) > 0
+            result[block] = list(pool.map(_one_class, keys, positive))
     return result
 
 
@@ -67,34 +72,38 @@ def _sort_keys(scores: np.ndarray, first: int) -> np.ndarray:
     undefined = np.isnan(keys).any(axis=1)
     if undefined.any():
         raise ValueError(f"scores of class {first + undefined.argmax()} contain NaN, which cannot be ranked.")
-    return np.negative(keys, out=keys)
+    np.negative(keys, out=keys)
+    keys += 0.0  # makes -0.0 and 0.0 the same bits
+    return keys
 
 
 def _one_class(keys: np.ndarray, positive: np.ndarray) -> float:
-    """AP of one class from (N,) sort keys, smallest first.
-
-    Only the positives need a rank, so the negatives are sorted by value alone, which is several times faster than a
-    stable sort of all rows; rows matter where a negative has exactly the score of a positive.
-    """
-    rows = np.flatnonzero(positive)
-    if not rows.size:
+    """AP of one class from (N,) sort keys, smallest first."""
+    if not positive.any():
         return float("nan")
-    rows = rows[np.argsort(keys[rows], kind="stable")]
-    hits = keys[rows]
-    negatives = np.sort(keys[~positive])
-    ahead = np.searchsorted(negatives, hits, side="left")
-    tied = np.searchsorted(negatives, hits, side="right") > ahead
-    if tied.any():
-        ahead[tied] += _tied_ahead(keys, positive, hits[tied], rows[tied])
-    count = np.arange(1, rows.size + 1)
-    return float(np.mean(count / (count + ahead)))
+    order = _order_single(keys) if keys.dtype == np.float32 else _order_double(keys)
+    rank = np.flatnonzero(positive[order]) + 1
+    return float(np.mean(np.arange(1, rank.size + 1) / rank))
 
 
-def _tied_ahead(keys: np.ndarray, positive: np.ndarray, hits: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """For positives (their keys and rows), count the negatives of the same key that stand in an earlier row."""
-    groups = np.unique(hits)
-    slot = np.minimum(np.searchsorted(groups, keys), groups.size - 1)
-    tied = np.flatnonzero((groups[slot] == keys) & ~positive)
-    places = np.sort(slot[tied] * keys.size + tied)
-    start = np.searchsorted(groups, hits) * keys.size
-    return np.searchsorted(places, start + rows) - np.searchsorted(places, start)
+def _order_single(keys: np.ndarray) -> np.ndarray:
+    """Stable order of float32 keys: sorts integers made of key and row, which is twice as fast as a stable argsort."""
+    bits = keys.view(np.uint32)
+    # IEEE numbers order like integers once the sign bit is flipped, and all bits where it was set.
+    bits = np.where(keys < 0, ~bits, bits | np.uint32(1 << 31))
+    packed = bits.astype(np.uint64) << np.uint64(32)
+    packed |= np.arange(keys.size, dtype=np.uint64)
+    packed.sort()
+    return packed.astype(np.uint32)
+
+
+def _order_double(keys: np.ndarray) -> np.ndarray:
+    """Stable order of float64 keys: a fast argsort, then rows put in order within each run of equal keys."""
+    order = np.argsort(keys)
+    ranked = keys[order]
+    equal = ranked[1:] == ranked[:-1]
+    if equal.any():
+        tied = np.flatnonzero(np.append(equal, False) | np.insert(equal, 0, False))
+        run = np.cumsum(np.insert(~equal, 0, True))[tied] * keys.size
+        order[tied] = np.sort(run + order[tied]) - run
+    return order
