@@ -20,7 +20,7 @@ def test_starting_later_continues_the_same_batches(size, batch, world, start, se
 @some
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 3))
 def test_an_epoch_shows_no_sample_twice_and_ranks_share_none(size, batch, world):
-    per_rank = [TrainingBatches(size, batch, total=30, rank=rank, world_size=world) for rank in range(world)]
+    per_rank = [TrainingBatches(size, batch, total=41, rank=rank, world_size=world) for rank in range(world)]
     per_epoch = per_rank[0].per_epoch
     first_epoch = [index for rank in per_rank for keys in list(rank)[:per_epoch] for _, index in keys]
     assert len(first_epoch) == per_epoch * batch * world

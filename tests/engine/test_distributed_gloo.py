@@ -1,0 +1,128 @@
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+RANK = """
+import sys
+import torch
+from torch import nn
+from ssdet_cli.engine.distributed import session
+from ssdet_cli.engine.fit import Meter
+
+with session("cpu") as here:
+    assert here.world_size == 2
+    meter = Meter()
+    meter.add({"loss": torch.tensor([here.rank * 4.0, 1.0]), "accuracy": torch.tensor([1.0, 3.0 + here.rank])})
+    assert meter.means(here) == {"accuracy": 2 / 7, "loss": 2.0}, "sums of all ranks"
+    assert here.any(here.rank == 1) and not here.any(False)
+    assert here.broadcast({"folder": f"from {here.rank}"}) == {"folder": "from 0"}
+    assert here.gather(here.rank) == [0, 1]
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(here.rank)
+    here.copy_buffers(norm)
+    assert norm.running_mean.tolist() == [0.0, 0.0]
+    print("rank", here.rank, "fine", flush=True)
+"""
+
+
+def torchrun(script, *words, timeout=120):
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+        *words,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def test_two_processes_sum_gather_and_broadcast(tmp_path):
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    done = torchrun(script)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == sorted("rank 0 fine rank 1 fine".split())
+
+
+EQUAL = """
+import sys
+import torch
+from torch import nn
+sys.path.insert(0, sys.argv[1])
+from test_fit import batch
+from ssdet_cli.batch import VideoBatch
+from ssdet_cli.config.sections import LoopConfig, OptimConfig
+from ssdet_cli.engine.distributed import session
+from ssdet_cli.engine.fit import Monitor, Trainer, fit
+from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.tasks.pretraining import VolumePretraining
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.head = nn.Conv3d(3, 8, 3, padding=1), nn.Conv1d(8, 3, 1)
+
+    def forward(self, frames):
+        return self.head(self.backbone(frames).relu().mean((3, 4)))
+
+
+def half(whole, rank, world):
+    part = slice(rank * 4 // world, (rank + 1) * 4 // world)
+    return VideoBatch(whole.frames[part], whole.labels[part], video_ids=whole.video_ids[part])
+
+
+with session("cpu") as here:
+    torch.manual_seed(here.rank)  # ranks must agree although they start apart
+    if here.rank == 0:
+        torch.manual_seed(0)
+    run = Trainer(
+        Net(), VolumePretraining(lambda frames: frames.float() / 255, None, "frame"),
+        optim=OptimConfig(name="sgd", lr=0.5), loop=LoopConfig(steps=6, batch_size=2, validate_every=6), session=here,
+        seed=0, meta={},
+    )
+    fit(run, [half(batch(n), here.rank, here.world_size) for n in range(6)], steps_per_epoch=3,
+        validate=lambda network: {"loss": 0.0}, monitor=Monitor("loss", False), log=RunLog(None, None), title="t")
+    torch.save(run.model.state_dict(), f"{sys.argv[2]}/{here.world_size}-{here.rank}.pt")
+"""
+
+
+def test_two_processes_with_half_the_batch_train_what_one_process_trains(tmp_path):
+    import os
+
+    import torch
+
+    script = tmp_path / "equal.py"
+    script.write_text(textwrap.dedent(EQUAL))
+    here = os.path.dirname(__file__)
+    done = torchrun(script, here, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    subprocess.run([sys.executable, script, here, tmp_path], check=True, timeout=120)
+    one, first, second = (torch.load(tmp_path / name) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
+    for name in one:
+        assert torch.equal(first[name], second[name])
+        assert torch.allclose(one[name], first[name], atol=1e-6), name
+
+
+def test_a_set_up_that_fails_is_an_error_and_not_one_process_alone(tmp_path):
+    script = tmp_path / "alone.py"
+    script.write_text("from ssdet_cli.engine.distributed import session\nwith session('cpu'):\n    print('ran')\n")
+    environment = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "PATH": "/usr/bin:/bin"}  # no MASTER_ADDR
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "ran" not in done.stdout
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_dies_takes_the_run_down(tmp_path, rank):
+    script = tmp_path / "dies.py"
+    script.write_text(
+        "import sys\nfrom ssdet_cli.engine.distributed import session\n"
+        f"with session('cpu') as here:\n    if here.rank == {rank}:\n        sys.exit(3)\n    here.gather(1)\n"
+    )
+    assert torchrun(script).returncode != 0
