@@ -33,15 +33,16 @@ def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
     try:
         return _dispatch(arguments)
     except SsdetError as error:
-        message, code = str(error), error.exit_code
-    except KeyboardInterrupt:
-        message, code = "interrupted.", failures.INTERRUPTED
+        caught, message, code = error, str(error), error.exit_code
+    except KeyboardInterrupt as error:
+        caught, message, code = error, "interrupted.", failures.INTERRUPTED
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        message, code = f"the disk is full ({error.filename or 'while writing'}); make room and run again.", 1
+        caught, code = error, 1
+        message = f"the disk is full ({error.filename or 'while writing'}); make room and run again."
     if debug:
-        traceback.print_exc()
+        traceback.print_exception(caught)
     failures.tell(message, code)
     return code
 

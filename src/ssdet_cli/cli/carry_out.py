@@ -102,7 +102,7 @@ def carry_out(cfg: "Section", request: Request) -> None:
     if launch.needed(cfg.run):
         folder = rundir.run_folder(cfg)
         if not request.dry_run:
-            raise typer.Exit(launch.start(cfg, folder, resume=request.resume))
+            raise SystemExit(launch.start(cfg, folder, resume=request.resume))  # the ranks have spoken
         words = launch.arguments(cfg, folder / "config.yaml", resume=request.resume)
         say("Launch: " + shlex.join([sys.executable, "-m", "torch.distributed.run", *words]))
     recipe = import_module(f"ssdet_cli.recipes.{cfg.command}")  # torch starts here

@@ -59,6 +59,8 @@ def check_paths(cfg: "Section") -> None:
     """
     if cfg.data is not None:
         _check_data(cfg.data)
+        if hasattr(cfg, "model") and cfg.data.annotations is None and cfg.data.dataset in _NEEDS_ANNOTATIONS:
+            raise DataError(f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations).")
     if hasattr(cfg, "model") and cfg.model.init is not None:
         must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
     for path in getattr(cfg, "checkpoints", ()):
@@ -72,8 +74,6 @@ def _check_data(data: "DataConfig") -> None:
         must_exist(data.videos, "data.videos", DataError)
     if data.annotations is not None:
         must_exist(data.annotations, "--annotations (data.annotations)", DataError)
-    elif data.dataset in _NEEDS_ANNOTATIONS:
-        raise DataError(f"The dataset '{data.dataset}' needs --annotations FILE (data.annotations).")
 
 
 def must_exist(path: Path, name: str, error: type[SsdetError]) -> None:

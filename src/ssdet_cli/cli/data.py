@@ -27,7 +27,9 @@ def data() -> None:
 
 @app.command()
 def generate(
-    out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder to make; default runs/generated.")] = None,
+    out: Annotated[
+        Path | None, typer.Argument(metavar="[OUT]", help="Folder to make; default ssdet-data/generated.")
+    ] = None,
     size: Annotated[int | None, typer.Option(metavar="N", help="Pixels along a side of the picture.")] = None,
     classes: Annotated[int | None, typer.Option(metavar="N", help="Actions in the weakly labelled set.")] = None,
     videos: Annotated[
@@ -101,11 +103,12 @@ def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> N
 def list_datasets() -> None:
     """List the datasets that can be read, and what they expect."""
     from rich.table import Table
+    from rich.text import Text
 
     from ssdet_cli.data import DATASETS
 
     table = Table("dataset", "--videos / --data", "--annotations", box=None, pad_edge=False, header_style="bold")
     for name in DATASETS.names():
-        table.add_row(name, *_FORMS.get(name, ("from a plug-in", "see its documentation")))
+        table.add_row(name, *map(Text, _FORMS.get(name, ("from a plug-in", "see its documentation"))))
     console(results=True).print(table)
     say("Another dataset: --dataset module:function, or a package with the entry point group ssdet.datasets.")

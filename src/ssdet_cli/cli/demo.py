@@ -14,7 +14,8 @@ app = new_app()
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("ssdet-demo"),
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the data and of both trainings.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="First seed of the trainings; the data stays the same.")] = 0,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Number of seeds to compare over.")] = 1,
     device: Annotated[
         str,
         typer.Option(
@@ -27,7 +28,11 @@ def demo(
         bool, typer.Option("--tiny", help="A very small one that shows that everything runs, in a minute or two.")
     ] = False,
 ) -> None:
-    """Walk the whole path on generated video: pretrain twice, fine-tune both, evaluate both, compare."""
+    """Walk the whole path on generated video, on any machine.
+
+    Generates data, pretrains with volume augmentations and as plain classification, fine-tunes both, evaluates both,
+    and compares.
+    """
     from ssdet_cli.recipes import demo as recipe  # torch starts here
 
-    recipe.run(output, seed, device, tiny)
+    recipe.run(output, seed=seed, seeds=seeds, device=device, tiny=tiny)

@@ -44,8 +44,8 @@ def under_torchrun() -> bool:
 def choose_devices(run: "RunConfig") -> "RunConfig":
     """Make the GPUs of `run.gpus` the visible ones, and plan one process on each.
 
-    Must come before torch looks at the GPUs. `run.device` becomes `cuda`, so that a torch without GPU support is an error
-    later on and not a run on the CPU.
+    Must come before torch looks at the GPUs. `run.device` becomes `cuda`, so that a torch without GPU support is an
+    error later on and not a run on the CPU.
 
     Raises:
         ConfigError: No such GPU, a list that is none, or `run.nproc` says otherwise.
@@ -136,14 +136,13 @@ def start(cfg: "Section", folder: Path, *, resume: bool) -> int:
         RankFailed: A rank ended badly.
     """
     from ssdet_cli.config import rundir
-    from ssdet_cli.config.load import to_yaml
     from ssdet_cli.files import write_atomically
 
     if cfg.run.node_rank == 0:
         config = rundir.prepare(cfg, folder, resume=resume) / "config.yaml"
     else:
         config = folder / f"config-node{cfg.run.node_rank}.yaml"
-        write_atomically(config, to_yaml(rundir.with_output(cfg, folder)))
+        write_atomically(config, rundir.text_of(cfg, folder))
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cfg.run.nproc)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
@@ -167,8 +166,7 @@ def run_agent(words: Sequence[str], records: Path) -> int:
     from torch.distributed.run import parse_args, run
 
     # The agent reports through its exceptions; its log lines would say the same again, at length.
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     try:
         run(parse_args(list(words)))
     except ChildFailedError as failed:

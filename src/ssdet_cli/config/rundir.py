@@ -3,10 +3,11 @@
 from datetime import datetime
 from pathlib import Path
 
+import yaml
 from pydantic import BaseModel
 
 from ssdet_cli.config.commands import COMMANDS
-from ssdet_cli.config.load import read_yaml, to_yaml
+from ssdet_cli.config.load import read_yaml, to_plain, to_yaml
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.files import write_atomically
 
@@ -34,6 +35,18 @@ def with_output(cfg: BaseModel, folder: Path) -> BaseModel:
     return cfg.model_copy(update={"run": cfg.run.model_copy(update={"output": folder})})
 
 
+def text_of(cfg: BaseModel, folder: Path) -> str:
+    """The text of `config.yaml`: complete, but that `evaluate` says of its data what was given, nothing more.
+
+    The rest of an evaluation's data section comes from the checkpoint, and a default written down would hide it.
+    """
+    cfg = with_output(cfg, folder)
+    if cfg.command == "evaluate":
+        given = cfg.model_dump(mode="json", include={"data"}, exclude_unset=True)
+        return yaml.safe_dump({**to_plain(cfg), "data": given.get("data")}, sort_keys=False)
+    return to_yaml(cfg)
+
+
 def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
     """Make a run folder and write `config.yaml`, complete and itself a valid `--config`.
 
@@ -58,7 +71,7 @@ def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
         )
     if resume and not held:
         raise ConfigError(f"{folder} holds no run to continue; leave out --resume to start one there.")
-    write_atomically(folder / "config.yaml", to_yaml(with_output(cfg, folder)))
+    write_atomically(folder / "config.yaml", text_of(cfg, folder))
     return folder
 
 

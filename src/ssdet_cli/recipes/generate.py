@@ -1,12 +1,11 @@
-"""`ssdet data generate`, and the generated dataset of a run that has no other."""
+"""`ssdet data generate`: the generated dataset in a folder."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from ssdet_cli.data.generated import GeneratedData, GenerateSettings, Progress, ensure_generated
 
-#: Where the generated dataset is made unless told otherwise: beside the runs.
-DEFAULT = Path("runs/generated")
+#: Where the generated dataset is made unless told otherwise; `pretrain` and `finetune` look for it there.
+DEFAULT = Path("ssdet-data/generated")
 
 
 def run(
@@ -29,17 +28,3 @@ def run(
         DataError: The folder holds something else.
     """
     return ensure_generated(folder, settings or GenerateSettings(), progress, workers=workers)
-
-
-def default_generated(say: Callable[[str], None]) -> Path:
-    """The default generated dataset's folder, made now where it is not there yet; tells `say` what happens."""
-    say(f"Using the generated dataset in {DEFAULT} (made once, in under a minute).")
-    tenths = set()
-
-    def progress(done: int, total: int, what: str) -> None:
-        tenth = 10 * done // total
-        if tenth not in tenths:
-            tenths.add(tenth)
-            say(f"{what}: {done}/{total}")
-
-    return run(DEFAULT, progress=progress).folder

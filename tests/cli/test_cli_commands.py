@@ -1,0 +1,172 @@
+"""What the commands print and write without training anything."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
+from ssdet_cli.config.load import load_config
+from ssdet_cli.config.locate import shipped
+from ssdet_cli.models.backbones import BACKBONES
+
+
+def test_print_config_is_a_valid_config_that_says_the_same(ssdet, tmp_path):
+    words = ("pretrain", "--data", "clips", "--augment", "freeze", "--lr", "1e-4", "clip.frames=8", "--print-config")
+    outcome = ssdet(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    (tmp_path / "mine.yaml").write_text(outcome.out)
+    again = ssdet("pretrain", "--config", "mine.yaml", "--print-config")
+    assert again.out == outcome.out
+    cfg = load_config(PretrainConfig, str(tmp_path / "mine.yaml"))
+    assert (cfg.optim.lr, cfg.augment.methods, cfg.clip.frames) == (1e-4, ("freeze",), 8)
+
+
+def test_every_named_flag_of_pretrain_reaches_its_key(ssdet, tmp_path):
+    outcome = ssdet(
+        *("pretrain", "--backbone", "x3d", "--data", "d", "--dataset", "folder", "--init", "w.pt", "--augment", "none"),
+        *("--steps", 7, "--batch-size", 3, "--lr", 0.5, "--output", "o", "--device", "cpu", "--nproc", 2, "--seed", 5),
+        *("--nnodes", 2, "--node-rank", 1, "--rdzv-endpoint", "a:1", "--print-config"),
+    )
+    got = yaml.safe_load(outcome.out)
+    assert (got["model"]["backbone"], got["model"]["init"]) == ("x3d", "w.pt")
+    assert (got["data"]["videos"], got["data"]["dataset"], got["augment"]["methods"]) == ("d", "folder", [])
+    assert (got["loop"]["steps"], got["loop"]["batch_size"], got["optim"]["lr"]) == (7, 3, 0.5)
+    assert got["run"] == {
+        **{"output": "o", "seed": 5, "device": "cpu", "gpus": None, "nproc": 2},
+        **{"nnodes": 2, "node_rank": 1, "rdzv_endpoint": "a:1"},
+    }
+
+
+def test_every_named_flag_of_finetune_reaches_its_key(ssdet):
+    outcome = ssdet(
+        *("finetune", "--init", "w.pt", "--dataset", "json", "--annotations", "a.json", "--videos", "v"),
+        *(
+            "--head",
+            "linear",
+            "--backbone",
+            "x3d_s",
+            "--protocol",
+            "charades-localize",
+            "--gpus",
+            "1",
+            "--print-config",
+        ),
+    )
+    got = yaml.safe_load(outcome.out)
+    assert (got["model"]["init"], got["model"]["head"], got["model"]["backbone"]) == ("w.pt", "linear", "x3d_s")
+    assert (got["data"]["dataset"], got["data"]["annotations"], got["data"]["videos"]) == ("json", "a.json", "v")
+    assert (got["protocol"], got["run"]["gpus"]) == ("charades-localize", "1")
+
+
+def test_every_named_flag_of_evaluate_reaches_its_key(ssdet):
+    outcome = ssdet(
+        *("evaluate", "--protocol", "frame-map", "--checkpoint", "a", "--checkpoint", "b", "--annotations", "t.csv"),
+        *("--videos", "v", "--dataset", "charades", "--split", "val", "--allow-missing", "--print-config"),
+    )
+    got = yaml.safe_load(outcome.out)
+    assert (got["protocol"], got["checkpoints"], got["split"], got["allow_missing"]) == (
+        *("frame-map", ["a", "b"]),
+        *("val", True),
+    )
+    assert (got["data"]["annotations"], got["data"]["videos"], got["data"]["dataset"]) == ("t.csv", "v", "charades")
+    assert yaml.safe_load(ssdet("evaluate", "--print-config").out)["data"] is None
+
+
+def test_pretrain_without_data_uses_the_generated_configuration(ssdet):
+    outcome = ssdet("pretrain", "--backbone", "x3d_s", "--print-config")
+    got = yaml.safe_load(outcome.out)
+    assert (got["data"]["dataset"], got["model"]["backbone"]) == ("generated", "x3d_s")
+    given = yaml.safe_load(ssdet("pretrain", "data.videos=clips", "--print-config").out)
+    assert given["data"]["dataset"] == "folder"
+
+
+def test_every_shipped_configuration_is_listed_shown_and_loads(ssdet):
+    listed = ssdet("configs", "list").out
+    assert shipped()
+    kinds = {"pretrain": PretrainConfig, "finetune": FinetuneConfig, "evaluate": EvaluateConfig}
+    for name, path in shipped().items():
+        assert name in listed
+        assert ssdet("configs", "show", name).out == path.read_text()
+        load_config(kinds[name.split("/")[0]], name)
+
+
+def test_copy_writes_a_file_that_loads_and_overwrites_nothing(ssdet, tmp_path):
+    assert ssdet("configs", "copy", "pretrain/generated", "mine.yaml").code == 0
+    load_config(PretrainConfig, str(tmp_path / "mine.yaml"))
+    (tmp_path / "mine.yaml").write_text("kept: true\n")
+    outcome = ssdet("configs", "copy", "pretrain/generated", "mine.yaml")
+    assert (outcome.code, "mine.yaml exists already" in outcome.err) == (2, True)
+    assert (tmp_path / "mine.yaml").read_text() == "kept: true\n"
+
+
+def test_a_bare_name_that_two_commands_have_must_be_given_whole(ssdet):
+    both = [name for name in shipped() if name.endswith("/generated")]
+    outcome = ssdet("configs", "show", "generated")
+    assert len(both) > 1
+    assert (outcome.code, all(name in outcome.err for name in both)) == (2, True)
+
+
+def test_backbones_lists_every_name(ssdet):
+    outcome = ssdet("backbones")
+    assert outcome.code == 0
+    listed = [line.split()[0] for line in outcome.out.splitlines()[1:]]
+    assert listed == BACKBONES.names()
+
+
+def test_data_list_says_what_each_dataset_reads(ssdet):
+    out = ssdet("data", "list").out
+    assert "[[class, start, end], ...]" in " ".join(out.split())
+    for name in ("charades", "folder", "generated", "json", "multithumos"):
+        assert name in out
+
+
+def complete(line: str) -> list[str]:
+    """What bash would offer for the last word of a line."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "ssdet_cli"],
+        env={"_SSDET_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return answer.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("ssdet fine", "finetune"),
+        ("ssdet data ge", "generate"),
+        ("ssdet pretrain --back", "--backbone"),
+        ("ssdet pretrain --backbone x3d_", "x3d_tiny"),
+        ("ssdet pretrain --config gen", "generated"),
+        ("ssdet pretrain --debug --augment fr", "freeze"),
+        ("ssdet pretrain optim.l", "optim.lr="),
+        ("ssdet finetune --dataset char", "charades"),
+        ("ssdet evaluate --protocol fra", "frame-map"),
+        ("ssdet configs show pretrain/gen", "pretrain/generated"),
+    ],
+)
+def test_the_shell_completes_commands_options_and_names(line, offered):
+    assert offered in complete(line)
+
+
+def test_data_generate_makes_a_set_and_says_where_it_is(ssdet, tmp_path):
+    words = ("data", "generate", "made", "--size", 32, "--classes", 2, "--videos", 4, "--seconds", 0.5, "--fps", 6)
+    outcome = ssdet(*words, "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "made/weak").rglob("*.mp4"))) == 6
+    assert (tmp_path / "made/dense/charades.json").is_file()
+    assert "made/weak: 4 training and 2 validation clips of 2 actions" in outcome.out
+    assert "is complete already" in ssdet(*words, "--workers", 1).err
+    other = ssdet(*words, "--seed", 1)
+    assert (other.code, "seed 0 instead of 1" in other.err) == (2, True)
+
+
+def test_doctor_finds_this_machine_usable(ssdet):
+    outcome = ssdet("doctor")
+    assert outcome.code == 0, outcome.out
+    assert "H.264 written and read again" in outcome.out
+    assert "ssdet can be used on this machine." in outcome.out

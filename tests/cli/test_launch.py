@@ -1,0 +1,131 @@
+"""Several processes: the launch line, the GPUs, and how a rank's end comes out."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ssdet_cli.cli import launch
+from ssdet_cli.config.commands import EvaluateConfig, PretrainConfig
+from ssdet_cli.config.load import load_config
+from ssdet_cli.config.sections import RunConfig
+from ssdet_cli.errors import ConfigError
+
+#: Datasets that end a rank before any network is built.
+LAB = """
+import os, time
+from pathlib import Path
+from ssdet_cli.errors import DataError
+
+def broken(videos, annotations, split):
+    if os.environ["RANK"] == "1":
+        raise DataError("clip 7 is no video.")
+    time.sleep(60)
+
+def slow(videos, annotations, split):
+    Path(f"rank{os.environ['RANK']}").touch()
+    time.sleep(60)
+"""
+
+
+def start(folder: Path, dataset: str) -> "subprocess.Popen[str]":
+    """`ssdet pretrain` with two CPU processes on a dataset of LAB."""
+    (folder / "lab.py").write_text(LAB)
+    words = ["pretrain", "--dataset", f"lab:{dataset}", "--data", ".", "--nproc", "2", "--device", "cpu"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "ssdet_cli", *words, "--backbone", "x3d_tiny", "--output", "run"],
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_error_of_one_rank_is_the_one_line_and_the_exit_code_of_the_run(tmp_path):
+    process = start(tmp_path, "broken")
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (2, "ssdet: error: clip 7 is no video.\n")
+    written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert (written["run"]["output"], written["run"]["nproc"]) == ("run", 2)
+
+
+def test_an_interruption_reaches_every_rank_and_is_said_once(tmp_path):
+    process = start(tmp_path, "slow")
+    until = time.monotonic() + 100
+    while not all((tmp_path / f"rank{rank}").exists() for rank in (0, 1)):
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "ssdet: interrupted.\n")
+
+
+def configured(**run: object) -> PretrainConfig:
+    return load_config(PretrainConfig, flags={f"run.{key}": value for key, value in run.items()})
+
+
+def test_one_machine_is_started_standalone():
+    words = launch.arguments(configured(nproc=2), Path("r/config.yaml"), resume=True)
+    expected = "--standalone --nproc-per-node 2 -m ssdet_cli pretrain --config r/config.yaml --resume"
+    assert words == shlex.split(expected)
+
+
+def test_several_machines_meet_at_the_endpoint():
+    cfg = configured(nproc=4, nnodes=2, node_rank=1, rdzv_endpoint="first:29500")
+    words = launch.arguments(cfg, Path("c.yaml"), resume=False)
+    assert words[:8] == shlex.split("--nnodes 2 --node-rank 1 --rdzv-endpoint first:29500 --nproc-per-node 4")
+
+
+def test_the_words_are_ones_that_torch_understands():
+    from torch.distributed.run import parse_args
+
+    cfg = configured(nproc=4, nnodes=2, node_rank=1, rdzv_endpoint="first:29500")
+    parsed = parse_args(launch.arguments(cfg, Path("c.yaml"), resume=False))
+    assert (parsed.nnodes, parsed.node_rank, parsed.nproc_per_node) == ("2", 1, "4")
+    assert (parsed.training_script, parsed.module) == ("ssdet_cli", True)
+
+
+def test_gpus_count_among_the_visible_ones_and_never_fall_back_to_the_cpu(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6,7")
+    run = launch.choose_devices(RunConfig(gpus="2,0"))
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7,5"
+    assert (run.nproc, run.device) == (2, "cuda")
+
+
+def test_gpus_and_processes_must_agree(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(ConfigError, match="give one of them"):
+        launch.choose_devices(RunConfig(gpus="0,1", nproc=3))
+
+
+def test_nothing_is_started_again_under_torchrun(monkeypatch):
+    assert launch.needed(RunConfig(nproc=2))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not launch.needed(RunConfig(nproc=2))
+
+
+def test_a_rank_of_ours_leaves_the_visible_gpus_alone(monkeypatch):
+    monkeypatch.setenv("SSDET_LAUNCHED", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    run = RunConfig(gpus="1,0", nproc=2, device="cuda")
+    assert launch.choose_devices(run) is run
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5,6"
+
+
+def test_the_evaluation_of_a_rank_knows_only_the_data_keys_that_were_given(tmp_path):
+    from ssdet_cli.config import rundir
+
+    cfg = load_config(EvaluateConfig, flags={"checkpoints": (Path("a"),), "data.videos": Path("v")})
+    (tmp_path / "config.yaml").write_text(rundir.text_of(cfg, tmp_path))
+    again = load_config(EvaluateConfig, str(tmp_path / "config.yaml"))
+    assert again.data.model_fields_set == {"videos"}
+    assert again.run.output == tmp_path

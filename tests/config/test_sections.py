@@ -1,0 +1,54 @@
+import pytest
+from pydantic import ValidationError
+
+from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
+from ssdet_cli.config.load import load_config
+from ssdet_cli.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["run.nnodes=2"], "needs run.rdzv_endpoint"),
+        (["run.node_rank=1"], "run.node_rank=1 must be below run.nnodes=1"),
+        (["run.gpus=0,1", "run.device=cpu"], "contradict each other"),
+        (["clip.scales=[]"], "must be numbers above 0"),
+        (["clip.scales=[0.5, 1.5]"], "must be numbers above 0 and at most 1"),
+        (["optim.milestones=[0.9, 0.5]"], "must rise and lie between 0 and 1"),
+        (["optim.warmup_steps=10", "loop.steps=10"], "optim.warmup_steps .10. must be smaller than loop.steps .10."),
+        (["optim.lr=-1"], "optim.lr=-1"),
+        (["augment.probability=1.5"], "augment.probability"),
+    ],
+)
+def test_contradictions_are_told_in_terms_of_keys(words, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load_config(PretrainConfig, None, words)
+
+
+def test_checkpoints_and_predictions_are_not_scored_together():
+    with pytest.raises(ConfigError, match="give one of them"):
+        load_config(EvaluateConfig, None, ["checkpoints=[a]", "predictions=[b]"])
+
+
+@pytest.mark.parametrize(
+    ("text", "names"), [("none", ()), ("", ()), ("freeze, mixup", ("freeze", "mixup")), ("[cutmix]", ("cutmix",))]
+)
+def test_names_are_given_with_commas_as_a_list_or_none(text, names):
+    flags = {"augment.methods": text} if not text.startswith("[") else None
+    words = [f"augment.methods={text}"] if flags is None else []
+    assert load_config(PretrainConfig, None, words, flags).augment.methods == names
+
+
+def test_scales_are_given_with_commas_too():
+    assert load_config(PretrainConfig, None, ["clip.scales=0.5,1"]).clip.scales == (0.5, 1.0)
+
+
+def test_a_configuration_is_frozen():
+    with pytest.raises(ValidationError):
+        PretrainConfig().loop.steps = 3
+
+
+def test_finetuning_starts_from_frame_labels():
+    assert FinetuneConfig().data.dataset == "charades"
+    assert load_config(FinetuneConfig, None, ["data.workers=0"]).data.dataset == "charades"
+    assert load_config(EvaluateConfig, None, ["data.workers=0"]).data.dataset == "charades"
