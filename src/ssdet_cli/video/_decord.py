@@ -1,0 +1,134 @@
+"""Reading with decord: the preferred backend where it is installed.
+
+A decord reader goes on decoding after it has been read from, without bound, so one lives from opening to the end of
+the first read and no longer. On some files it waits for ever (MPEG-TS) or returns the wrong frames (a stream that
+starts with frames that lack their reference): it gets only containers on which it was seen to be right, its count of
+frames must agree with PyAV's, and it is given a time limit. It does not survive a fork (see `decode.loader_context`).
+"""
+
+import functools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ssdet_cli.errors import DataError
+from ssdet_cli.video._pyav import Header
+
+_CONTAINERS = {"mp4", "matroska", "avi"}
+#: The FFmpeg 4.1 inside decord 0.6.0 knows AV1 by name only.
+_UNKNOWN_CODECS = {"av1", "libdav1d", "vvc"}
+#: Seconds after which decord counts as stuck, and what it may take longer per frame from the first to the last.
+_PATIENCE_SECONDS, _PATIENCE_PER_FRAME = 30.0, 0.25
+
+
+@functools.cache
+def import_decord() -> ModuleType | None:
+    """Import decord, silenced; None where it is not installed or its libraries do not load."""
+    try:
+        import decord
+    except (ImportError, OSError):
+        return None
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord
+
+
+class DecordSource:
+    """One file. The reader is opened at once, used for one read, and dropped; later reads open another.
+
+    Args:
+        header: What PyAV found in the file.
+        num_frames: How many frames PyAV counts in it.
+        size: (height, width) of the returned frames; None for the stored size.
+
+    Raises:
+        DataError: decord is absent, or does not open this file, or counts its frames differently.
+    """
+
+    def __init__(self, header: Header, num_frames: int, size: tuple[int, int] | None) -> None:
+        self.path: Path = header.path
+        self.size = size
+        self._decord = import_decord()
+        if self._decord is None:
+            raise DataError(f"{self.path}: backend 'decord' is not installed here; use 'pyav'.")
+        if reason := _unsuitable(header):
+            raise DataError(f"{self.path}: decord {reason}; use backend 'pyav'.")
+        self._reader: Any = self._open()
+        self.num_frames = len(self._reader)
+        if num_frames != self.num_frames:
+            self.close()
+            raise DataError(f"{self.path}: decord counts {self.num_frames} frames where {num_frames} can be shown.")
+
+    def read(self, wanted: np.ndarray) -> np.ndarray:
+        """Decode frames: (N,) increasing numbers -> (N, H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: decord fails, or is stuck; the message has its reason.
+        """
+        patience = _PATIENCE_SECONDS + _PATIENCE_PER_FRAME * float(wanted[-1] - wanted[0])
+        try:
+            return within(patience, self._take_batch, wanted.tolist())
+        except TimeoutError as error:
+            raise DataError(f"{self.path}: decord returned nothing within {patience:.0f} s.") from error
+        except (self._decord.DECORDError, RuntimeError) as error:
+            raise DataError(f"{self.path}: decord cannot decode it ({_reason(error)}).") from error
+
+    def close(self) -> None:
+        """Drop the reader."""
+        self._reader = None
+
+    def _take_batch(self, wanted: list[int]) -> np.ndarray:
+        # The only reference is local, so that the reader and its threads end with this call.
+        reader, self._reader = self._reader or self._open(), None
+        return reader.get_batch(wanted).asnumpy()
+
+    def _open(self) -> Any:
+        height, width = self.size or (-1, -1)
+        cpu = self._decord.cpu(0)
+        try:
+            return self._decord.VideoReader(str(self.path), ctx=cpu, width=width, height=height, num_threads=1)
+        except (self._decord.DECORDError, RuntimeError) as error:
+            raise DataError(f"{self.path}: decord cannot open it ({_reason(error)}).") from error
+
+
+def within(seconds: float, work: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:
+    """Return `work(*arguments)`, or give up waiting for it; a call that never returns is left to a daemon thread.
+
+    Raises:
+        TimeoutError: No result after `seconds`.
+        Exception: Whatever `work` raised.
+    """
+    outcome: list[tuple[np.ndarray | None, BaseException | None]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((work(*arguments), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome:
+        raise TimeoutError(f"no result within {seconds:g} s")
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+def _unsuitable(header: Header) -> str | None:
+    """Return why decord must not be given this file, or None."""
+    if header.codec in _UNKNOWN_CODECS:
+        return f"has no decoder for {header.codec}"
+    if not _CONTAINERS & set(header.container.split(",")):
+        return f"is not reliable on {header.container} files"
+    return "turns pictures in its own way" if header.quarter_turns else None
+
+
+def _reason(error: Exception) -> str:
+    """Return the last sentence of a decord error, which follows source positions of its C++ files, in one line."""
+    return " ".join(str(error).split()).rsplit(": ", 1)[-1].rstrip(".")[-160:]

@@ -1,0 +1,352 @@
+"""Reading with PyAV: the guaranteed backend, and where headers and timestamps come from for decord too.
+
+Frame i is the i-th frame that decoding from the start presents. To reach it without decoding everything, the packets
+are read once (not decoded) into a `FrameTable`; after a seek the frames are recognised by their timestamps and must
+arrive one after the other as the table says. Files whose timestamps lie (AVI with B-frames) fail that check and are
+decoded from the start and counted instead.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+import av.logging
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from ssdet_cli.errors import DataError
+from ssdet_cli.video._layout import read_layout
+
+#: Up to this frame, decoding from the start is cheaper than reading all packets to find a keyframe.
+_NEAR = 48
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """Timestamps of all frames, in order of presentation.
+
+    Attributes:
+        pts: (N,) int64, increasing, in units of `tick_seconds`.
+        keyframes: (M,) int64, frame numbers that decoding can start from, increasing.
+        tick_seconds: Unit of `pts`.
+    """
+
+    pts: np.ndarray
+    keyframes: np.ndarray
+    tick_seconds: float
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(N,) float64: when each frame appears, the first at 0."""
+        return (self.pts - self.pts[0]) * self.tick_seconds
+
+    def keyframe_before(self, frame: int) -> int:
+        """Return the last keyframe at or before `frame`; 0 where none is known."""
+        position = int(np.searchsorted(self.keyframes, frame, side="right")) - 1
+        return int(self.keyframes[position]) if position >= 0 else 0
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its video stream.
+
+    Attributes:
+        path: The file.
+        num_frames: Frames, 0 where the header does not know.
+        frame_rate: Frames per second on average, 0 where unknown.
+        width: Of the upright picture, pixels.
+        height: Of the upright picture, pixels.
+        quarter_turns: Clockwise quarter turns from the stored picture to the upright one.
+        container: Short names of the container format ("mov,mp4,m4a,3gp,3g2,mj2").
+        codec: Name of the codec ("h264").
+    """
+
+    path: Path
+    num_frames: int
+    frame_rate: float
+    width: int
+    height: int
+    quarter_turns: int
+    container: str
+    codec: str
+
+
+class _Disordered(Exception):
+    """The decoder presents other frames than the table says, so seeking cannot be trusted in this file."""
+
+
+class PyavSource:
+    """One file. The container is opened to read the header, used for one read, and closed; later reads reopen it.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        header: What the file says about itself.
+        size: (height, width) of the returned frames, to be set before reading; None for the stored size.
+
+    Raises:
+        DataError: The file is no video, is damaged, or its end is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        _silence()
+        self.path = path
+        self.size: tuple[int, int] | None = None
+        layout = _checked_layout(path)
+        self._container: Any = _open(path)
+        try:
+            self.header = _read_header(path, self._container, layout.quarter_turns)
+        except BaseException:
+            self.close()
+            raise
+
+    @functools.cached_property
+    def table(self) -> FrameTable | None:
+        """Timestamps of all frames, from reading every packet once; None where packets carry none or repeat them."""
+        with contextlib.closing(_open(self.path)) as container, _damage_told(self.path):
+            return _read_table(container)
+
+    @functools.cached_property
+    def num_frames(self) -> int:
+        """Frames in the file, without decoding them: from the header if it knows, else by reading the packets."""
+        if self.header.num_frames:
+            return self.header.num_frames
+        return len(self.table.pts) if self.table is not None else self._count_by_decoding()
+
+    @functools.cached_property
+    def frame_rate(self) -> float:
+        """Frames per second on average; measured where the header gives none or its own timestamps contradict it."""
+        declared = self.header.frame_rate
+        measured = 0.0
+        if (not declared or not self.header.num_frames) and self.table is not None and self.num_frames > 1:
+            measured = (self.num_frames - 1) / float(self.table.seconds[-1])
+        if measured and abs(measured - declared) > 0.02 * measured:
+            return measured
+        if not declared:
+            raise DataError(f"{self.path}: the file tells no frame rate; re-encode it, or extract its frames.")
+        return declared
+
+    def seconds(self) -> np.ndarray:
+        """(N,) float64: when each frame appears, the first at 0."""
+        if self.table is not None and len(self.table.pts) == self.num_frames:
+            return self.table.seconds
+        return np.arange(self.num_frames) / self.frame_rate
+
+    @property
+    def tick_seconds(self) -> float:
+        """How finely the file can say when a frame appears."""
+        return self.table.tick_seconds if self.table is not None else 0.0
+
+    def read(self, wanted: np.ndarray) -> np.ndarray:
+        """Decode frames.
+
+        Args:
+            wanted: (N,) int64 frame numbers, increasing.
+
+        Returns:
+            (N, H, W, 3) uint8 RGB, upright.
+
+        Raises:
+            DataError: The file ends before the last of them or cannot be decoded up to it.
+        """
+        table = self.table if wanted[-1] >= _NEAR else None
+        if table is not None and len(table.pts) == self.num_frames:
+            with contextlib.suppress(_Disordered):
+                return self._read(wanted, table)
+        return self._read(wanted, None)
+
+    def close(self) -> None:
+        """Close the container if it is still open."""
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
+    def _read(self, wanted: np.ndarray, table: FrameTable | None) -> np.ndarray:
+        container, self._container = self._container or _open(self.path), None
+        with contextlib.closing(container):
+            stream = container.streams.video[0]
+            # Loaders run one process per core already, and starting threads costs as much as a small clip.
+            stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
+            numbered = self._count(container) if table is None else self._seek(container, table, wanted)
+            return self._collect(numbered, wanted)
+
+    def _collect(self, numbered: Iterator[tuple[int, Any]], wanted: np.ndarray) -> np.ndarray:
+        turns = self.header.quarter_turns
+        height, width = self.size or (self.header.height, self.header.width)
+        if turns % 2:
+            height, width = width, height
+        frames = np.empty((len(wanted), height, width, 3), np.uint8)
+        # One converter for all frames keeps its tables; a thread per conversion costs more than it saves.
+        converter = VideoReformatter()
+        done, number = 0, -1
+        with _damage_told(self.path, lambda: f"{number + 1} of {self.num_frames} frames could be read, then "):
+            for number, frame in numbered:
+                if number == wanted[done]:
+                    rgb = converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+                    frames[done] = rgb.to_ndarray()
+                    done += 1
+                    if done == len(wanted):
+                        return np.rot90(frames, -turns, axes=(1, 2)) if turns else frames
+        raise DataError(f"{self.path}: only {number + 1} of the promised {self.num_frames} frames could be read.")
+
+    def _count(self, container: Any) -> Iterator[tuple[int, Any]]:
+        """Number the frames from the start of the stream."""
+        return enumerate(container.decode(container.streams.video[0]))
+
+    def _seek(self, container: Any, table: FrameTable, wanted: np.ndarray) -> Iterator[tuple[int, Any]]:
+        """Number the frames by their timestamps, jumping over the keyframe intervals that hold none of `wanted`."""
+        position, decoded = -1, iter(())
+        for target in wanted.tolist():
+            keyframe = table.keyframe_before(target)
+            if position < 0 or keyframe > position + 1:
+                decoded, position = self._decode_from(container, table, keyframe), -1
+            while position < target:
+                found, frame = next(decoded, (None, None))
+                if found is None:
+                    raise _Disordered
+                if position >= 0 and found != position + 1:
+                    raise _Disordered
+                position = found
+                yield position, frame
+
+    def _decode_from(self, container: Any, table: FrameTable, keyframe: int) -> Iterator[tuple[int, Any]]:
+        """Number the frames from a keyframe; frames shown before it lack what they refer to and are passed over."""
+        stream = container.streams.video[0]
+        container.seek(int(table.pts[keyframe]), stream=stream, backward=True)
+        started = False
+        for frame in container.decode(stream):
+            started = started or frame.key_frame
+            if not started:
+                continue
+            number = -1 if frame.pts is None else int(np.searchsorted(table.pts, frame.pts))
+            if not 0 <= number < len(table.pts) or table.pts[number] != frame.pts:
+                raise _Disordered
+            yield number, frame
+
+    def _count_by_decoding(self) -> int:
+        with contextlib.closing(_open(self.path)) as container, _damage_told(self.path):
+            return sum(1 for _ in container.decode(container.streams.video[0]))
+
+
+def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int] | None:
+    """Return the (height, width) at which the short side has `short_side` pixels, the long one an even number.
+
+    None stands for the size as it is: nothing was asked for, or the picture is that small already.
+    """
+    short = min(height, width)
+    if short_side is None or short <= short_side:
+        return None
+    long = max(2, 2 * round(max(height, width) * short_side / short / 2))
+    return (short_side, long) if height <= width else (long, short_side)
+
+
+@functools.cache
+def _silence() -> None:
+    """Keep the codecs' own messages off the terminal; what matters reaches the user as a DataError."""
+    av.logging.set_level(av.logging.PANIC)
+
+
+@contextlib.contextmanager
+def _damage_told(path: Path, progress: Any = lambda: "") -> Iterator[None]:
+    """Turn an error of the codec library into a DataError that names the file."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise DataError(f"{path}: damaged, {progress()}{_reason(error)}.") from error
+
+
+def _reason(error: av.FFmpegError) -> str:
+    """Return the codec library's own words for what went wrong, in one line."""
+    words = error.strerror or type(error).__name__
+    if error.log:
+        words = f"{words} ({error.log[2].strip()})"
+    return " ".join(words.split()).rstrip(".")
+
+
+def _checked_layout(path: Path) -> Any:
+    try:
+        layout = read_layout(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such video file.") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    if layout.missing_bytes:
+        raise DataError(
+            f"{path}: truncated, {layout.missing_bytes:,} bytes are missing at its end{_what_is_left(path)}."
+        )
+    return layout
+
+
+def _what_is_left(path: Path) -> str:
+    """Say how many frames of a truncated file are there, where that can be known."""
+    try:
+        with contextlib.closing(_open(path)) as container:
+            stream = container.streams.video[0]
+            promised = stream.frames
+            whole = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
+    except (DataError, av.FFmpegError):
+        return ""
+    return f"; {whole} of {promised} frames are there" if promised else f"; {whole} frames are there"
+
+
+def _open(path: Path) -> Any:
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except (av.FFmpegError, OSError) as error:
+        reason = _reason(error) if isinstance(error, av.FFmpegError) else error
+        raise DataError(f"{path}: not a readable video file ({reason}).") from error
+    if not container.streams.video:
+        container.close()
+        raise DataError(f"{path}: holds no video stream.")
+    return container
+
+
+def _read_header(path: Path, container: Any, quarter_turns: int) -> Header:
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if not (context.width and context.height):
+        raise DataError(f"{path}: the size of its picture cannot be told; the file is damaged.")
+    header = Header(
+        path=path,
+        num_frames=_frames_in_header(stream),
+        frame_rate=float(stream.average_rate or 0),
+        width=context.width,
+        height=context.height,
+        quarter_turns=quarter_turns,
+        container=container.format.name,
+        codec=context.name,
+    )
+    return replace(header, width=context.height, height=context.width) if quarter_turns % 2 else header
+
+
+def _frames_in_header(stream: Any) -> int:
+    """Return the declared count, or 0 where the index of the file or an edit list gives reason to doubt it."""
+    entries = stream.index_entries
+    agreed = stream.frames > 0 and len(entries) == stream.frames and not entries[0].is_discard
+    return stream.frames if agreed else 0
+
+
+def _read_table(container: Any) -> FrameTable | None:
+    stream = container.streams.video[0]
+    stamps, keys = [], []
+    for packet in container.demux(stream):
+        if not packet.size or packet.is_discard:
+            continue
+        stamps.append(packet.pts)
+        if packet.is_keyframe:
+            keys.append(packet.pts)
+    return _table_of(stamps, keys, float(stream.time_base))
+
+
+def _table_of(stamps: Sequence[int | None], keys: Sequence[int | None], tick_seconds: float) -> FrameTable | None:
+    if not stamps or None in stamps:
+        return None
+    pts = np.unique(np.asarray(stamps, np.int64))
+    if len(pts) != len(stamps):
+        return None
+    return FrameTable(pts, np.searchsorted(pts, np.sort(np.asarray(keys, np.int64))), tick_seconds)

@@ -1,0 +1,230 @@
+"""One reader for video files and frame folders.
+
+    with open_video("clip.mp4", short_side=256) as video:
+        frames = video.frames([0, 5, 10])            # (3, H, W, 3) uint8 RGB
+        later = video.frames_at([0.0, 0.4])          # by time in seconds
+
+Frame i is the i-th frame shown, whichever backend reads; time 0 is the moment the first frame appears.
+Open a video in the process that reads it, read once, close it.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from ssdet_cli.catalog import nearest
+from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.video._decord import DecordSource, import_decord
+from ssdet_cli.video._folder import FolderSource
+from ssdet_cli.video._pyav import PyavSource, scaled_size
+
+BACKENDS = ("auto", "decord", "pyav", "frames")
+
+_log = logging.getLogger("ssdet")
+_said: set[str] = set()
+
+
+class _Source(Protocol):
+    num_frames: int
+
+    def read(self, wanted: np.ndarray) -> np.ndarray: ...
+
+    def close(self) -> None: ...
+
+
+class VideoReader:
+    """An open video; made by `open_video`, and a context manager.
+
+    Nothing decodes between calls: the decoder is closed after every call and opened again by the next, so a reader
+    may idle without cost. Many small reads of one long file are best done with backend "pyav", which remembers the
+    index of the file; decord builds it anew each time.
+
+    Attributes:
+        path: File or folder.
+        backend: What really reads: "decord", "pyav" or "frames". Changes to "pyav" when decord fails while reading
+            and the backend was left to choose.
+        num_frames: Frames in the video.
+        frame_rate: Average frames per second.
+        duration_seconds: `num_frames / frame_rate`.
+        width: Of the frames that are returned, pixels.
+        height: Of the frames that are returned, pixels.
+    """
+
+    def __init__(
+        self, path: Path, backend: str, source: _Source, timing: PyavSource | FolderSource, *, fallback: bool = False
+    ) -> None:
+        self.path, self.backend = path, backend
+        self.num_frames = source.num_frames
+        self.frame_rate = timing.frame_rate
+        self.duration_seconds = self.num_frames / self.frame_rate
+        shape = timing.header if isinstance(timing, PyavSource) else timing
+        self.height, self.width = timing.size or (shape.height, shape.width)
+        self._source, self._timing, self._fallback = source, timing, fallback
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        size = f"{self.width}x{self.height}"
+        return (
+            f"VideoReader({str(self.path)!r}, {self.backend}, {self.num_frames} frames, {self.frame_rate:g}/s, {size})"
+        )
+
+    def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Decode frames by number.
+
+        Args:
+            indices: N frame numbers in [0, num_frames); repeats and any order allowed.
+
+        Returns:
+            (N, H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: A number is out of range, or the file is damaged at or before one of the frames.
+        """
+        asked = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if not len(asked):
+            return np.empty((0, self.height, self.width, 3), np.uint8)
+        if asked.min() < 0 or asked.max() >= self.num_frames:
+            outside = asked[(asked < 0) | (asked >= self.num_frames)][0]
+            raise DataError(f"{self.path}: frame {outside} was asked for; it has frames 0 to {self.num_frames - 1}.")
+        wanted, places = np.unique(asked, return_inverse=True)
+        frames = self._read(wanted)
+        # A clip in order needs no second copy.
+        return frames if np.array_equal(wanted, asked) else frames[places]
+
+    def frames_at(self, seconds: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Decode the frames that are on screen at given times: (N,) seconds -> (N, H, W, 3) uint8 RGB.
+
+        A frame is on screen from its own time until the next one's; before the first and after the last, those two.
+
+        Raises:
+            DataError: As `frames`; also for a time that is not a number.
+        """
+        return self.frames(self.indices_at(seconds))
+
+    def indices_at(self, seconds: Sequence[float] | np.ndarray) -> np.ndarray:
+        """Return the numbers of the frames that `frames_at` gives: (N,) int64.
+
+        Raises:
+            DataError: A time is not a number, or the timestamps cannot be read.
+        """
+        asked = np.asarray(seconds, dtype=np.float64).reshape(-1)
+        if np.isnan(asked).any():
+            raise DataError(f"{self.path}: a frame was asked for at the time nan; times are in seconds.")
+        # Files round times to their own ticks (1/1000 s in Matroska): a frame due at that time counts as shown.
+        slack = 1e-6 + (self._timing.tick_seconds / 2 if isinstance(self._timing, PyavSource) else 0.0)
+        shown = np.searchsorted(self._timing.seconds()[: self.num_frames], asked + slack, side="right") - 1
+        return np.clip(shown, 0, self.num_frames - 1)
+
+    def close(self) -> None:
+        """Release the file; attributes stay, and a later read opens it again."""
+        self._source.close()
+        self._timing.close()
+
+    def _read(self, wanted: np.ndarray) -> np.ndarray:
+        try:
+            return self._source.read(wanted)
+        except DataError as error:
+            if not self._fallback:
+                raise
+            _say_pyav_takes_over(error)
+        self.backend, self._source, self._fallback = "pyav", self._timing, False
+        return self._source.read(wanted)
+
+
+def open_video(
+    path: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    frame_rate: float | None = None,
+    short_side: int | None = None,
+) -> VideoReader:
+    """Open a video file or a folder of JPEG frames.
+
+    Args:
+        path: File, or folder of numbered JPEG files.
+        backend: "decord", "pyav", "frames", or "auto": a folder is read as frames, a file by decord, and by PyAV
+            where decord is absent or refuses the file (logged once per process).
+        frame_rate: Frames per second of a folder; ignored for files, which say it themselves.
+        short_side: Shrink frames while decoding until the short side has this many pixels; smaller ones stay.
+
+    Returns:
+        A reader, to be closed (it is a context manager).
+
+    Raises:
+        ConfigError: Unknown backend, one that does not fit the path, a bad `short_side`, a folder without `frame_rate`.
+        DataError: The file or folder is missing, unreadable or truncated.
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(
+            f"Unknown video backend '{backend}'.{nearest(backend, BACKENDS)} Known: {', '.join(BACKENDS)}."
+        )
+    if short_side is not None and short_side < 2:
+        raise ConfigError(f"short_side must be at least 2 pixels, got {short_side}.")
+    place = Path(path)
+    if place.is_dir() or backend == "frames":
+        return _open_folder(place, backend, frame_rate, short_side)
+    return _open_file(place, backend, short_side)
+
+
+def loader_context() -> str:
+    """Return the way to start worker processes that read video: "forkserver", or "spawn" where that does not exist.
+
+    Never "fork": a forked worker inherits the codec libraries in whatever state their threads left them. With decord
+    0.6.0 a reader inherited that way aborts the child, and with its successor the child hangs. Workers of the fork
+    server start from a clean process that has opened no video, at a fraction of the cost of a spawned one.
+    """
+    return "forkserver" if os.name == "posix" else "spawn"
+
+
+def _open_folder(place: Path, backend: str, frame_rate: float | None, short_side: int | None) -> VideoReader:
+    if backend not in ("auto", "frames"):
+        raise ConfigError(f"{place} is a folder, which backend '{backend}' cannot read; use 'frames' or 'auto'.")
+    if not place.is_dir():
+        raise DataError(f"{place}: no such folder of frames.")
+    source = FolderSource(place, frame_rate, lambda height, width: scaled_size(height, width, short_side))
+    return VideoReader(place, "frames", source, source)
+
+
+def _open_file(place: Path, backend: str, short_side: int | None) -> VideoReader:
+    reference = PyavSource(place)
+    try:
+        reference.size = scaled_size(reference.header.height, reference.header.width, short_side)
+        if backend == "pyav" or (backend == "auto" and import_decord() is None):
+            return VideoReader(place, "pyav", reference, reference)
+        return _open_with_decord(place, reference, fallback=backend == "auto")
+    except BaseException:
+        reference.close()
+        raise
+
+
+def _open_with_decord(place: Path, reference: PyavSource, *, fallback: bool) -> VideoReader:
+    try:
+        source = DecordSource(reference.header, reference.size)
+    except DataError as error:
+        if not fallback:
+            raise
+        _say_pyav_takes_over(error)
+        return VideoReader(place, "pyav", reference, reference)
+    reference.close()
+    return VideoReader(place, "decord", source, reference, fallback=fallback)
+
+
+def _say_pyav_takes_over(error: DataError) -> None:
+    if "pyav" not in _said:
+        _said.add("pyav")
+        _log.warning("%s PyAV reads it instead, and every further file that decord refuses.", error)
