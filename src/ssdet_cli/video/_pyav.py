@@ -8,6 +8,7 @@ decoded from the start and counted instead.
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ssdet_cli.errors import DataError
-from ssdet_cli.video._layout import read_layout
+from ssdet_cli.video._layout import Layout, read_layout
 
 #: Up to this frame, decoding from the start is cheaper than reading all packets to find a keyframe.
 _NEAR = 48
+#: Codecs reorder frames over at most this distance.
+_LONGEST_REORDERING = 16
 
 
 @dataclass(frozen=True)
@@ -207,9 +210,8 @@ class PyavSource:
                 decoded, position = self._decode_from(container, table, keyframe), -1
             while position < target:
                 found, frame = next(decoded, (None, None))
-                if found is None:
-                    raise _Disordered
-                if position >= 0 and found != position + 1:
+                # The first frame after a seek may lie before the keyframe; from there on none may be left out.
+                if found is None or (found > keyframe if position < 0 else found != position + 1):
                     raise _Disordered
                 position = found
                 yield position, frame
@@ -268,7 +270,7 @@ def _reason(error: av.FFmpegError) -> str:
     return " ".join(words.split()).rstrip(".")
 
 
-def _checked_layout(path: Path) -> Any:
+def _checked_layout(path: Path) -> Layout:
     try:
         layout = read_layout(path)
     except FileNotFoundError as error:
@@ -276,9 +278,8 @@ def _checked_layout(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     if layout.missing_bytes:
-        raise DataError(
-            f"{path}: truncated, {layout.missing_bytes:,} bytes are missing at its end{_what_is_left(path)}."
-        )
+        missing = f"truncated, {layout.missing_bytes:,} bytes are missing at its end"
+        raise DataError(f"{path}: {missing}{_what_is_left(path)}.")
     return layout
 
 
@@ -327,8 +328,11 @@ def _read_header(path: Path, container: Any, quarter_turns: int) -> Header:
 def _frames_in_header(stream: Any) -> int:
     """Return the declared count, or 0 where the index of the file or an edit list gives reason to doubt it."""
     entries = stream.index_entries
-    agreed = stream.frames > 0 and len(entries) == stream.frames and not entries[0].is_discard
-    return stream.frames if agreed else 0
+    if not stream.frames or len(entries) != stream.frames:
+        return 0
+    # Frames that an edit list cuts away, or that lack what they refer to, stand at the beginning.
+    cut = any(entry.is_discard for entry in itertools.islice(entries, _LONGEST_REORDERING))
+    return 0 if cut else stream.frames
 
 
 def _read_table(container: Any) -> FrameTable | None:
@@ -344,9 +348,11 @@ def _read_table(container: Any) -> FrameTable | None:
 
 
 def _table_of(stamps: Sequence[int | None], keys: Sequence[int | None], tick_seconds: float) -> FrameTable | None:
-    if not stamps or None in stamps:
+    if not keys or None in stamps:
         return None
     pts = np.unique(np.asarray(stamps, np.int64))
     if len(pts) != len(stamps):
         return None
+    # What is shown before the first keyframe refers to frames that are not in the file; decoders drop it.
+    pts = pts[pts >= min(keys)]
     return FrameTable(pts, np.searchsorted(pts, np.sort(np.asarray(keys, np.int64))), tick_seconds)

@@ -78,10 +78,8 @@ class VideoReader:
         self.close()
 
     def __repr__(self) -> str:
-        size = f"{self.width}x{self.height}"
-        return (
-            f"VideoReader({str(self.path)!r}, {self.backend}, {self.num_frames} frames, {self.frame_rate:g}/s, {size})"
-        )
+        what = f"{self.num_frames} frames, {self.frame_rate:g}/s, {self.width}x{self.height}"
+        return f"VideoReader({str(self.path)!r}, {self.backend}, {what})"
 
     def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Decode frames by number.
@@ -141,9 +139,11 @@ class VideoReader:
         except DataError as error:
             if not self._fallback:
                 raise
+            frames = self._timing.read(wanted)
+            # Said only now: of a damaged file the user should hear once, and from PyAV.
             _say_pyav_takes_over(error)
         self.backend, self._source, self._fallback = "pyav", self._timing, False
-        return self._source.read(wanted)
+        return frames
 
 
 def open_video(
@@ -170,9 +170,8 @@ def open_video(
         DataError: The file or folder is missing, unreadable or truncated.
     """
     if backend not in BACKENDS:
-        raise ConfigError(
-            f"Unknown video backend '{backend}'.{nearest(backend, BACKENDS)} Known: {', '.join(BACKENDS)}."
-        )
+        hint = nearest(backend, BACKENDS)
+        raise ConfigError(f"Unknown video backend '{backend}'.{hint} Known: {', '.join(BACKENDS)}.")
     if short_side is not None and short_side < 2:
         raise ConfigError(f"short_side must be at least 2 pixels, got {short_side}.")
     place = Path(path)
@@ -214,7 +213,7 @@ def _open_file(place: Path, backend: str, short_side: int | None) -> VideoReader
 
 def _open_with_decord(place: Path, reference: PyavSource, *, fallback: bool) -> VideoReader:
     try:
-        source = DecordSource(reference.header, reference.size)
+        source = DecordSource(reference.header, reference.num_frames, reference.size)
     except DataError as error:
         if not fallback:
             raise
