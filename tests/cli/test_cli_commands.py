@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 
+from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.config.locate import shipped
@@ -170,3 +171,38 @@ def test_doctor_finds_this_machine_usable(ssdet):
     assert outcome.code == 0, outcome.out
     assert "H.264 written and read again" in outcome.out
     assert "ssdet can be used on this machine." in outcome.out
+
+
+def test_pretrain_without_data_says_that_it_uses_the_generated_set(ssdet):
+    told = "No dataset is configured: using the generated one"
+    assert told in ssdet("pretrain", "--gpus", "0").err  # refused right after, before anything is generated
+    assert told not in ssdet("pretrain", "--data", ".", "--gpus", "0").err
+
+
+def unfinished_run(folder, command: str, checkpoint: str):
+    """A run folder of `command` that stopped with a checkpoint that cannot be read."""
+    cfg = {"pretrain": PretrainConfig, "finetune": FinetuneConfig}[command]
+    rundir.prepare(load_config(cfg, None, ["loop.steps=77"]), folder)
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / checkpoint).touch()
+
+
+def test_resume_takes_the_configuration_of_the_run_and_its_folder(ssdet, tmp_path):
+    unfinished_run(tmp_path / "mine", "pretrain", "last.pt")
+    got = yaml.safe_load(ssdet("pretrain", "--resume", "--output", "mine", "--print-config").out)
+    assert (got["loop"]["steps"], got["run"]["output"]) == (77, "mine")
+
+
+def test_resume_alone_takes_the_newest_unfinished_run_and_says_which(ssdet, tmp_path):
+    unfinished_run(tmp_path / "runs/a", "pretrain", "last.pt")
+    outcome = ssdet("pretrain", "--resume", "--print-config")
+    assert outcome.err == "Continuing runs/a.\n"
+    assert yaml.safe_load(outcome.out)["run"]["output"] == "runs/a"
+    assert ssdet("finetune", "--resume", "--print-config").code == 2
+
+
+def test_evaluate_alone_takes_the_newest_finetuned_run_and_says_which(ssdet, tmp_path):
+    unfinished_run(tmp_path / "runs/tuned", "finetune", "best.pt")
+    outcome = ssdet("evaluate")
+    assert "evaluating the newest run, runs/tuned." in outcome.err
+    assert (outcome.code, "best.pt cannot be read as a checkpoint" in outcome.err) == (2, True)

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from ssdet_cli.cli.app import Root, app
 
-HEAVY = ("torch", "numpy", "av", "decord", "pydantic", "rich", "matplotlib", "PIL")
+HEAVY = ("torch", "numpy", "av", "decord", "pydantic", "matplotlib", "PIL")
 COMMANDS = [
     *([name] for name in Root.table),
     *(["data", name] for name in ("generate", "list")),
