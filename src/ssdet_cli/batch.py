@@ -21,6 +21,7 @@ class VideoBatch:
         label_seconds: (B, L) float64, time of every label; None means the labels are at the input frames.
         features: Stored fine-stream features, stage name -> tensor; None for frame detectors.
         video_ids: B names.
+        backends: Which video reader read each clip.
         failures: `(path, reason)` of files that could not be read and were replaced by another clip.
     """
 
@@ -31,6 +32,7 @@ class VideoBatch:
     label_seconds: Tensor | None = None
     features: dict[str, Tensor] | None = None
     video_ids: tuple[str, ...] = ()
+    backends: tuple[str, ...] = field(default=(), repr=False)
     failures: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:

@@ -14,8 +14,8 @@ from ssdet_cli.engine.fit import Meter
 with session("cpu") as here:
     assert here.world_size == 2
     meter = Meter()
-    meter.add({"loss": torch.tensor([here.rank * 4.0, 1.0]), "accuracy": torch.tensor([1.0, 3.0 + here.rank])})
-    assert meter.means(here) == {"accuracy": 2 / 7, "loss": 2.0}, "sums of all ranks"
+    meter.add({"loss": torch.tensor([here.rank * 4.0, 1.0]), "accuracy": torch.tensor([1.0, 3.0 + 2 * here.rank])})
+    assert meter.means(here) == {"accuracy": 0.25, "loss": 2.0}, "sums of all ranks"
     assert here.any(here.rank == 1) and not here.any(False)
     assert here.broadcast({"folder": f"from {here.rank}"}) == {"folder": "from 0"}
     assert here.gather(here.rank) == [0, 1]

@@ -4,9 +4,8 @@ A sample depends on (seed, epoch, index) alone, not on the worker that makes it 
 resumed run sees the clips that an uninterrupted one would.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet, rasterize
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
-from ssdet_cli.video.sampling import centre_window, random_window, window_indices
-from ssdet_cli.video.transforms import centre_crop_box, crop_resize, random_crop_box
+from ssdet_cli.video.sampling import centre_window, random_window, whole_video_indices, window_indices
+from ssdet_cli.video.transforms import centre_crop_box, crop_resize, flip, random_crop_box
 
 #: A training clip is replaced by another this many times in a row before the run gives up.
 MAX_REPLACEMENTS = 20
@@ -31,6 +30,7 @@ class Sample:
 
     video_id: str
     frames: Tensor
+    backend: str
     labels: Tensor | None = None
     valid: Tensor | None = None
     frame_seconds: Tensor | None = None
@@ -52,32 +52,33 @@ def collate(samples: list[Sample]) -> VideoBatch:
         frame_seconds=stack("frame_seconds"),
         label_seconds=stack("label_seconds"),
         video_ids=tuple(sample.video_id for sample in samples),
+        backends=tuple(sample.backend for sample in samples),
         failures=tuple(failure for sample in samples for failure in sample.failures),
     )
 
 
 class ClipReader:
-    """Opens the video of a record as `data` and `clip` say.
+    """Opens the video of a record as `data` says.
 
     Args:
         data: Backend, frame rate of JPEG folders.
-        size: Side of the square that will be cut, pixels; frames are shrunk while decoding where that is possible.
+        short_side: Frames are shrunk to this while decoding, pixels.
     """
 
-    def __init__(self, data: DataConfig, size: int) -> None:
+    def __init__(self, data: DataConfig, short_side: int) -> None:
         self.data = data
-        self.size = size
+        self.short_side = short_side
 
-    def open(self, record: VideoRecord, *, short_side: int | None = None) -> VideoReader:
+    def open(self, record: VideoRecord) -> VideoReader:
         """Open a reader; the caller closes it.
 
         Raises:
             DataError: No file is known for the record, or it cannot be read.
         """
         if record.path is None:
-            raise DataError(f"{record.video_id}: no video file found under {self.data.videos}.")
+            raise DataError(f"{record.video_id}: no video file under {self.data.videos}.")
         return open_video(
-            record.path, backend=self.data.backend, frame_rate=self.data.frame_rate, short_side=short_side
+            record.path, backend=self.data.backend, frame_rate=self.data.frame_rate, short_side=self.short_side
         )
 
 
@@ -95,7 +96,8 @@ class _Clips(Dataset):
 
     def __init__(self, videos: VideoSet, data: DataConfig, clip: ClipConfig, *, seed: int, training: bool) -> None:
         self.videos, self.clip, self.seed, self.training = videos, clip, seed, training
-        self.reader = ClipReader(data, clip.size)
+        # The smallest crop still has the size that the network sees.
+        self.reader = ClipReader(data, math.ceil(clip.size / min(clip.scales)) if training else clip.size)
         self.num_classes = len(videos.classes)
 
     def __len__(self) -> int:
@@ -134,7 +136,7 @@ class _Clips(Dataset):
         if not self.training:
             return crop_resize(frames, centre_crop_box(height, width), self.clip.size)
         cut = crop_resize(frames, random_crop_box(height, width, self.clip.scales, rng), self.clip.size)
-        return cut.flip(3) if self.clip.flip and rng.random() < 0.5 else cut
+        return flip(cut) if self.clip.flip and rng.random() < 0.5 else cut
 
 
 class WeakClips(_Clips):
@@ -145,10 +147,10 @@ class WeakClips(_Clips):
         with self.reader.open(record) as reader:
             first, count = used_range(record, reader)
             indices, _, _ = self._window(count, rng)
-            frames = reader.frames(first + indices)
+            frames, backend = reader.frames(first + indices), reader.backend
         labels = torch.zeros(self.num_classes + 1, self.clip.frames)
         labels[record.label + 1] = 1.0
-        return Sample(record.video_id, self._pixels(frames, rng), labels)
+        return Sample(record.video_id, self._pixels(frames, rng), backend, labels)
 
 
 class FrameLabelledClips(_Clips):
@@ -159,6 +161,7 @@ class FrameLabelledClips(_Clips):
         with self.reader.open(record) as reader:
             indices, _, start = self._window(reader.num_frames, rng)
             frames, rate, count = reader.frames(indices), reader.frame_rate, reader.num_frames
+            backend = reader.backend
         raw = start + np.arange(self.clip.frames * self.clip.stride)
         seconds = raw / rate
         labels = rasterize(record.segments, seconds, self.num_classes)
@@ -166,6 +169,7 @@ class FrameLabelledClips(_Clips):
         return Sample(
             record.video_id,
             self._pixels(frames, rng),
+            backend,
             torch.from_numpy(labels.astype(np.float32)),
             torch.from_numpy(raw < count),
             torch.from_numpy(sampled),
@@ -210,7 +214,7 @@ class WholeVideos(Dataset):
         record = self.videos.records[index]
         try:
             with self.reader.open(record) as reader:
-                indices = np.arange(0, reader.num_frames, self.stride)
+                indices = whole_video_indices(reader.num_frames, self.stride)
                 frames = reader.frames(indices)
                 height, width = frames.shape[1:3]
                 pixels = crop_resize(frames, centre_crop_box(height, width), self.size)
@@ -222,10 +226,14 @@ class WholeVideos(Dataset):
             return WholeVideo(record.video_id, torch.empty(0), np.empty(0), 0.0, 0.0, 0, str(error))
 
 
-def missing_files(videos: VideoSet) -> list[str]:
-    """Ids of records without a file."""
-    return [record.video_id for record in videos.records if record.path is None or not Path(record.path).exists()]
+def with_files(videos: VideoSet) -> tuple[VideoSet, list[str]]:
+    """The records that have a file, and the ids of those that have none.
 
-
-#: What a loader calls to turn samples into a batch.
-Collate = Callable[[list[Sample]], VideoBatch]
+    Raises:
+        DataError: None has one.
+    """
+    kept = tuple(record for record in videos.records if record.path is not None)
+    missing = [record.video_id for record in videos.records if record.path is None]
+    if missing and not kept:
+        raise DataError(f"{videos.name}: none of its {len(missing)} videos has a file; looked for {missing[0]}.*.")
+    return replace(videos, records=kept), missing

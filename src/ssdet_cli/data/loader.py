@@ -1,5 +1,6 @@
 """Which sample when, and on which rank; and the loader that carries it out."""
 
+import logging
 import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -75,8 +76,10 @@ class ValidationBatches(Sampler[list[tuple[int, int]]]):
         return iter(self.batches)
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(number: int) -> None:
     torch.set_num_threads(1)
+    if number > 0:  # what every worker would say is said once
+        logging.getLogger("ssdet").setLevel(logging.ERROR)
 
 
 def _identity(items: list[Any]) -> list[Any]:
@@ -113,5 +116,5 @@ def build_loader(
         multiprocessing_context=context,
         prefetch_factor=data.prefetch if data.workers else None,
         pin_memory=device.type == "cuda" and collate is not None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
     )

@@ -7,6 +7,7 @@ as a value: the task, the batches, the validation function.
 import math
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -253,6 +254,7 @@ def fit(
     began, waited, clips, first_step = time.perf_counter(), 0.0, 0, progress.step
     scores: dict[str, float] = {}
     skipped: dict[str, str] = {}
+    readers: Counter[str] = Counter()
     stream = iter(batches)
     log.start(title, progress.step, loop.steps)
     try:
@@ -261,6 +263,7 @@ def fit(
                 step_clips, step_wait, seen = trainer.step(stream)
                 clips, waited = clips + step_clips * session.world_size, waited + step_wait
                 _report_failures(seen, skipped, log)
+                readers.update(backend for batch in seen for backend in batch.backends)
                 step, elapsed = progress.step, time.perf_counter() - began
                 last = step == loop.steps
                 if step % loop.log_every == 0 or last:
@@ -278,7 +281,8 @@ def fit(
     skipped = {path: reason for part in session.gather(skipped) for path, reason in part.items()}
     elapsed = time.perf_counter() - began
     done = max(1, progress.step - first_step)
-    _end(log, skipped, scores, elapsed, done)
+    readers = sum(session.gather(readers), Counter())
+    _end(log, skipped, scores=scores, seconds=round(elapsed, 1), steps=done, clips_read_by=dict(readers))
     return FitSummary(progress, scores, skipped, elapsed, waited / elapsed, clips / elapsed)
 
 
@@ -340,10 +344,10 @@ def _save(trainer: Trainer, log: RunLog, name: str) -> None:
         save_checkpoint(Path(log.folder) / "checkpoints" / name, trainer.state())
 
 
-def _end(log: RunLog, skipped: dict[str, str], scores: dict[str, float], seconds: float, steps: int) -> None:
+def _end(log: RunLog, skipped: dict[str, str], **summary: Any) -> None:
     if skipped:
         log.say(f"{len(skipped)} file(s) could not be read and were replaced; listed in skipped.json:")
         for path in sorted(skipped)[:10]:
             log.say(f"  {path}")
         log.write_json("skipped.json", skipped)
-    log.write_json("summary.json", {"scores": scores, "seconds": round(seconds, 1), "steps": steps})
+    log.write_json("summary.json", summary)

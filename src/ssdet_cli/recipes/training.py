@@ -19,7 +19,7 @@ from ssdet_cli.config.load import to_plain
 from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet
-from ssdet_cli.data.clips import collate
+from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, ensure_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
 from ssdet_cli.engine.checkpoint import checkpoint_file, load_checkpoint
@@ -139,6 +139,9 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
         log.say(note)
     if not videos.records:
         raise DataError(f"{videos.name}: no videos in {videos.source}.")
+    videos, missing = with_files(videos)
+    if missing:
+        log.say(f"{videos.name}: {len(missing)} videos have no file and are left out, the first is {missing[0]}.")
     log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes.")
     return videos
 
