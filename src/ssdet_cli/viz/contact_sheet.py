@@ -11,7 +11,7 @@ from ssdet_cli.viz.style import Color
 
 _MARGIN, _TITLES, _GAP = 40, 250, 10
 _HEADER, _FOOTER, _STRIP, _ROW_GAP = 134, 30, 26, 20
-_GOAL_HEIGHT, _MIN_COLUMNS, _MAX_COLUMNS = 1080, 4, 12
+_GOAL_HEIGHT, _MIN_COLUMNS, _MAX_COLUMNS = 1080, 4, 16
 _FREEZE_BORDER = 4
 
 
@@ -25,7 +25,7 @@ class SheetRow:
         frames: (N, h, w, 3) uint8 RGB, the frames of the N columns.
         weights: (K, T) label weights over the whole clip; every frame's column sums to 1.
         frozen: (T,) bool, True where a frame stands still and therefore is background.
-        color: Colour of the bar at the title.
+        accent: Colours that the bar at the title runs through, from top to bottom.
     """
 
     title: str
@@ -33,7 +33,7 @@ class SheetRow:
     frames: np.ndarray
     weights: np.ndarray
     frozen: np.ndarray
-    color: Color = style.INK
+    accent: tuple[Color, ...] = (style.INK,)
 
 
 def sheet_columns(rows: int, frame_width: int, frame_height: int, num_frames: int, width: int = 1920) -> np.ndarray:
@@ -125,7 +125,7 @@ def _grid(rows: Sequence[SheetRow], columns: int, width: int) -> _Grid:
     height, frame_width = rows[0].frames.shape[1:3]
     left = _MARGIN + _TITLES
     cell = (width - _MARGIN - left) / columns
-    most = max(80.0, (_GOAL_HEIGHT - _HEADER - _FOOTER) / len(rows) - _STRIP - _ROW_GAP - 8) * 1.12
+    most = max(80.0, (_GOAL_HEIGHT - _HEADER - _FOOTER) / len(rows) - _STRIP - _ROW_GAP - 8)
     scale = min((cell - _GAP) / frame_width, most / height)
     return _Grid(left, cell, max(2, int(frame_width * scale)), max(2, int(height * scale)), len(rows))
 
@@ -159,16 +159,18 @@ def _draw_row(
     strip = _strip(row, colors, wide, _STRIP)
     image.paste(strip, (grid.left, strip_top), style.rounded(*strip.size, 6))
     draw = ImageDraw.Draw(image)
-    for column, frame in enumerate(columns):
-        x = grid.left + (frame + 0.5) / row.weights.shape[1] * wide
-        near = grid.centre(column)
-        draw.line((near, strip_top - 7, x, strip_top - 2), style.MUTED, 1)
+    for frame in columns:
+        x = round(grid.left + (frame + 0.5) / row.weights.shape[1] * wide)
+        draw.rectangle((x, strip_top - 6, x + 1, strip_top - 2), style.MUTED)
 
 
 def _draw_titles(image: Image.Image, row: SheetRow, top: int, height: int) -> None:
     draw, room = ImageDraw.Draw(image), _TITLES - 44
     bold, plain = style.font(21, bold=True), style.font(16)
-    image.paste(row.color, (_MARGIN, top), style.rounded(6, height, 3))
+    stops = np.linspace(0, height - 1, len(row.accent))
+    bar = np.stack([np.interp(np.arange(height), stops, channel) for channel in zip(*row.accent, strict=True)], -1)
+    bar = Image.fromarray(np.repeat(bar.astype(np.uint8)[:, None], 6, axis=1))
+    image.paste(bar, (_MARGIN, top), style.rounded(6, height, 3))
     titles, notes = style.wrap(row.title, bold, room, 2), style.wrap(row.note, plain, room, 5)
     y = top + height / 2 - (27 * len(titles) + 6 + 21 * len(notes)) / 2
     for line in titles:
