@@ -6,7 +6,6 @@ depthwise convolutions, the stem's temporal convolution and squeeze-and-excitati
 shapes of 3-D convolutions.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,25 +47,51 @@ def squeeze_width(channels: int) -> int:
 
 
 class Conv(nn.Module):
-    """Convolution without bias on frames, its weight shaped (out, in / groups, kT, kH, kW).
+    """Convolution without bias on frames, and the batch norm after it.
 
-    One of three kinds: `kT` = 1 and no groups (2-D on every frame), or depthwise.
+    Where nothing is learned (no gradients, running statistics), norm and convolution are one: the scale goes into the
+    weight, the offset becomes a bias.
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out.
+        kernel: Over time, height, width; over time 1 unless depthwise.
+        stride: In space.
+        depthwise: Every channel by itself.
+        momentum: Of the batch norm; None leaves it out.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: tuple[int, int, int] = (1, 1, 1), *, stride: int = 1, groups: int = 1
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: tuple[int, int, int] = (1, 1, 1),
+        *,
+        stride: int = 1,
+        depthwise: bool = False,
+        momentum: float | None,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs // groups, *kernel))
+        self.weight = nn.Parameter(torch.empty(outputs, 1 if depthwise else inputs, *kernel))
         self.stride = stride
-        self.depthwise = groups == inputs
+        self.depthwise = depthwise
+        self.norm = None if momentum is None else nn.BatchNorm2d(outputs, momentum=momentum)
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
-        """Convolve (B·T, C, H, W) frames of clips of `num_frames`."""
+        """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W), clips of `num_frames`."""
+        if self.norm is None:
+            return self._convolve(frames, num_frames, self.weight)
+        if self.norm.training or torch.is_grad_enabled():
+            return self.norm(self._convolve(frames, num_frames, self.weight))
+        scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
+        offset = self.norm.bias - self.norm.running_mean * scale
+        return self._convolve(frames, num_frames, self.weight * scale[:, None, None, None, None], offset)
+
+    def _convolve(self, frames: Tensor, num_frames: int, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         if self.depthwise:
-            return depthwise_conv3d(frames, self.weight, num_frames, self.stride)
-        return F.conv2d(frames, self.weight[:, :, 0], None, self.stride, self.weight.shape[-1] // 2)
+            return depthwise_conv3d(frames, weight, num_frames, self.stride, bias)
+        return F.conv2d(frames, weight[:, :, 0], bias, self.stride, weight.shape[-1] // 2)
 
 
 class SqueezeExcite(nn.Module):
@@ -96,28 +121,24 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         inner = int(INNER_RATIO * outputs)
-        self.conv_a = Conv(inputs, inner)
-        self.norm_a = nn.BatchNorm2d(inner, momentum=momentum)
-        self.conv_b = Conv(inner, inner, (3, 3, 3), stride=stride, groups=inner)
-        self.norm_b = nn.BatchNorm2d(inner, momentum=momentum)
+        self.conv_a = Conv(inputs, inner, momentum=momentum)
+        self.conv_b = Conv(inner, inner, (3, 3, 3), stride=stride, depthwise=True, momentum=momentum)
         self.squeeze = SqueezeExcite(inner) if squeeze else None
-        self.conv_c = Conv(inner, outputs)
-        self.norm_c = nn.BatchNorm2d(outputs, momentum=momentum)
-        self.shortcut = Conv(inputs, outputs, stride=stride) if project else None
-        self.shortcut_norm = nn.BatchNorm2d(outputs, momentum=momentum) if project else None
+        self.conv_c = Conv(inner, outputs, momentum=momentum)
+        self.shortcut = Conv(inputs, outputs, stride=stride, momentum=momentum) if project else None
         if zero_last:
-            nn.init.zeros_(self.norm_c.weight)
+            nn.init.zeros_(self.conv_c.norm.weight)
 
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W)."""
-        hidden = F.relu(self.norm_a(self.conv_a(frames, num_frames)))
-        hidden = self.norm_b(self.conv_b(hidden, num_frames))
+        # In place wherever a fresh tensor is overwritten: on a CPU new memory costs more than the arithmetic.
+        hidden = self.conv_b(self.conv_a(frames, num_frames).relu_(), num_frames)
         if self.squeeze is not None:
             hidden = self.squeeze(hidden, num_frames)
-        hidden = self.norm_c(self.conv_c(F.silu(hidden), num_frames))
+        hidden = self.conv_c(F.silu(hidden, inplace=not torch.is_grad_enabled()), num_frames)
         if self.shortcut is not None:
-            frames = self.shortcut_norm(self.shortcut(frames, num_frames))
-        return F.relu(hidden + frames)
+            frames = self.shortcut(frames, num_frames)
+        return hidden.add_(frames).relu_()
 
 
 class Stage(nn.ModuleList):
@@ -178,24 +199,21 @@ class X3D(nn.Module):
         self.head_hidden = size.hidden
         self.stage_channels = (*size.widths, size.conv5)
         stem = size.widths[0]
-        self.stem_space = Conv(3, stem, (1, 3, 3), stride=2)
-        self.stem_time = Conv(stem, stem, (5, 1, 1), groups=stem)
-        self.stem_norm = nn.BatchNorm2d(stem, momentum=norm_momentum)
+        self.stem_space = Conv(3, stem, (1, 3, 3), stride=2, momentum=None)
+        self.stem_time = Conv(stem, stem, (5, 1, 1), depthwise=True, momentum=norm_momentum)
         inputs = (stem, *size.widths[:-1])
         for name, wide_in, wide_out, depth in zip(self.stage_names[:-1], inputs, size.widths, size.depths, strict=True):
             setattr(self, name, Stage(wide_in, wide_out, depth, momentum=norm_momentum, zero_last=zero_last))
-        self.conv5 = Conv(size.widths[-1], size.conv5)
-        self.norm5 = nn.BatchNorm2d(size.conv5, momentum=norm_momentum)
+        self.conv5 = Conv(size.widths[-1], size.conv5, momentum=norm_momentum)
 
     def _stages(self, clips: Tensor) -> Iterable[tuple[str, Tensor]]:
         """Yield (name, frames (B·T, C, h, w)) stage by stage."""
         num_frames = clips.shape[2]
-        frames = self.stem_time(self.stem_space(to_frames(clips), num_frames), num_frames)
-        frames = F.relu(self.stem_norm(frames))
+        frames = self.stem_time(self.stem_space(to_frames(clips), num_frames), num_frames).relu_()
         for name in self.stage_names[:-1]:
             frames = getattr(self, name)(frames, num_frames)
             yield name, frames
-        yield "conv5", F.relu(self.norm5(self.conv5(frames, num_frames)))
+        yield "conv5", self.conv5(frames, num_frames).relu_()
 
     def forward_stages(self, frames: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Return the named stages of (B, 3, T, H, W) frames, each (B, C, T, h, w).
@@ -216,9 +234,8 @@ class X3D(nn.Module):
 
     def forward_features(self, frames: Tensor) -> Tensor:
         """Return features (B, C, T) of (B, 3, T, H, W) frames: the last stage, mean over space."""
-        for _, output in self._stages(frames):
-            pass
-        return output.mean((2, 3)).unflatten(0, (-1, frames.shape[2])).transpose(1, 2)
+        last = self.stage_names[-1]
+        return self.forward_stages(frames, (last,))[last].mean((3, 4))
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return `forward_features(frames)`."""

@@ -44,7 +44,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {}).get("meta", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()}, meta
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 
