@@ -210,8 +210,8 @@ class WholeVideos(Dataset):
     def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, index: int) -> WholeVideo:
-        record = self.videos.records[index]
+    def __getitem__(self, key: tuple[int, int]) -> WholeVideo:
+        record = self.videos.records[key[1]]
         try:
             with self.reader.open(record) as reader:
                 indices = whole_video_indices(reader.num_frames, self.stride)

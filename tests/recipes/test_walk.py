@@ -1,0 +1,224 @@
+"""The whole path through the recipes on tiny generated video: real files, real decoding, a real X3D."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
+from ssdet_cli.config.load import load_config
+from ssdet_cli.data.generated import GenerateSettings, generate
+from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.recipes import evaluate, finetune, pretrain
+
+SMALL = [
+    "loop.steps=4",
+    "loop.batch_size=4",
+    "loop.validate_every=2",
+    "optim.warmup_steps=1",
+    "clip.size=32",
+    "clip.frames=8",
+    "data.workers=0",
+    "run.device=cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generated")
+    settings = GenerateSettings(
+        size=40, classes=4, novel_classes=1, weak_videos=12, weak_val_videos=5, dense_train=5, dense_test=4, seconds=1.5
+    )
+    return generate(folder / "data", settings)
+
+
+def configured(kind, videos, output, *words):
+    given = {word.partition("=")[0] for word in words}
+    small = [word for word in SMALL if word.partition("=")[0] not in given]
+    return load_config(kind, "generated", [*small, *words], {"data.videos": videos, "run.output": output})
+
+
+@pytest.fixture(scope="module")
+def pretrained(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "pretrained"
+    pretrain.run(configured(PretrainConfig, data.weak, folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tuned(data, pretrained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    finetune.run(configured(FinetuneConfig, data.dense, folder, f"model.init={pretrained}"))
+    return folder
+
+
+def test_a_run_folder_holds_what_design_promises(pretrained):
+    names = {path.name for path in pretrained.iterdir()}
+    assert {"config.yaml", "env.json", "metrics.jsonl", "curves.png", "report.html", "checkpoints"} <= names
+    assert {path.name for path in (pretrained / "checkpoints").iterdir()} == {"last.pt", "best.pt"}
+    again = load_config(PretrainConfig, str(pretrained / "config.yaml"))
+    assert again.run.output == pretrained
+    summary = json.loads((pretrained / "summary.json").read_text())
+    assert sum(summary["clips_read_by"].values()) == 16
+    state = load_checkpoint(pretrained)
+    assert state["meta"]["background"] is True
+    assert state["meta"]["num_classes"] == 5
+    assert torch.load(pretrained / "checkpoints" / "best.pt", weights_only=True)["meta"]["classes"][0] == "move-down"
+
+
+def test_finetuning_takes_the_backbone_and_replaces_the_head(pretrained, tuned, capfd):
+    source, state = load_checkpoint(pretrained), load_checkpoint(tuned)
+    assert state["meta"]["num_classes"] == 5
+    assert state["meta"]["background"] is False
+    head = [name for name in state["model"] if name.startswith("head.") and "weight" in name][-1]
+    assert state["model"][head].shape != source["model"][head].shape or not torch.equal(
+        state["model"][head], source["model"][head]
+    )
+    lines = [json.loads(line) for line in (tuned / "metrics.jsonl").read_text().splitlines()]
+    assert any("mAP" in line for line in lines if line["split"] == "val")
+
+
+def test_finetuning_says_in_one_line_what_became_of_the_head(data, pretrained, tmp_path, capfd):
+    finetune.run(configured(FinetuneConfig, data.dense, tmp_path / "run", f"model.init={pretrained}", "loop.steps=2"))
+    said = [line for line in capfd.readouterr().err.splitlines() if "classifier" in line]
+    assert len(said) == 1
+    assert "5 other classes in the file" in said[0] or "newly initialised" in said[0]
+
+
+@pytest.mark.parametrize("protocol", ["charades-localize", "frame-map"])
+def test_a_score_from_a_checkpoint_equals_the_score_of_the_file_it_wrote(data, tuned, tmp_path, protocol):
+    first = evaluate.run(
+        load_config(EvaluateConfig, flags={"protocol": protocol, "checkpoints": (tuned,), "run.output": tmp_path / "a"})
+    )
+    again = evaluate.run(
+        load_config(
+            EvaluateConfig,
+            flags={
+                "protocol": protocol,
+                "predictions": (tmp_path / "a" / "submission.txt",),
+                "data.annotations": data.annotations,
+                "data.dataset": "json",
+            },
+        )
+    )
+    assert first.videos == 4
+    np.testing.assert_allclose(
+        np.array(first.per_class_AP, dtype=float), np.array(again.per_class_AP, dtype=float), atol=1e-6
+    )
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert {"protocol", "mAP", "wAP", "per_class_AP", "classes", "videos", "frames", "missing"} <= metrics.keys()
+    assert (tmp_path / "a" / "report.html").is_file()
+
+
+def test_scores_do_not_depend_on_which_videos_share_a_batch(data, tuned):
+    def score(batch_size):
+        return evaluate.run(
+            load_config(
+                EvaluateConfig,
+                flags={"protocol": "frame-map", "checkpoints": (tuned,), "inference.batch_size": batch_size},
+            )
+        )
+
+    assert score(1).per_class_AP == pytest.approx(score(3).per_class_AP, abs=1e-6)
+
+
+def ssdet(*words):
+    return [sys.executable, "-m", "ssdet_cli", *map(str, words)]
+
+
+def test_ctrl_c_saves_and_resuming_ends_with_the_weights_of_a_run_never_interrupted(data, tmp_path):
+    words = [word for word in SMALL if not word.startswith(("loop.steps", "loop.validate"))]
+    words += ["loop.steps=25", "loop.save_every=1", "loop.validate_every=25", "loop.ema=0.9"]
+    command = ["pretrain", "--config", "generated", "--data", data.weak, *words]
+    last = tmp_path / "half" / "checkpoints" / "last.pt"
+    with subprocess.Popen(ssdet(*command, "--output", tmp_path / "half"), stderr=subprocess.PIPE, text=True) as run:
+        while not last.exists():
+            assert run.poll() is None, run.stderr.read()
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        said = run.stderr.read()
+        assert run.wait(60) == 130, said
+    hint = re.search(r"Interrupted at step (\d+) of 25; the state is saved. Resume with: ssdet (.*)", said)
+    assert hint and "Traceback" not in said
+    assert int(hint[1]) < 25
+    subprocess.run(ssdet(*hint[2].split()), check=True, timeout=120)
+    pretrain.run(
+        load_config(PretrainConfig, "generated", words, {"data.videos": data.weak, "run.output": tmp_path / "whole"})
+    )
+    whole, resumed = (load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "half"))
+    for kind in ("model", "trained"):
+        for name, value in whole[kind].items():
+            assert torch.equal(value, resumed[kind][name]), name
+
+
+def test_resuming_with_another_configuration_is_refused_with_the_difference(data, pretrained, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(pretrained, folder)
+    cfg = configured(PretrainConfig, data.weak, folder, "optim.lr=0.5")
+    with pytest.raises(ConfigError, match=r"differs in optim.lr: 0.002 -> 0.5"):
+        pretrain.run(cfg, resume=True)
+
+
+def test_a_folder_that_holds_a_run_is_not_written_over(data, pretrained):
+    with pytest.raises(ConfigError, match="already holds a run"):
+        pretrain.run(configured(PretrainConfig, data.weak, pretrained))
+
+
+def test_a_dry_run_leaves_nothing_behind(data, tmp_path, capfd):
+    assert pretrain.run(configured(PretrainConfig, data.weak, tmp_path / "no"), dry_run=True) is None
+    assert not (tmp_path / "no").exists()
+    assert "steps would take" in capfd.readouterr().err
+
+
+def corrupt(data, tmp_path):
+    copy = tmp_path / "data"
+    shutil.copytree(data.folder, copy)
+    return copy
+
+
+def test_training_survives_a_corrupt_video_and_names_it_once(data, tmp_path, capfd):
+    copy = corrupt(data, tmp_path)
+    broken = sorted((copy / "weak" / "train").rglob("*.mp4"))[:3]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:200])
+    pretrain.run(configured(PretrainConfig, copy / "weak", tmp_path / "run", "loop.steps=6"))
+    said = capfd.readouterr().err
+    skipped = json.loads((tmp_path / "run" / "skipped.json").read_text())
+    assert set(skipped) == {str(path) for path in broken}
+    for path in broken:
+        assert said.count(f"Skipped, another clip is drawn: {path}") == 1
+
+
+def test_evaluation_refuses_a_corrupt_video_unless_told_otherwise(data, tuned, tmp_path):
+    copy = corrupt(data, tmp_path)
+    broken = sorted((copy / "dense" / "videos").glob("*.mp4"))[-1]
+    broken.write_bytes(b"no video")
+    flags = {"protocol": "charades-localize", "checkpoints": (tuned,), "data.videos": copy / "dense"}
+    with pytest.raises(DataError, match=f"1 video.* cannot be scored, the first: .*{broken.name}.*--allow-missing"):
+        evaluate.run(load_config(EvaluateConfig, flags=flags))
+    result = evaluate.run(load_config(EvaluateConfig, flags={**flags, "allow_missing": True}))
+    assert result.missing_videos == (broken.stem,)
+
+
+def test_a_pretraining_checkpoint_is_no_detector_yet(pretrained):
+    with pytest.raises(CheckpointError, match="run `ssdet finetune`"):
+        evaluate.run(load_config(EvaluateConfig, flags={"checkpoints": (pretrained,)}))
+
+
+def test_two_checkpoints_are_an_ensemble(data, tuned):
+    one = evaluate.run(load_config(EvaluateConfig, flags={"protocol": "frame-map", "checkpoints": (tuned,)}))
+    two = evaluate.run(load_config(EvaluateConfig, flags={"protocol": "frame-map", "checkpoints": (tuned, tuned)}))
+    assert two.per_class_AP == pytest.approx(one.per_class_AP)
+
+
+def test_predictions_without_annotations_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--predictions needs --annotations"):
+        evaluate.run(load_config(EvaluateConfig, flags={"predictions": (tmp_path / "p.txt",)}))
