@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ssdet_cli.augment.volume_cutmix import volume_cutmix
+from ssdet_cli.augment.volume_cutmix import cutmix_boundary, volume_cutmix
 from ssdet_cli.augment.volume_freeze import draw_freeze, volume_freeze
 from ssdet_cli.augment.volume_mixup import volume_mixup
 from ssdet_cli.augment.windows import draw_windows, resolve_windows
@@ -68,6 +68,7 @@ class _Augmented:
     frozen: np.ndarray
     draw: Draw
     source: list[np.ndarray]
+    seam: np.ndarray | None
     area_deviation: float
 
 
@@ -224,7 +225,15 @@ def _apply(method: str, clips: Tensor, labels: Tensor, draw: Draw, sources: tupl
         frozen = weights[0] > 0.5
         shown = [sources[0].source[_delayed(operation, labels)], np.full_like(shown[1], -1)]
     area = 0.0 if method == "freeze" else _area_deviation(operation, labels, clips.shape[4])
-    return _Augmented(method, frames, weights, frozen, draw, shown, area)
+    return _Augmented(method, frames, weights, frozen, draw, shown, _seam(method, draw, len(frozen)), area)
+
+
+def _seam(method: str, draw: Draw, frames: int) -> np.ndarray | None:
+    """Return where CutMix has its seam in every frame: (T,) in [0, 1] of the width; None for the others."""
+    if method != "cutmix":
+        return None
+    start, length = (torch.tensor(draw[key])[:, None] for key in ("start", "length"))
+    return cutmix_boundary(start, length, frames, width=1)[0].numpy()
 
 
 def _delayed(operation: Callable, labels: Tensor) -> np.ndarray:
@@ -262,6 +271,7 @@ def _write_preview(file: Path, augmented: _Augmented, item: Excerpt, partner: Ex
         frame_rate=item.video_frame_rate,
         title=TITLES[augmented.method],
         frozen=augmented.frozen,
+        seam=augmented.seam,
     )
     frames = (stage.frame(index, picture) for index, picture in enumerate(augmented.frames))
     write_video(file, frames, item.video_frame_rate)
@@ -275,7 +285,7 @@ def _source_rows(item: Excerpt, partner: Excerpt, columns: np.ndarray) -> list[S
         weights[row] = 1
         note = f"{role}, {_span(clip)}" + (", mirrored" if clip.mirrored else "")
         accent = (style.class_colors(2)[row],)
-        rows.append(SheetRow(_pretty(clip.name), note, clip.frames[columns], weights, still, accent))
+        rows.append(SheetRow(_pretty(clip.name), note, clip.frames[columns], weights, still, accent=accent))
     return rows
 
 
@@ -295,6 +305,7 @@ def _sheet_row(augmented: _Augmented, columns: np.ndarray) -> SheetRow:
         augmented.frames[columns],
         augmented.weights[list(CLASSES_DRAWN)],
         augmented.frozen,
+        augmented.seam,
         accent,
     )
 
@@ -326,6 +337,7 @@ def _report(file: str, augmented: _Augmented, stage: Stage) -> dict[str, Any]:
         "weights": [[round(float(weight), 7) for weight in row] for row in augmented.weights],
         "frozen_frames": np.flatnonzero(augmented.frozen).tolist(),
         "source_frames": [[None if n < 0 else int(n) for n in source] for source in augmented.source],
+        "seam": None if augmented.seam is None else [round(float(share), 7) for share in augmented.seam],
         "largest_sum_deviation": float(np.abs(sums - 1).max()),
         "largest_area_deviation": augmented.area_deviation,
     }

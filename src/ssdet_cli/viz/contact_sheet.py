@@ -12,6 +12,8 @@ from ssdet_cli.viz.style import Color
 _MARGIN, _TITLES, _GAP = 40, 250, 10
 _HEADER, _FOOTER, _STRIP, _ROW_GAP = 134, 30, 26, 20
 _GOAL_HEIGHT, _MIN_COLUMNS, _MAX_COLUMNS = 1080, 4, 16
+_BETWEEN, _BAR = 15, 4
+"""Room between a frame and its strip, and the bar in it that says who is on in the frame."""
 _FREEZE_BORDER = 4
 
 
@@ -25,6 +27,7 @@ class SheetRow:
         frames: (N, h, w, 3) uint8 RGB, the frames of the N columns.
         weights: (K, T) label weights over the whole clip; every frame's column sums to 1.
         frozen: (T,) bool, True where a frame stands still and therefore is background.
+        seam: (T,) in [0, 1] of the width, where class 0 on the left meets class 1 on the right; None: no seam.
         accent: Colours that the bar at the title runs through, from top to bottom.
     """
 
@@ -33,6 +36,7 @@ class SheetRow:
     frames: np.ndarray
     weights: np.ndarray
     frozen: np.ndarray
+    seam: np.ndarray | None = None
     accent: tuple[Color, ...] = (style.INK,)
 
 
@@ -49,7 +53,7 @@ def sheet_columns(rows: int, frame_width: int, frame_height: int, num_frames: in
     Returns:
         (N,) frame indices: the middles of N equal parts of the clip.
     """
-    room = (_GOAL_HEIGHT - _HEADER - _FOOTER) / rows - _STRIP - _ROW_GAP - 8
+    room = (_GOAL_HEIGHT - _HEADER - _FOOTER) / rows - _STRIP - _ROW_GAP - _BETWEEN
     across = (width - 2 * _MARGIN - _TITLES) / (room * frame_width / frame_height + _GAP)
     count = int(np.clip(round(across), _MIN_COLUMNS, _MAX_COLUMNS))
     count = min(count, num_frames)
@@ -115,7 +119,7 @@ class _Grid:
         return 2 * round((self.row_top(self.rows) + _FOOTER) / 2)
 
     def row_top(self, row: int) -> int:
-        return _HEADER + row * (self.thumb_height + 8 + _STRIP + _ROW_GAP)
+        return _HEADER + row * (self.thumb_height + _BETWEEN + _STRIP + _ROW_GAP)
 
     def centre(self, column: int) -> float:
         return self.left + (column + 0.5) * self.cell
@@ -125,7 +129,7 @@ def _grid(rows: Sequence[SheetRow], columns: int, width: int) -> _Grid:
     height, frame_width = rows[0].frames.shape[1:3]
     left = _MARGIN + _TITLES
     cell = (width - _MARGIN - left) / columns
-    most = max(80.0, (_GOAL_HEIGHT - _HEADER - _FOOTER) / len(rows) - _STRIP - _ROW_GAP - 8)
+    most = max(80.0, (_GOAL_HEIGHT - _HEADER - _FOOTER) / len(rows) - _STRIP - _ROW_GAP - _BETWEEN)
     scale = min((cell - _GAP) / frame_width, most / height)
     return _Grid(left, cell, max(2, int(frame_width * scale)), max(2, int(height * scale)), len(rows))
 
@@ -147,7 +151,7 @@ def _draw_header(image: Image.Image, title: str, subtitle: str, names: Sequence[
 def _draw_row(
     image: Image.Image, row: SheetRow, columns: np.ndarray, colors: Sequence[Color], grid: _Grid, top: int
 ) -> None:
-    _draw_titles(image, row, top, grid.thumb_height + 8 + _STRIP)
+    _draw_titles(image, row, top, grid.thumb_height + _BETWEEN + _STRIP)
     for column, (frame, picture) in enumerate(zip(columns, row.frames, strict=True)):
         thumb = Image.fromarray(picture).resize((grid.thumb_width, grid.thumb_height), Image.Resampling.LANCZOS)
         left = round(grid.centre(column) - grid.thumb_width / 2)
@@ -155,7 +159,9 @@ def _draw_row(
         if row.frozen[frame]:
             thumb = _frozen(thumb)
         image.paste(thumb, (left, top), mask)
-    strip_top, wide = top + grid.thumb_height + 8, round(image.width - _MARGIN - grid.left)
+        bar = _share_bar(row, int(frame), colors, grid.thumb_width)
+        image.paste(bar, (left, top + grid.thumb_height + 3), style.rounded(*bar.size, 2))
+    strip_top, wide = top + grid.thumb_height + _BETWEEN, round(image.width - _MARGIN - grid.left)
     strip = _strip(row, colors, wide, _STRIP)
     image.paste(strip, (grid.left, strip_top), style.rounded(*strip.size, 6))
     draw = ImageDraw.Draw(image)
@@ -179,6 +185,12 @@ def _draw_titles(image: Image.Image, row: SheetRow, top: int, height: int) -> No
     for line in notes:
         draw.text((_MARGIN + 20, y + 16), line, style.MUTED, plain, anchor="lm")
         y += 21
+
+
+def _share_bar(row: SheetRow, frame: int, colors: Sequence[Color], width: int) -> Image.Image:
+    seam = None if row.seam is None else float(row.seam[frame])
+    line = style.share_row(row.weights[:, frame], colors, width, frozen=bool(row.frozen[frame]), seam=seam)
+    return Image.fromarray(np.repeat(line[None], _BAR, axis=0))
 
 
 def _frozen(thumb: Image.Image) -> Image.Image:

@@ -32,6 +32,7 @@ class Stage:
         frame_rate: Frames per second.
         title: Headline over the picture.
         frozen: (T,) bool, frames that stand still: ice-blue frame and a snowflake.
+        seam: (T,) in [0, 1] of the width, where class 0 on the left meets class 1 on the right; colours the frame.
 
     Attributes:
         width: Pixels of a composed frame, even.
@@ -49,6 +50,7 @@ class Stage:
         frame_rate: float,
         title: str,
         frozen: np.ndarray,
+        seam: np.ndarray | None = None,
     ) -> None:
         wide, high = picture_size
         size = max(11, round(high * 13 / 240))
@@ -58,8 +60,8 @@ class Stage:
         self.width, self.height = inner + 2 * margin, bar + high + panel + 3 * margin
         self.picture = Box((self.width - wide) // 2, margin // 2 + bar, wide, high)
         self._panel_at = (margin, self.picture.top + high + margin)
-        self._weights, self._frozen, self._rate = weights, frozen, frame_rate
-        self._palette = np.asarray(colors, dtype=np.float64)
+        self._weights, self._frozen, self._seam, self._rate = weights, frozen, seam, frame_rate
+        self._colors = list(colors)
         self._font_size, self._bar, self._margin = size, bar, margin
         seconds = weights.shape[1] / frame_rate
         self._tracks = LabelTracks(weights, names, colors, inner, panel, font_size=size, seconds=seconds)
@@ -80,9 +82,7 @@ class Stage:
         """
         image = self._page.copy()
         frozen = bool(self._frozen[index])
-        color = style.ICE if frozen else tuple(int(v) for v in self._weights[:, index] @ self._palette)
-        corner = (self.picture.left - self._border, self.picture.top - self._border)
-        image.paste(color, corner, self._border_mask)
+        self._draw_border(image, index, frozen)
         self._draw_clock(image, index, frozen)
         out = np.asarray(image).copy()
         box = self.picture
@@ -95,6 +95,18 @@ class Stage:
     def _draw_border_mask(self) -> Image.Image:
         wide, high = self.picture.width + 2 * self._border, self.picture.height + 2 * self._border
         return style.rounded(wide, high, 1.5 * self._border)
+
+    def _draw_border(self, image: Image.Image, index: int, frozen: bool) -> None:
+        mask, edge, weights = self._border_mask, self._border, self._weights[:, index]
+        seam = None if self._seam is None else float(self._seam[index])
+        row = style.share_row(weights, self._colors, self.picture.width, frozen=frozen, seam=seam)
+        row = np.pad(row, ((edge, edge), (0, 0)), mode="edge")
+        shades = np.repeat(row[None], mask.height, axis=0)
+        if seam is None:
+            # No side belongs to one class: the dashes run down the sides as well.
+            side = style.share_row(weights, self._colors, mask.height, frozen=frozen)[:, None]
+            shades[:, :edge] = shades[:, -edge:] = side
+        image.paste(Image.fromarray(shades), (self.picture.left - edge, self.picture.top - edge), mask)
 
     def _draw_page(self, title: str) -> Image.Image:
         page = Image.new("RGB", (self.width, self.height), style.PAGE)

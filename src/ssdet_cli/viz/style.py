@@ -1,7 +1,7 @@
 """One look for every picture: colours that colour-blind viewers tell apart, fonts, and text that always fits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,6 +35,8 @@ _CLASSES: tuple[Color, ...] = (
 SUPERSAMPLE = 4
 """Shapes are drawn this many times larger and reduced: Pillow draws polygons without anti-aliasing."""
 
+_DASH = 28
+
 
 def class_colors(count: int) -> list[Color]:
     """Return `count` colours; amber and blue come first, the pair that every kind of colour blindness separates."""
@@ -66,9 +68,15 @@ def shorten(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
 
 
 def wrap(text: str, face: ImageFont.FreeTypeFont, width: float, max_lines: int) -> list[str]:
-    """Break `text` at spaces into at most `max_lines` lines of `width` pixels; what still sticks out is shortened."""
+    """Break `text` at spaces into at most `max_lines` lines of `width` pixels; what still sticks out is shortened.
+
+    A remark in brackets at the end gets the last line, so that it stays readable however long the rest is.
+    """
+    remark = re.search(r"\s(\([^()]*\))$", text)
+    if remark and max_lines > 1 and face.getlength(text) > width:
+        return [*wrap(text[: remark.start()], face, width, max_lines - 1), shorten(remark[1], face, width)]
     lines: list[str] = []
-    for word in re.findall(r"\([^)]*\)|\S+", text):
+    for word in text.split():
         joined = f"{lines[-1]} {word}" if lines else word
         if lines and (len(lines) == max_lines or face.getlength(joined) <= width):
             lines[-1] = joined
@@ -77,7 +85,37 @@ def wrap(text: str, face: ImageFont.FreeTypeFont, width: float, max_lines: int) 
     return [shorten(line, face, width) for line in lines]
 
 
-def coverage(width: int, height: int, draw_shapes) -> Image.Image:
+def share_row(
+    weights: np.ndarray, colors: Sequence[Color], width: int, *, frozen: bool = False, seam: float | None = None
+) -> np.ndarray:
+    """Return one row of pixels that says who is on in a frame.
+
+    Args:
+        weights: (K,) label weights of the frame, which sum to 1.
+        colors: K colours.
+        width: Pixels.
+        frozen: The frame stands still: ice blue.
+        seam: Where, in [0, 1] of the width, class 0 on the left meets class 1 on the right; None: all classes are
+            everywhere, drawn as dashes as long as their weights (mixed colours would look like yet another class).
+
+    Returns:
+        (width, 3) uint8 RGB.
+    """
+    palette = np.asarray(colors, dtype=np.float64)
+    place = (np.arange(width * SUPERSAMPLE) + 0.5) / (width * SUPERSAMPLE)
+    if frozen:
+        shades = np.tile(np.asarray(ICE, dtype=np.float64), (len(place), 1))
+    elif seam is not None:
+        shades = palette[(place >= seam).astype(int)]
+    else:
+        periods = max(1, round(width / _DASH))
+        within = place * periods % 1
+        owner = np.searchsorted(np.cumsum(weights), within, side="right")
+        shades = palette[owner.clip(max=len(palette) - 1)]
+    return shades.reshape(width, SUPERSAMPLE, 3).mean(axis=1).round().astype(np.uint8)
+
+
+def coverage(width: int, height: int, draw_shapes: Callable[[ImageDraw.ImageDraw, int], None]) -> Image.Image:
     """Return an anti-aliased "L" mask of `width` x `height`.
 
     Args:
