@@ -52,7 +52,10 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
     """Yield (type, offset of the payload, offset of the end) of the boxes in [start, end); the last may end beyond."""
     while start + 8 <= end:
         file.seek(start)
-        length, kind = struct.unpack(">I4s", file.read(8))
+        head = file.read(8)
+        if len(head) < 8:  # the file ends inside an outer box
+            return
+        length, kind = struct.unpack(">I4s", head)
         payload = start + 8
         if length == 1:
             wide = file.read(8)

@@ -84,7 +84,8 @@ def _adapt_classifier(
     if comparable and theirs == [BACKGROUND, *ours]:
         state = {name: tensor[1:] if name.startswith(prefix) else tensor for name, tensor in state.items()}
         return state, [f"background row of {model.classifier} dropped, its {wanted} classes kept"]
-    what = f"{rows} classes in the file, {wanted} here" if rows != wanted else f"{wanted} other classes in the file"
+    held = f"{rows - 1} classes and background" if meta.get("background") else f"{rows} classes"
+    what = f"{held} in the file, {wanted} {'others ' if rows == wanted else ''}here"
     state = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
     return state, [f"{model.classifier} newly initialised ({what})"]
 
