@@ -45,14 +45,14 @@ class PreviewResult:
 
     Attributes:
         videos: Method -> mp4.
-        sheet: Contact sheet, PNG.
+        contact_sheet: PNG.
         sidecar: Draws, per-frame weights and source frames, JSON.
         notes: Sentences for the screen: what was used of the videos and who the partner is.
         largest_deviation: How far from 1 the label weights of any frame add up to.
     """
 
     videos: dict[str, Path]
-    sheet: Path
+    contact_sheet: Path
     sidecar: Path
     notes: tuple[str, ...]
     largest_deviation: float
@@ -124,7 +124,7 @@ def run(
         sidecar.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return PreviewResult(
         videos={method: output / report["file"] for method, report in reports.items()},
-        sheet=output / sheet.name,
+        contact_sheet=output / sheet.name,
         sidecar=output / sidecar.name,
         notes=_notes(item, partner),
         largest_deviation=record["weights_sum_to_one"]["largest_deviation"],
@@ -185,7 +185,7 @@ def _nice_draw(method: str, frames: int, generator: torch.Generator) -> Draw:
     """Draw as training does, many times, and take the first draw that shows the whole story within the clip.
 
     Nice is a freeze with motion before and after it, and windows that overlap in part with both clips alone at one
-    end; where no candidate is (very short clips), the first one is taken.
+    end. Very short clips may have no such draw: then any partial overlap does, and failing that the first draw.
     """
     if method == "freeze":
         start, length = draw_freeze(_CANDIDATES, frames, generator)
@@ -195,9 +195,9 @@ def _nice_draw(method: str, frames: int, generator: torch.Generator) -> Draw:
     start, length = draw_windows(_CANDIDATES, frames, generator)
     begin, end = resolve_windows(start, length, frames)
     latest, earliest = begin.amax(0), end.amin(0)
-    partial = (begin[0] < begin[1]) == (end[0] < end[1])
+    partial = (begin[0] - begin[1]) * (end[0] - end[1]) > 0
     nice = partial & (latest >= 0.15 * frames) & (earliest <= 0.85 * frames) & (earliest - latest >= 0.3 * frames)
-    pick = int(nice.int().argmax())
+    pick = int((nice.int() * 2 + (partial & (earliest > latest)).int()).argmax())
     resolved = torch.stack([begin[:, pick], end[:, pick]], dim=1)
     return {"start": start[:, pick].tolist(), "length": length[:, pick].tolist(), "windows": resolved.tolist()}
 

@@ -81,11 +81,11 @@ class LabelTracks:
             raise ValueError(f"{len(names)} names and {len(colors)} colours for weights {weights.shape}; need (K, T).")
         if width < 120 or height < 8 * len(weights):
             raise ValueError(f"A panel of {width}x{height} pixels is too small for {len(weights)} tracks.")
-        self.weights, self.names, self.colors = weights, list(names), list(colors)
+        self.weights, self.names, self.colors = weights, [style.printable(name) for name in names], list(colors)
         self.width, self.height, self.seconds = width, height, seconds
         fitting = int(np.clip(height / (2.75 * len(weights) + 1.1), 7, width / 26))
         self.font_size = font_size or max(7, fitting)
-        self._at = _layout(len(weights), names, width, height, self.font_size, seconds is not None)
+        self._at = _layout(len(weights), self.names, width, height, self.font_size, seconds is not None)
         empty, full = self._panel(filled=False), self._panel(filled=True)
         self._played = np.asarray(full)
         self._ahead = np.asarray(Image.blend(empty, full, 0.38))

@@ -54,11 +54,12 @@ class Stage:
     ) -> None:
         wide, high = picture_size
         size = max(11, round(high * 13 / 240))
-        margin, bar = 2 * round(0.45 * size), 2 * round(1.05 * size)
+        margin, bar = 4 * max(1, round(0.225 * size)), 2 * round(1.05 * size)
         inner = max(wide, 2 * round(15.5 * size))
         panel = tracks_height(len(weights), size, axis=True)
         self.width, self.height = inner + 2 * margin, bar + high + panel + 3 * margin
-        self.picture = Box((self.width - wide) // 2, margin // 2 + bar, wide, high)
+        # Even corners: the video keeps one colour per 2 x 2 pixels, so an odd corner would bleed into the frame.
+        self.picture = Box((self.width - wide) // 4 * 2, margin // 2 + bar, wide, high)
         self._panel_at = (margin, self.picture.top + high + margin)
         self._weights, self._frozen, self._seam, self._rate = weights, frozen, seam, frame_rate
         self._colors = list(colors)

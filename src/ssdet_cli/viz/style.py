@@ -52,11 +52,19 @@ def blend(first: Color, second: Color, weight: float) -> Color:
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Return DejaVu Sans (it comes with matplotlib and knows Latin, Greek and Cyrillic) at `size` pixels."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", name)
+    # The basic layout is part of every Pillow; the other one depends on the system and fails on control characters.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+def printable(text: str) -> str:
+    """Return `text` in one line: file names may hold line breaks and bytes that no font can draw."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def shorten(text: str, face: ImageFont.FreeTypeFont, width: float) -> str:
     """Return `text`, its middle replaced by an ellipsis where it is wider than `width` pixels."""
+    text = printable(text)
     if face.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 0, -1):
@@ -72,6 +80,7 @@ def wrap(text: str, face: ImageFont.FreeTypeFont, width: float, max_lines: int) 
 
     A remark in brackets at the end gets the last line, so that it stays readable however long the rest is.
     """
+    text = printable(text)
     remark = re.search(r"\s(\([^()]*\))$", text)
     if remark and max_lines > 1 and face.getlength(text) > width:
         return [*wrap(text[: remark.start()], face, width, max_lines - 1), shorten(remark[1], face, width)]
