@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ssdet_cli.cli import checks, completion
+from ssdet_cli.cli.console import say
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.errors import ConfigError, DataError
 
@@ -33,9 +34,13 @@ def augment_preview(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the draws.")] = 0,
     seconds: Annotated[
-        float | None, typer.Option(metavar="X", help="Part of the clip to use, from its start; default all of it.")
+        float | None,
+        typer.Option(metavar="X", help="Longest part of the clip to use; default what fits the screen and memory."),
     ] = None,
-    height: Annotated[int, typer.Option(metavar="N", help="Height of the picture, pixels.")] = 360,
+    height: Annotated[int, typer.Option(metavar="N", help="Height of the picture, pixels.")] = 240,
+    frame_rate: Annotated[
+        float | None, typer.Option(metavar="X", help="Frames per second of clips that are folders of JPEG frames.")
+    ] = None,
 ) -> None:
     """Show what the volume augmentations do to a clip: videos with label tracks, a contact sheet, the draws as JSON."""
     if len(clips) > 2:
@@ -46,4 +51,9 @@ def augment_preview(
     checks.check_methods(names, (*checks.METHODS, "all"))
     from ssdet_cli.recipes import augment_preview as recipe  # torch starts here
 
-    recipe.run(clips, names, output or Path("previews") / clips[0].stem, seed, seconds, height)
+    folder = output or Path("previews") / clips[0].stem
+    made = recipe.run(clips, names, folder, seed, seconds, height, frame_rate=frame_rate)
+    for note in made.notes:
+        say(note)
+    for path in (*made.videos.values(), made.contact_sheet, made.sidecar):
+        typer.echo(path)

@@ -1,12 +1,15 @@
 """`ssdet data`: generate, list."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssdet_cli.cli.console import console, say
 from ssdet_cli.cli.groups import new_app
+
+if TYPE_CHECKING:
+    from ssdet_cli.data.generated import GenerateSettings
 
 app = new_app()
 
@@ -54,15 +57,11 @@ def generate(
     given = {"size": size, "classes": classes, "seconds": seconds, "fps": fps, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = GenerateSettings(**chosen) if videos is None else GenerateSettings.for_videos(videos, **chosen)
-    with _bar() as progress:
+    with _Progress() as progress:
         made = recipe.run(out or recipe.DEFAULT, settings, workers=workers, progress=progress)
     if not made.written:
         say(f"{made.folder} is complete already.")
     _summary(made.folder, settings, made.annotations)
-
-
-def _bar() -> "_Progress":
-    return _Progress()
 
 
 class _Progress:
@@ -84,7 +83,7 @@ class _Progress:
         self.drawn.update(self.task, completed=done, total=total, description=what)
 
 
-def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> None:  # noqa: F821
+def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> None:
     weak, dense = len(settings.weak_classes), len(settings.dense_classes)
     typer.echo(
         f"{folder / 'weak'}: {settings.weak_videos} training and {settings.weak_val_videos} validation clips of "

@@ -126,10 +126,8 @@ def _round_trip(clip: Path, backend: str, decord: str | None) -> Finding:
         with open_video(clip, backend=backend) as video:
             read = video.frames(range(_FRAMES))
     except SsdetError as error:
-        state = "bad" if backend == "pyav" else "note"
-        return Finding(
-            label, state, str(error), f"pip install --force-reinstall {'av' if backend == 'pyav' else 'decord'}"
-        )
+        state, package = ("bad", "av") if backend == "pyav" else ("note", "decord")
+        return Finding(label, state, str(error), f"pip install --force-reinstall {package}")
     difference = float(np.abs(read.astype(float) - np.stack(frames)).mean())
     if difference > _TOLERANCE:
         return Finding(label, "bad", f"decoded pixels are off by {difference:.1f} of 255 on average")
@@ -142,14 +140,8 @@ def _shared_memory() -> list[Finding]:
         return []
     size = shutil.disk_usage(place).total / 2**30
     if size < 1:
-        return [
-            Finding(
-                "/dev/shm",
-                "note",
-                f"{size:.2f} GiB",
-                "loader processes may fail: docker run --shm-size=8g, or data.workers=0",
-            )
-        ]
+        fix = "loader processes may fail: docker run --shm-size=8g, or data.workers=0"
+        return [Finding("/dev/shm", "note", f"{size:.2f} GiB", fix)]
     return [Finding("/dev/shm", "ok", f"{size:.1f} GiB")]
 
 
