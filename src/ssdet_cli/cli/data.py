@@ -71,7 +71,8 @@ class _Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.drawn = Progress(*columns, console=console(), transient=True)
+        drawn = console()
+        self.drawn = Progress(*columns, console=drawn, transient=True, disable=not drawn.is_terminal)
         self.task = self.drawn.add_task("Generating videos", total=None)
         self.drawn.start()
         return self
