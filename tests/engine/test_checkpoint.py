@@ -39,6 +39,14 @@ def test_a_truncated_checkpoint_is_one_line_that_names_the_file(tmp_path, keep):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"broken", b"no video", b"\x80", b"PK\x03\x04"])
+def test_bytes_that_are_no_checkpoint_are_one_line_that_names_the_file(tmp_path, content):
+    path = tmp_path / "odd.pt"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="odd.pt cannot be read as a checkpoint"):
+        load_checkpoint(path)
+
+
 def test_somebody_elses_file_is_refused(tmp_path):
     path = tmp_path / "other.pt"
     torch.save({"model_state": {}}, path)

@@ -25,7 +25,6 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-import av
 import numpy as np
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
@@ -41,6 +40,7 @@ from ssdet_cli.data.generated_plan import (
 from ssdet_cli.data.generated_render import camera_path, draw_background, draw_sprite, finish, paint, shift_wrapped
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
 from ssdet_cli.files import write_atomically
+from ssdet_cli.video.write import write_video
 
 __all__ = [
     "FLIP_SAFE",
@@ -54,6 +54,7 @@ __all__ = [
     "VideoPlan",
     "draw_video",
     "ensure_generated",
+    "is_generated",
     "generate",
     "load_generated",
     "plan_dense",
@@ -113,6 +114,11 @@ class GeneratedData:
         return self.dense / "charades.json"
 
 
+def is_generated(folder: Path) -> bool:
+    """Whether a complete generated set, made with any settings, is in `folder`."""
+    return (folder / _FINISHED).is_file()
+
+
 def ensure_generated(
     folder: Path, settings: GenerateSettings, progress: Progress | None = None, *, workers: int = 0
 ) -> GeneratedData:
@@ -122,7 +128,7 @@ def ensure_generated(
         ConfigError: The folder holds a set made with other settings.
         DataError: The folder holds something else.
     """
-    if (folder / _FINISHED).is_file():
+    if is_generated(folder):
         _claim(folder, settings)
         return GeneratedData(folder, settings)
     return generate(folder, settings, progress=progress, workers=workers)
@@ -240,26 +246,9 @@ def _free_place(taken: list[np.ndarray], rng: np.random.Generator) -> np.ndarray
     return candidates[np.hypot(apart[..., 0], apart[..., 1]).min(axis=1).argmax()]
 
 
-def _write_h264(path: Path, frames: np.ndarray, fps: int) -> None:
-    """Write (T, S, S, 3) uint8 frames under a temporary name and rename the file when it is whole."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
-    try:
-        with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "threads": "1"})
-            stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
-            for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _write_chunk(folder: Path, settings: GenerateSettings, plans: list[VideoPlan]) -> int:
     for plan in plans:
-        path = folder / plan.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_h264(path, draw_video(plan, settings), settings.fps)
+        write_video(folder / plan.path, draw_video(plan, settings), settings.fps, deterministic=True)
     return len(plans)
 
 

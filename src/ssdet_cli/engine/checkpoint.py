@@ -46,7 +46,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     file = checkpoint_file(path)
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{file} cannot be read as a checkpoint ({reason}).") from error
     if not isinstance(state, dict) or not {"format", "model", "meta"} <= state.keys():

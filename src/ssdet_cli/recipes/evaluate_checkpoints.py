@@ -17,7 +17,7 @@ from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.models import create_model
-from ssdet_cli.recipes import evaluate
+from ssdet_cli.recipes.results import annotated, average, finish
 from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.video.transforms import Normalize
@@ -35,14 +35,14 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
         protocol = PROTOCOLS.get(cfg.protocol)()
         states = [load_checkpoint(path) for path in cfg.checkpoints]
         data = prepared_data(data_of(cfg, states[0]["meta"]), "dense", here, log)
-        videos = evaluate.annotated(data, cfg.split)
+        videos = annotated(data, cfg.split)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         members = [_member(cfg, state, videos, data, protocol, here, log) for state in states]
-        predictions = evaluate.average([member for member, _ in members])
+        predictions = average([member for member, _ in members])
         seconds = members[0][1]
         result = protocol.score(videos, predictions, seconds)
         if here.is_main:
-            evaluate.finish(cfg, protocol, videos, result, predictions, seconds)
+            finish(cfg, protocol, videos, result, predictions, seconds)
         return result
 
 

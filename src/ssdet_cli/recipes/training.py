@@ -20,7 +20,7 @@ from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.clips import collate, with_files
-from ssdet_cli.data.generated import GenerateSettings, ensure_generated
+from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
 from ssdet_cli.engine.checkpoint import checkpoint_file, load_checkpoint
 from ssdet_cli.engine.distributed import Session
@@ -28,11 +28,11 @@ from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
 from ssdet_cli.engine.runlog import RunLog, environment
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.recipes import generate
+from ssdet_cli.recipes.generate import DEFAULT
 from ssdet_cli.tasks.interface import Task
 from ssdet_cli.viz.run_report import write_run_report
 
-#: Where the generated dataset goes that no one gave a place.
-GENERATED = Path("ssdet-data/generated")
 #: Keys that may change between a run and its resumption: they do not change what is computed.
 _FREE_ON_RESUME = ("run.", "data.workers", "data.prefetch", "data.videos", "data.annotations", "loop.log_every")
 
@@ -113,17 +113,18 @@ def prepared_data(data: DataConfig, kind: str, session: Session, log: RunLog) ->
     if data.dataset != "generated" or data.videos is not None:
         return data
     if session.is_main:
-        log.say(f"The generated dataset is in {GENERATED}; it is made there if it is not.")
-        generate_with_progress(GENERATED, GenerateSettings(), log)
+        log.say(f"The generated dataset is in {DEFAULT}; it is made there if it is not.")
+        if not is_generated(DEFAULT):  # a complete set made with other settings is as good
+            generate_with_progress(DEFAULT, GenerateSettings(), log)
     session.broadcast(None)
-    return data.model_copy(update={"videos": GENERATED / kind})
+    return data.model_copy(update={"videos": DEFAULT / kind})
 
 
 def generate_with_progress(folder: Path, settings: GenerateSettings, log: RunLog) -> Path:
     """Make the generated set unless it is there, under a progress line; returns its folder."""
     log.start("Generating videos", 0, settings.videos)
     try:
-        return ensure_generated(folder, settings, lambda done, total, what: log.advance(done, "")).folder
+        return generate.run(folder, settings, progress=lambda done, total, what: log.advance(done, "")).folder
     finally:
         log.stop()
 

@@ -52,7 +52,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
         raise _unreadable(path, error) from error
     candidates = [payload, *(payload.get(key) for key in _CONTAINERS)] if isinstance(payload, Mapping) else []
     for candidate in candidates:

@@ -1,0 +1,52 @@
+"""What every evaluation ends with: the truth, the mean over an ensemble, the table and the files. No torch."""
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.errors import ConfigError
+from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
+from ssdet_cli.evaluation.report import print_result, write_results
+
+
+def annotated(data: FrameLabelledData, split: str) -> VideoSet:
+    """The annotations of a split."""
+    return DATASETS.get(data.dataset)(data.videos, data.annotations, split)
+
+
+def average(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Mean scores of an ensemble.
+
+    Raises:
+        ConfigError: The members do not hold the same videos and times.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    for number, part in enumerate(parts[1:], start=2):
+        if part.keys() != parts[0].keys():
+            odd = sorted(part.keys() ^ parts[0].keys())[0]
+            raise ConfigError(f"Ensemble members 1 and {number} hold different videos ({odd} is only in one of them).")
+        for video_id, scores in part.items():
+            if scores.shape != parts[0][video_id].shape:
+                raise ConfigError(f"Ensemble members 1 and {number} hold {video_id} at different numbers of times.")
+    return {video_id: np.mean([part[video_id] for part in parts], axis=0) for video_id in parts[0]}
+
+
+def finish(
+    cfg: EvaluateConfig,
+    protocol: EvaluationProtocol,
+    videos: VideoSet,
+    result: EvaluationResult,
+    predictions: dict[str, np.ndarray],
+    seconds: dict[str, np.ndarray] | None,
+) -> None:
+    """Show the table and write metrics.json, submission.txt and report.html."""
+    print_result(Console(), result)
+    folder: Path | None = cfg.run.output
+    if folder is not None:
+        write_results(folder, result, protocol.submission_text(videos, predictions, seconds))
+        Console(stderr=True).print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)
