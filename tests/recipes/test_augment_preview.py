@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ssdet_cli.augment import volume_cutmix, volume_freeze, volume_mixup
-from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.errors import ConfigError, DataError, SsdetError
 from ssdet_cli.recipes.augment_preview import METHODS, run
 
 
@@ -249,7 +249,7 @@ def test_an_output_that_cannot_be_replaced_leaves_nothing_half_written(tmp_path)
     clip, out = film(tmp_path / "clip.mp4", 6), tmp_path / "out"
     in_the_way = out / "clip_contact_sheet.png"
     (in_the_way / "inside").mkdir(parents=True)
-    with pytest.raises(DataError, match="out: the preview cannot be written"):
+    with pytest.raises(SsdetError, match="out: the preview cannot be written"):
         run([clip], ("freeze",), out, height=32)
     assert list(out.iterdir()) == [in_the_way]
 

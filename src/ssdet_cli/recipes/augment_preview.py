@@ -14,19 +14,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ssdet_cli.augment.volume_cutmix import cutmix_boundary, volume_cutmix
-from ssdet_cli.augment.volume_freeze import draw_freeze, volume_freeze
-from ssdet_cli.augment.volume_mixup import volume_mixup
-from ssdet_cli.augment.windows import draw_windows, resolve_windows
+from ssdet_cli.augment import (
+    METHODS,
+    cutmix_boundary,
+    draw_freeze,
+    draw_windows,
+    resolve_windows,
+    volume_cutmix,
+    volume_freeze,
+    volume_mixup,
+)
 from ssdet_cli.catalog import nearest
-from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.errors import ConfigError, SsdetError
 from ssdet_cli.video.write import write_video
 from ssdet_cli.viz import style
 from ssdet_cli.viz.contact_sheet import SheetRow, contact_sheet, sheet_columns
 from ssdet_cli.viz.excerpt import Excerpt, load_pair
 from ssdet_cli.viz.stage import Stage
 
-METHODS = ("freeze", "mixup", "cutmix")
 TITLES = {"freeze": "Volume Freeze", "mixup": "Volume MixUp", "cutmix": "Volume CutMix"}
 CLASSES_DRAWN = (1, 2, 0)
 """Order of the tracks: item, partner, and background (channel 0 of the labels) last."""
@@ -100,7 +105,8 @@ def run(
 
     Raises:
         ConfigError: An argument is wrong.
-        DataError: A video cannot be read or is too short, or the output cannot be written.
+        DataError: A video cannot be read or is too short.
+        SsdetError: The output cannot be written.
     """
     methods = _check(clips, methods, output, seconds, height)
     item, partner = load_pair([Path(clip) for clip in clips], seconds=seconds, height=height, frame_rate=frame_rate)
@@ -167,15 +173,15 @@ def _staged(output: Path) -> Iterator[Path]:
             for file in sorted(Path(folder).iterdir()):
                 os.replace(file, output / file.name)
     except OSError as error:
-        raise DataError(f"{output}: the preview cannot be written: {error.strerror or error}.") from error
+        raise SsdetError(f"{output}: the preview cannot be written: {error.strerror or error}.") from error
     finally:
         if new and output.is_dir() and not any(output.iterdir()):
             output.rmdir()
 
 
 def _as_batch(item: Excerpt, partner: Excerpt) -> tuple[Tensor, Tensor]:
-    """Return clips (2, 3, T, h, w) uint8 and labels (2, 3, T): background, item, partner."""
-    clips = torch.from_numpy(np.stack([item.frames, partner.frames])).permute(0, 4, 1, 2, 3).contiguous()
+    """Return clips (2, 3, T, h, w) uint8 (a view, channels last) and labels (2, 3, T): background, item, partner."""
+    clips = torch.from_numpy(np.stack([item.frames, partner.frames])).permute(0, 4, 1, 2, 3)
     labels = torch.zeros(2, 3, clips.shape[2])
     labels[0, 1] = labels[1, 2] = 1
     return clips, labels
@@ -215,17 +221,20 @@ def _operation(method: str, draw: Draw) -> Callable[[Tensor, Tensor], tuple[Tens
 
 def _apply(method: str, clips: Tensor, labels: Tensor, draw: Draw, sources: tuple[Excerpt, Excerpt]) -> _Augmented:
     operation = _operation(method, draw)
+    frames = torch.empty_like(clips[0].permute(1, 2, 3, 0))
     # Rows of pixels do not meet in any of the augmentations: bands give the same result in a fraction of the memory.
-    bands = [operation(band, labels) for band in clips.split(_BAND, dim=3)]
-    weights = bands[0][1][0].numpy()
-    frames = np.concatenate([band[0].permute(1, 2, 3, 0).numpy() for band, _ in bands], axis=1)
+    for band, shown in zip(clips.split(_BAND, dim=3), frames.split(_BAND, dim=1), strict=True):
+        mixed, soft = operation(band.contiguous(), labels)
+        shown.copy_(mixed[0].permute(1, 2, 3, 0))
+    weights = soft[0].numpy()
     frozen = np.zeros(weights.shape[1], dtype=bool)
-    shown = [np.where(row > 0, clip.source, -1) for row, clip in zip(weights[1:], sources, strict=True)]
+    source = [np.where(row > 0, clip.source, -1) for row, clip in zip(weights[1:], sources, strict=True)]
     if method == "freeze":
         frozen = weights[0] > 0.5
-        shown = [sources[0].source[_delayed(operation, labels)], np.full_like(shown[1], -1)]
+        source = [sources[0].source[_delayed(operation, labels)], np.full_like(source[1], -1)]
     area = 0.0 if method == "freeze" else _area_deviation(operation, labels, clips.shape[4])
-    return _Augmented(method, frames, weights, frozen, draw, shown, _seam(method, draw, len(frozen)), area)
+    seam = _seam(method, draw, len(frozen))
+    return _Augmented(method, frames.numpy(), weights, frozen, draw, source, seam, area)
 
 
 def _seam(method: str, draw: Draw, frames: int) -> np.ndarray | None:
