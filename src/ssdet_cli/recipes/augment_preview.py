@@ -363,7 +363,7 @@ def _record(
         "classes": ["background", item.name, partner.name],
         "augmentations": list(reports),
         "contact_sheet": sheet,
-        "draws_chosen": f"the first of {_CANDIDATES} draws of training that shows every stage within the clip",
+        "draws_chosen": f"the first of {_CANDIDATES} draws of training that shows every stage, where one does",
         "clips": [_describe(clip) for clip in (item, partner)],
         "weights_sum_to_one": {"holds": largest <= _TOLERANCE, "largest_deviation": largest, "tolerance": _TOLERANCE},
         "methods": reports,
