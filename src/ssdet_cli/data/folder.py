@@ -143,7 +143,7 @@ def _from_list(path: Path, root: Path, split: str) -> VideoSet:
         parts[name], repeated = _records(files[name], part, root, classes)
         if repeated:
             notes.append(some("lines repeat a clip and are left out", repeated))
-    source = files.get(split, files["train"])
+    source = files.get(split) or next(iter(files.values()))
     records = _choose_split(parts, split, source)
     if not any(record.path.exists() for record in records[:20]):
         raise DataError(f"{source}: its first clip {records[0].path} does not exist; paths start from {root}.")
@@ -159,7 +159,7 @@ def _split_files(path: Path) -> dict[str, Path]:
         for name in (f"{stem}_{word}" if stem else word, *((stem,) if word == "train" and stem else ())):
             if path.with_stem(name).is_file():
                 files.setdefault(word, path.with_stem(name))
-    return files if "train" in files else {"train": path}
+    return files or {"train": path}
 
 
 def _read_list(path: Path) -> list[Entry]:

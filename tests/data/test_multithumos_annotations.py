@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from ssdet_cli.data.annotations import Segment
+from ssdet_cli.data.multithumos import MULTITHUMOS_CLASSES, load_multithumos
+from ssdet_cli.errors import DataError
+
+
+def write(tmp_path, actions, duration=100.0):
+    path = tmp_path / "multithumos.json"
+    entry = {"subset": "testing", "duration": duration, "actions": actions}
+    path.write_text(json.dumps({"video_test_0000001": entry}))
+    return path
+
+
+def test_there_are_65_distinct_names_in_file_order():
+    assert len(set(MULTITHUMOS_CLASSES)) == len(MULTITHUMOS_CLASSES) == 65
+    known = {1: "BaseballPitch", 5: "CliffDiving", 8: "Diving", 20: "VolleyballSpiking", 44: "Squat", 65: "NoHuman"}
+    assert {number: MULTITHUMOS_CLASSES[number - 1] for number in known} == known
+
+
+def test_classes_count_from_zero_and_actions_stay_within_the_video(tmp_path):
+    path = write(tmp_path, [[1, 2.0, 3.0], [65, 90.0, 3600.0], [25, 100.0, 101.0], [7, 4.0, 4.0]])
+    videos = load_multithumos(None, path, "test")
+    assert videos.records[0].segments == (Segment(0, 2.0, 3.0), Segment(64, 90.0, 100.0), Segment(6, 4.0, 4.0))
+    assert videos.notes == (
+        "1 actions start after their video and are left out (video_test_0000001).",
+        "1 actions end after their video and are cut at its end (video_test_0000001).",
+    )
+
+
+@pytest.mark.parametrize("number", [0, 66, 1.5, "Walk"])
+def test_other_classes_are_refused(tmp_path, number):
+    path = write(tmp_path, [[number, 0.0, 1.0]])
+    with pytest.raises(DataError, match="'video_test_0000001': class .* is not a number from 1 to 65"):
+        load_multithumos(None, path, "test")
+
+
+@pytest.mark.needs_shared_data
+@pytest.mark.parametrize(
+    ("split", "videos", "segments", "outside"), [("train", 200, 18_482, 8), ("test", 213, 20_208, 52)]
+)
+def test_the_real_file_has_the_published_counts(shared_data, split, videos, segments, outside):
+    found = load_multithumos(None, shared_data / "multithumos", split)
+    assert len(found) == videos
+    assert sum(len(record.segments) for record in found.records) == segments - outside
+    assert {part.label for record in found.records for part in record.segments} == set(range(65))
+    assert all(part.end <= record.duration_seconds for record in found.records for part in record.segments)
+    assert found.notes[0].startswith(f"{outside} actions start after their video")
+
+
+@pytest.mark.needs_shared_data
+def test_every_real_cliff_dive_is_a_dive(shared_data):
+    for record in load_multithumos(None, shared_data / "multithumos", "test").records:
+        spans = {name: set() for name in ("CliffDiving", "Diving")}
+        for part in record.segments:
+            if MULTITHUMOS_CLASSES[part.label] in spans:
+                spans[MULTITHUMOS_CLASSES[part.label]].add((part.start, part.end))
+        assert spans["CliffDiving"] <= spans["Diving"]
