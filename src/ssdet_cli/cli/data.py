@@ -15,7 +15,7 @@ app = new_app()
 
 #: What each dataset reads, for `list`: (videos, annotations).
 _FORMS = {
-    "folder": ("a folder per class, or a list: CSV path,label[,start,end], `path label` lines, Kinetics CSV/JSON", "-"),
+    "folder": ("a folder per class, or a list: CSV path,label[,start,end], `path label` lines", "-"),
     "generated": ("what `ssdet data generate` makes: its folder, or its weak or dense part", "its own"),
     "charades": ("folder of <id>.mp4", "Charades CSV, or charades.json"),
     "json": ("folder of <id>.*", "JSON {id: {subset, duration, actions: [[class, start, end], ...]}}, seconds"),

@@ -1,6 +1,6 @@
 """`ssdet evaluate`: score prediction files or checkpoints. Scoring files imports no torch."""
 
-from rich.console import Console
+from dataclasses import replace
 
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
@@ -26,10 +26,9 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
     protocol = PROTOCOLS.get(cfg.protocol)()
     videos = annotated(cfg.data, cfg.split)
     parts = [protocol.read_submission(path, videos) for path in cfg.predictions]
-    console = Console(stderr=True)
-    for note in (note for part in parts for note in part.notes):
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    predictions = average(list(part.predictions for part in parts))
+    predictions = average([part.predictions for part in parts])
     result = protocol.score(videos, predictions, parts[0].seconds)
-    finish(cfg, protocol, videos, result, predictions, parts[0].seconds)
+    result = replace(result, notes=(*videos.notes, *(note for part in parts for note in part.notes)))
+    one_file = cfg.predictions[0].read_bytes() if len(parts) == 1 else None
+    finish(cfg, result, lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds))
     return result

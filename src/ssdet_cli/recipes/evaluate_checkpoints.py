@@ -1,5 +1,6 @@
 """`ssdet evaluate --checkpoint`: whole videos through one or several networks, then the protocol."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,9 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
         predictions = average([member for member, _ in members])
         seconds = members[0][1]
         result = protocol.score(videos, predictions, seconds)
+        result = replace(result, notes=(*videos.notes, *result.notes))
         if here.is_main:
-            finish(cfg, protocol, videos, result, predictions, seconds)
+            finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
         return result
 
 

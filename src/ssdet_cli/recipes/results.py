@@ -1,6 +1,6 @@
 """What every evaluation ends with: the truth, the mean over an ensemble, the table and the files. No torch."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 from rich.console import Console
@@ -9,7 +9,7 @@ from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.errors import ConfigError
-from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
+from ssdet_cli.evaluation.interface import EvaluationResult
 from ssdet_cli.evaluation.report import print_result, write_results
 
 
@@ -36,17 +36,10 @@ def average(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {video_id: np.mean([part[video_id] for part in parts], axis=0) for video_id in parts[0]}
 
 
-def finish(
-    cfg: EvaluateConfig,
-    protocol: EvaluationProtocol,
-    videos: VideoSet,
-    result: EvaluationResult,
-    predictions: dict[str, np.ndarray],
-    seconds: dict[str, np.ndarray] | None,
-) -> None:
-    """Show the table and write metrics.json, submission.txt and report.html."""
+def finish(cfg: EvaluateConfig, result: EvaluationResult, submission: Callable[[], bytes]) -> None:
+    """Show the table; where `run.output` is given, write metrics.json, submission.txt and report.html there."""
     print_result(Console(), result)
-    folder: Path | None = cfg.run.output
+    folder = cfg.run.output
     if folder is not None:
-        write_results(folder, result, protocol.submission_text(videos, predictions, seconds))
+        write_results(folder, result, submission())
         Console(stderr=True).print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)

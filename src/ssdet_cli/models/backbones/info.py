@@ -24,7 +24,7 @@ class BackboneInfo:
 
 
 INFO = {
-    "x3d_tiny": BackboneInfo(0, 16, 1, 48, 0.0),
+    "x3d_tiny": BackboneInfo(318_990, 16, 1, 48, 0.035),
     "x3d_xs": BackboneInfo(3_794_322, 4, 12, 160, 0.610),
     "x3d_s": BackboneInfo(3_794_322, 13, 6, 160, 1.983),
     "x3d_m": BackboneInfo(3_794_322, 16, 5, 224, 4.758),
