@@ -110,6 +110,7 @@ class OptimConfig(Section):
     lr: float = Field(0.05, gt=0, description="Learning rate of the head, and of all where backbone_lr_scale is 1.")
     backbone_lr_scale: float = Field(1.0, gt=0, description="Backbone's learning rate as a part of lr.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD; AdamW's first beta.")
+    beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta; lower for short runs.")
     nesterov: bool = Field(False, description="Nesterov momentum (SGD).")
     weight_decay: float = Field(5e-5, ge=0, description="Not applied to norms and biases.")
     schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="After the warm-up.")

@@ -12,7 +12,6 @@
 """
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -21,13 +20,14 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
+from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.data.charades import load_json
 from ssdet_cli.data.generated_motion import FLIP_SAFE, MIRROR, MOTIONS, TURN, Action, follow
 from ssdet_cli.data.generated_plan import (
     GENERATOR_VERSION,
@@ -38,6 +38,7 @@ from ssdet_cli.data.generated_plan import (
     plan_weak,
 )
 from ssdet_cli.data.generated_render import camera_path, draw_background, draw_sprite, finish, paint, shift_wrapped
+from ssdet_cli.data.lookup import check_split
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.video.write import write_video
@@ -346,15 +347,15 @@ def load_generated(videos: Path | None, annotations: Path | None, split: str) ->
     """
     if videos is None:
         raise ConfigError("data.videos must name the folder of a generated set (or its weak or dense folder).")
-    if split not in ("train", "val", "test"):
-        raise ConfigError(f"split '{split}' is unknown; use train, val or test.")
+    check_split(split)
     folder = videos if (videos / _FINISHED).is_file() else videos.absolute().parent
     if not (folder / _FINISHED).is_file():
         state = "unfinished" if any((place / _UNFINISHED).is_file() for place in (videos, folder)) else "absent"
         raise DataError(f"{videos}: the generated set is {state}; make it with `ssdet data generate`.")
     settings = _read_settings(folder / _FINISHED)
     if folder != videos and videos.name == "dense":
-        return _load_dense(videos, annotations, split)
+        loaded = load_json(videos / "videos", annotations or videos / "charades.json", split)
+        return replace(loaded, name=f"generated dense {split}")
     return _load_weak(folder / "weak", settings, "train" if split == "train" else "val")
 
 
@@ -374,22 +375,3 @@ def _load_weak(folder: Path, settings: GenerateSettings, split: str) -> VideoSet
         for path in sorted((folder / split / name).glob("*.mp4"))
     )
     return VideoSet(f"generated weak {split}", classes, records, folder)
-
-
-def _load_dense(folder: Path, annotations: Path | None, split: str) -> VideoSet:
-    source = annotations or folder / "charades.json"
-    content = source.read_bytes()
-    names = [line.split(maxsplit=1)[1] for line in (folder / "classes.txt").read_text(encoding="utf-8").splitlines()]
-    subset = "training" if split == "train" else "testing"
-    records = tuple(
-        VideoRecord(
-            video_id,
-            folder / "videos" / f"{video_id}.mp4",
-            duration_seconds=entry["duration"],
-            segments=tuple(Segment(*action) for action in entry["actions"]),
-        )
-        for video_id, entry in json.loads(content).items()
-        if entry["subset"] == subset
-    )
-    digest = hashlib.sha256(content).hexdigest()
-    return VideoSet(f"generated dense {subset}", tuple(names), records, source, digest)

@@ -51,7 +51,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _drift(dx: float, dy: float, slowest: float = 0.14, fastest: float = 0.42) -> Path:
+def _drift(dx: float, dy: float, slowest: float = 0.2, fastest: float = 0.45) -> Path:
     """Straight motion along (dx, dy); speeds in picture widths per second."""
     direction = np.array([[dx], [dy]]) / np.hypot(dx, dy)
 
@@ -64,11 +64,11 @@ def _drift(dx: float, dy: float, slowest: float = 0.14, fastest: float = 0.42) -
 
 
 def _spin(sign: int) -> Path:
-    """Turning on the spot, 0.22 to 0.55 turns per second."""
+    """Turning on the spot, 0.3 to 0.6 turns per second."""
 
     def path(seconds: np.ndarray, zoom: float, rng: np.random.Generator) -> np.ndarray:
         moved = _still(seconds)
-        moved[ANGLE] = sign * TURN * _log_uniform(rng, 0.22, 0.55) * seconds
+        moved[ANGLE] = sign * TURN * _log_uniform(rng, 0.3, 0.6) * seconds
         return moved
 
     return path

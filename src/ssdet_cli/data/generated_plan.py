@@ -15,7 +15,7 @@ from ssdet_cli.errors import ConfigError
 GENERATOR_VERSION = 1
 
 #: Share of dense videos with 1, 2, 3 and 4 objects.
-_OBJECTS = (0.3, 0.4, 0.25, 0.05)
+_OBJECTS = (0.4, 0.4, 0.15, 0.05)
 #: Every so many dense videos, one has objects that never move (Charades has such videos, and they are scored).
 _STILL_EVERY = 30
 #: Hundredths of a second: an action's shortest and longest time, and the stillness after it.
@@ -43,7 +43,7 @@ class GenerateSettings:
     """
 
     size: int = 64
-    classes: int = 16
+    classes: int = 12
     novel_classes: int = 3
     weak_videos: int = 600
     weak_val_videos: int = 96
@@ -176,7 +176,7 @@ def plan_weak(settings: GenerateSettings, split: str) -> list[VideoPlan]:
         name = names[index % len(names)]
         video_id = f"{name}-{split}-{index // len(names):04d}"
         actor = ObjectPlan(
-            rng.choice(SHAPES), rng.uniform(0.15, 0.2), (Action(name, 0.0, frames / settings.fps + 1.0),)
+            rng.choice(SHAPES), rng.uniform(0.17, 0.22), (Action(name, 0.0, frames / settings.fps + 1.0),)
         )
         duration = round(frames / settings.fps, 2)
         path = f"weak/{split}/{name}/{video_id}.mp4"
@@ -212,7 +212,7 @@ def _plan_objects(length: int, deck: _Deck, rng: Random) -> tuple[ObjectPlan, ..
     for _ in range(rng.choices(range(1, 5), _OBJECTS)[0]):
         others = [action for planned in objects for action in planned.actions]
         actions = _schedule(length, deck, others, rng)
-        objects.append(ObjectPlan(rng.choice(SHAPES), rng.uniform(0.12, 0.165), actions))
+        objects.append(ObjectPlan(rng.choice(SHAPES), rng.uniform(0.15, 0.2), actions))
     return tuple(objects)
 
 

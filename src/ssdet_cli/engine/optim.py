@@ -35,7 +35,7 @@ def build_optimizer(model: nn.Module, optim: OptimConfig) -> torch.optim.Optimiz
     groups = parameter_groups(model, optim)
     if optim.name == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=optim.nesterov)
-    return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.momentum, 0.999))
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=(optim.momentum, optim.beta2))
 
 
 def lr_factor(step: int, total: int, optim: OptimConfig) -> float:
