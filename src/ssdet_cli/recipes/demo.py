@@ -1,7 +1,8 @@
 """`ssdet demo`: the whole path on generated video, and what detection pretraining is worth there.
 
-Generate, pretrain twice with one budget (volume augmentations, plain classification), fine-tune both on a small dense
-training set, evaluate both, show the gain. The steps are the commands' own recipes with the shipped configurations.
+Generate; classify first, as the paper starts from classification weights; go on from there twice with one budget
+(volume augmentations, plain classification); fine-tune both on a small dense training set; evaluate both; show the
+gain. The steps are the commands' own recipes with the shipped configurations.
 """
 
 import json
@@ -68,9 +69,13 @@ def run(output: Path, *, seed: int = 0, seeds: int = 1, device: str = "auto", ti
     data = generate_with_progress(output / "data", settings, RunLog(None, console))
     results = []
     for number in range(seed, seed + seeds):
+        place = output / f"seed{number}"
+        console.rule(f"seed {number}: classification, where both start")
+        first = _words(number, device, tiny, ["augment.methods=none", "loop.steps=500"])
+        pretrain.run(_config(PretrainConfig, "generated", data / "weak", place / "start", first))
         for arm in ARMS:
-            console.rule(f"{arm} pretraining, seed {number}")
-            results.append(_arm(arm, output / f"seed{number}" / arm, data, number, device, tiny))
+            console.rule(f"seed {number}: {arm} pretraining goes on")
+            results.append(_arm(arm, place, data, number, device, tiny))
     console.rule("preview of the augmentations")
     clip = next(iter(sorted((data / "weak" / "val").rglob("*.mp4"))))
     augment_preview.run([clip], ("freeze", "mixup", "cutmix"), output / "preview")
@@ -80,13 +85,21 @@ def run(output: Path, *, seed: int = 0, seeds: int = 1, device: str = "auto", ti
     return results
 
 
-def _arm(arm: str, folder: Path, data: Path, seed: int, device: str, tiny: bool) -> ArmResult:
-    """Pretrain, fine-tune and evaluate one arm."""
-    common = [f"run.seed={seed}", f"run.device={device}"]
+def _words(seed: int, device: str, tiny: bool, words: Sequence[str]) -> list[str]:
+    """Overrides of one training."""
     small = ["loop.steps=4", "loop.batch_size=4", "optim.warmup_steps=0", "clip.size=32"] if tiny else []
+    kept = [word for word in words if not (tiny and word.startswith("loop.steps="))]
+    return [f"run.seed={seed}", f"run.device={device}", *small, *kept]
+
+
+def _arm(arm: str, place: Path, data: Path, seed: int, device: str, tiny: bool) -> ArmResult:
+    """Pretrain from the common start, fine-tune and evaluate one arm."""
+    folder = place / arm
     pretrained, tuned = folder / "pretrain", folder / "finetune"
-    pretrain.run(_config(PretrainConfig, data / "weak", pretrained, [*common, *small, *ARMS[arm]]))
-    finetune.run(_config(FinetuneConfig, data / "dense", tuned, [*common, *small, f"model.init={pretrained}"]))
+    words = _words(seed, device, tiny, [f"model.init={place / 'start'}", *ARMS[arm]])
+    pretrain.run(_config(PretrainConfig, "generated_volume", data / "weak", pretrained, words))
+    words = _words(seed, device, tiny, [f"model.init={pretrained}"])
+    finetune.run(_config(FinetuneConfig, "generated", data / "dense", tuned, words))
     scores = {}
     for protocol in ("frame-map", "charades-localize"):
         cfg = load_config(
@@ -102,9 +115,8 @@ def _arm(arm: str, folder: Path, data: Path, seed: int, device: str, tiny: bool)
     return ArmResult(arm, seed, scores["frame-map"], scores["charades-localize"])
 
 
-def _config(kind: type, data: Path, folder: Path, words: Sequence[str]) -> Any:
-    flags = {"data.videos": data, "run.output": folder}
-    return load_config(kind, "generated", words, flags)
+def _config(kind: type, name: str, data: Path, folder: Path, words: Sequence[str]) -> Any:
+    return load_config(kind, name, words, {"data.videos": data, "run.output": folder})
 
 
 def mean(values: Sequence[float]) -> float:

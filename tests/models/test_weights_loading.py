@@ -1,0 +1,162 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ssdet_cli.errors import CheckpointError
+from ssdet_cli.models import create_model, load_weights
+
+CLASSES = ["left", "right", "spin"]
+
+
+class Marker:
+    """Something that only an unsafe loader would build."""
+
+
+def tiny(classes=3, seed=0):
+    torch.manual_seed(seed)
+    return create_model("x3d_tiny", classes)
+
+
+def randomise(model):
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.uniform_(0.5, 1.5)
+    return model
+
+
+def save(path, model, **meta):
+    torch.save({"model": model.state_dict(), "meta": meta, "step": 7}, path)
+    return path
+
+
+def test_a_saved_model_comes_back_bit_for_bit(tmp_path):
+    source = randomise(tiny())
+    target = tiny(seed=1)
+    report = load_weights(target, save(tmp_path / "w.pt", source))
+    assert all(torch.equal(value, source.state_dict()[name]) for name, value in target.state_dict().items())
+    assert (report.missing, report.unexpected, report.adapted) == ((), (), ())
+    assert set(report.matched) == set(source.state_dict())
+    assert "\n" not in report.summary() and report.summary().startswith(f"{len(report.matched)} tensors loaded from")
+
+
+@pytest.mark.parametrize("container", [None, "model", "model_state", "model_state_dict", "state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_layout_is_told_by_names_whatever_wraps_them(tmp_path, container, prefix):
+    source = randomise(tiny())
+    state = {prefix + name: value for name, value in source.state_dict().items()}
+    torch.save(state if container is None else {"epoch": 3, container: state}, tmp_path / "w.pth")
+    target = tiny(seed=1)
+    assert load_weights(target, tmp_path / "w.pth").layout == "ssdet"
+    assert torch.equal(target.backbone.conv5.weight, source.backbone.conv5.weight)
+
+
+def test_safetensors_are_read_with_their_meta(tmp_path):
+    source = randomise(tiny(4))
+    meta = {"meta": json.dumps({"background": True, "classes": CLASSES})}
+    save_file(source.state_dict(), tmp_path / "w.safetensors", metadata=meta)
+    target = tiny(3, seed=1)
+    report = load_weights(target, tmp_path / "w.safetensors", class_names=CLASSES)
+    assert torch.equal(target.head.fc2.weight, source.head.fc2.weight[1:])
+    assert report.adapted == ("background row of head.fc2 dropped, its 3 classes kept",)
+
+
+@pytest.mark.parametrize("names", [CLASSES, ["background", *CLASSES]])
+def test_background_row_is_dropped_where_the_classes_are_ours(tmp_path, names):
+    source = randomise(tiny(4))
+    target = tiny(3, seed=1)
+    report = load_weights(target, save(tmp_path / "w.pt", source, background=True, classes=names), class_names=CLASSES)
+    assert torch.equal(target.head.fc2.weight, source.head.fc2.weight[1:])
+    assert torch.equal(target.head.fc2.bias, source.head.fc2.bias[1:])
+    assert "background row" in report.summary()
+
+
+@pytest.mark.parametrize(
+    ("rows", "meta"),
+    [
+        (4, {"background": True, "classes": ["a", "b", "c"]}),
+        (5, {}),
+        (3, {"background": True, "classes": ["left", "right"]}),
+        (3, {"background": False, "classes": ["left", "spin", "right"]}),
+    ],
+)
+def test_classifier_for_other_classes_stays_as_initialised(tmp_path, rows, meta):
+    source = randomise(tiny(rows))
+    target = tiny(3, seed=1)
+    before = target.head.fc2.weight.clone()
+    report = load_weights(target, save(tmp_path / "w.pt", source, **meta), class_names=CLASSES)
+    assert torch.equal(target.head.fc2.weight, before)
+    assert torch.equal(target.head.fc1.weight, source.head.fc1.weight)
+    assert report.adapted[0].startswith("head.fc2 newly initialised") and not report.missing
+
+
+def test_model_with_background_takes_back_its_own_classifier(tmp_path):
+    source = randomise(tiny(4))
+    target = tiny(4, seed=1)
+    path = save(tmp_path / "w.pt", source, background=True, classes=CLASSES)
+    assert load_weights(target, path, class_names=CLASSES).adapted == ()
+    assert torch.equal(target.head.fc2.weight, source.head.fc2.weight)
+
+
+def test_create_model_starts_from_a_file(tmp_path):
+    source = randomise(tiny())
+    model = create_model("x3d_tiny", 3, pretrained=save(tmp_path / "w.pt", source))
+    assert torch.equal(model.head.fc2.weight, source.head.fc2.weight)
+
+
+def test_weights_of_another_backbone_are_refused_and_change_nothing(tmp_path):
+    target = tiny()
+    before = {name: value.clone() for name, value in target.state_dict().items()}
+    path = save(tmp_path / "w.pt", create_model("x3d_xs", 3))
+    with pytest.raises(CheckpointError, match="fills only .* tensors of this model; .* and is .* in the file"):
+        load_weights(target, path)
+    assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
+
+
+def test_part_of_a_model_is_refused_unless_allowed(tmp_path):
+    source = randomise(tiny())
+    part = {name: value for name, value in source.state_dict().items() if "layer1" in name}
+    torch.save({"model": {**part, "head.extra": torch.zeros(1)}}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="absent from the file"):
+        load_weights(tiny(), tmp_path / "w.pt")
+    report = load_weights(tiny(), tmp_path / "w.pt", allow_partial=True)
+    assert set(report.matched) == set(part)
+    assert report.unexpected == ("head.extra",)
+    assert "backbone.conv5.weight" in report.missing
+    assert "kept as initialised" in report.summary()
+
+
+def write_truncated(path):
+    save(path, tiny())
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def write_truncated_safetensors(path):
+    save_file(tiny().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("a.pt", lambda path: None, "There is no weights file"),
+        ("b.pt", lambda path: path.mkdir(), "is a folder"),
+        ("c.pt", write_truncated, "cannot be read as weights"),
+        ("d.pt", lambda path: path.write_text("hello, this is no checkpoint\n"), "cannot be read as weights"),
+        ("e.pt", lambda path: path.write_bytes(b""), "cannot be read as weights"),
+        ("f.pt", lambda path: torch.save({"model": Marker()}, path), "cannot be read as weights"),
+        ("g.pt", lambda path: torch.save([1, 2], path), "holds no weights"),
+        ("h.pt", lambda path: torch.save({"epoch": 3, "model": {}}, path), "holds no weights"),
+        ("i.pt", lambda path: torch.save({"stem.weight": torch.zeros(2)}, path), "names of no known layout"),
+        ("j.safetensors", write_truncated_safetensors, "cannot be read as weights"),
+        ("k.safetensors", lambda path: path.write_text("hello"), "cannot be read as weights"),
+    ],
+)
+def test_files_that_are_no_weights_get_one_line_with_their_path(tmp_path, name, write, message):
+    path = tmp_path / name
+    write(path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_weights(tiny(), path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
