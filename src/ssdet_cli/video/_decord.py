@@ -1,9 +1,10 @@
 """Reading with decord: the preferred backend where it is installed.
 
 A decord reader goes on decoding after it has been read from, without bound, so one lives from opening to the end of
-the first read and no longer. On some files it waits for ever (MPEG-TS) or returns the wrong frames (a stream that
-starts with frames that lack their reference): it gets only containers on which it was seen to be right, its count of
-frames must agree with PyAV's, and it is given a time limit. It does not survive a fork (see `decode.loader_context`).
+the first read and no longer. On some files it waits for ever (MPEG-TS) or returns the wrong frames (after a seek into
+an open group of pictures): it gets only containers on which it was seen to be right and streams whose keyframes stand
+alone, its count of frames must agree with PyAV's, and it is given a time limit. It does not survive a fork (see
+`decode.loader_context`).
 """
 
 import functools
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ssdet_cli.errors import DataError
-from ssdet_cli.video._pyav import Header
+from ssdet_cli.video._pyav import FrameTable, Header
 
 _CONTAINERS = {"mp4", "matroska", "avi"}
 #: The FFmpeg 4.1 inside decord 0.6.0 knows AV1 by name only.
@@ -41,26 +42,27 @@ class DecordSource:
 
     Args:
         header: What PyAV found in the file.
-        num_frames: How many frames PyAV counts in it.
+        table: The timestamps that PyAV found in it.
         size: (height, width) of the returned frames; None for the stored size.
 
     Raises:
         DataError: decord is absent, or does not open this file, or counts its frames differently.
     """
 
-    def __init__(self, header: Header, num_frames: int, size: tuple[int, int] | None) -> None:
+    def __init__(self, header: Header, table: FrameTable | None, size: tuple[int, int] | None) -> None:
         self.path: Path = header.path
         self.size = size
         self._decord = import_decord()
         if self._decord is None:
             raise DataError(f"{self.path}: backend 'decord' is not installed here; use 'pyav'.")
-        if reason := _unsuitable(header):
+        reason = _unsuitable(header, table)
+        if reason:
             raise DataError(f"{self.path}: decord {reason}; use backend 'pyav'.")
         self._reader: Any = self._open()
         self.num_frames = len(self._reader)
-        if num_frames != self.num_frames:
+        if len(table.pts) != self.num_frames:
             self.close()
-            raise DataError(f"{self.path}: decord counts {self.num_frames} frames where {num_frames} can be shown.")
+            raise DataError(f"{self.path}: decord counts {self.num_frames} frames where {len(table.pts)} can be shown.")
 
     def read(self, wanted: np.ndarray) -> np.ndarray:
         """Decode frames: (N,) increasing numbers -> (N, H, W, 3) uint8 RGB.
@@ -120,12 +122,14 @@ def within(seconds: float, work: Callable[..., np.ndarray], *arguments: Any) -> 
     return result
 
 
-def _unsuitable(header: Header) -> str | None:
+def _unsuitable(header: Header, table: FrameTable | None) -> str | None:
     """Return why decord must not be given this file, or None."""
     if header.codec in _UNKNOWN_CODECS:
         return f"has no decoder for {header.codec}"
     if not _CONTAINERS & set(header.container.split(",")):
         return f"is not reliable on {header.container} files"
+    if table is None or table.leading:
+        return "does not find the right frames in a stream " + ("with open groups" if table else "without timestamps")
     return "turns pictures in its own way" if header.quarter_turns else None
 
 

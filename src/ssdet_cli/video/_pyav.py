@@ -36,11 +36,13 @@ class FrameTable:
         pts: (N,) int64, increasing, in units of `tick_seconds`.
         keyframes: (M,) int64, frame numbers that decoding can start from, increasing.
         tick_seconds: Unit of `pts`.
+        leading: Some frames are stored after a keyframe and shown before it (open groups of pictures).
     """
 
     pts: np.ndarray
     keyframes: np.ndarray
     tick_seconds: float
+    leading: bool
 
     @property
     def seconds(self) -> np.ndarray:
@@ -102,6 +104,7 @@ class PyavSource:
         self.size: tuple[int, int] | None = None
         layout = _checked_layout(path)
         self._container: Any = _open(path)
+        self._at_start = True
         try:
             self.header = _read_header(path, self._container, layout.quarter_turns)
         except BaseException:
@@ -111,8 +114,9 @@ class PyavSource:
     @functools.cached_property
     def table(self) -> FrameTable | None:
         """Timestamps of all frames, from reading every packet once; None where packets carry none or repeat them."""
-        with contextlib.closing(_open(self.path)) as container, _damage_told(self.path):
-            return _read_table(container)
+        self._container, self._at_start = self._container or _open(self.path), False
+        with _damage_told(self.path):
+            return _read_table(self._container)
 
     @functools.cached_property
     def num_frames(self) -> int:
@@ -165,12 +169,15 @@ class PyavSource:
 
     def close(self) -> None:
         """Close the container if it is still open."""
-        container, self._container = self._container, None
+        container, self._container, self._at_start = self._container, None, True
         if container is not None:
             container.close()
 
     def _read(self, wanted: np.ndarray, table: FrameTable | None) -> np.ndarray:
+        if table is None and not self._at_start:
+            self.close()
         container, self._container = self._container or _open(self.path), None
+        self._at_start = True
         with contextlib.closing(container):
             stream = container.streams.video[0]
             # Loaders run one process per core already, and starting threads costs as much as a small clip.
@@ -337,22 +344,23 @@ def _frames_in_header(stream: Any) -> int:
 
 def _read_table(container: Any) -> FrameTable | None:
     stream = container.streams.video[0]
-    stamps, keys = [], []
-    for packet in container.demux(stream):
-        if not packet.size or packet.is_discard:
-            continue
-        stamps.append(packet.pts)
-        if packet.is_keyframe:
-            keys.append(packet.pts)
-    return _table_of(stamps, keys, float(stream.time_base))
+    packets = [
+        (packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size and not packet.is_discard
+    ]
+    return _table_of([pts for pts, _ in packets], [key for _, key in packets], float(stream.time_base))
 
 
-def _table_of(stamps: Sequence[int | None], keys: Sequence[int | None], tick_seconds: float) -> FrameTable | None:
-    if not keys or None in stamps:
+def _table_of(stamps: Sequence[int | None], is_key: Sequence[bool], tick_seconds: float) -> FrameTable | None:
+    """Sort timestamps that come in the order of storage; None where some are missing or there twice."""
+    if None in stamps or not any(is_key):
         return None
-    pts = np.unique(np.asarray(stamps, np.int64))
-    if len(pts) != len(stamps):
+    stored = np.asarray(stamps, np.int64)
+    pts = np.unique(stored)
+    if len(pts) != len(stored):
         return None
+    keys = stored[np.asarray(is_key)]
+    # Keyframe that precedes each packet; those before the first (there should be none) are compared with the first.
+    latest = keys[np.maximum(np.cumsum(is_key) - 1, 0)]
     # What is shown before the first keyframe refers to frames that are not in the file; decoders drop it.
-    pts = pts[pts >= min(keys)]
-    return FrameTable(pts, np.searchsorted(pts, np.sort(np.asarray(keys, np.int64))), tick_seconds)
+    pts = pts[pts >= keys.min()]
+    return FrameTable(pts, np.searchsorted(pts, np.sort(keys)), tick_seconds, bool((stored < latest).any()))

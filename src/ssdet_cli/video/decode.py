@@ -213,7 +213,7 @@ def _open_file(place: Path, backend: str, short_side: int | None) -> VideoReader
 
 def _open_with_decord(place: Path, reference: PyavSource, *, fallback: bool) -> VideoReader:
     try:
-        source = DecordSource(reference.header, reference.num_frames, reference.size)
+        source = DecordSource(reference.header, reference.table, reference.size)
     except DataError as error:
         if not fallback:
             raise

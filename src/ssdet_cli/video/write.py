@@ -1,4 +1,4 @@
-"""Writing H.264 files that every player and browser opens."""
+"""Writing video files that every browser and player opens, and single pictures."""
 
 import contextlib
 import os
@@ -6,92 +6,133 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import av
+import av.logging
 import numpy as np
+from av.video.reformatter import VideoReformatter
+from PIL import Image
 
 from ssdet_cli.errors import SsdetError
 
-#: Frame rates are kept as fractions with a denominator up to this, so that 30000/1001 stays what it is.
-_LARGEST_DENOMINATOR = 1001 * 1000
+#: Quantiser of the fallback encoder, in the units of FFmpeg (118 = one step), near the quality of H.264 at crf 18.
+_MPEG4_QUALITY = 3 * 118
 
 
 def write_video(
-    path: Path,
+    path: str | os.PathLike[str],
     frames: Iterable[np.ndarray],
     frame_rate: float | Fraction,
     *,
     crf: int = 18,
-    deterministic: bool = False,
+    deterministic: bool = True,
+    codec: str | None = None,
 ) -> None:
-    """Encode frames as H.264 (yuv420p, index at the front), in constant memory, whole or not at all.
+    """Encode frames as they come; memory does not grow with their number.
+
+    H.264 (or MPEG-4 where this PyAV has no libx264), yuv420p, index at the front. Odd sizes are made even by repeating
+    the last row or column. The file appears under its name when it is complete, and never half-written.
 
     Args:
-        path: File to write; its folder is made.
-        frames: (H, W, 3) uint8 RGB each, all of one size; an odd side is padded by its last row or column.
-        frame_rate: Frames per second; a Fraction is kept exactly.
-        crf: Quality of x264, 0 (lossless) to 51.
-        deterministic: One encoding thread, so that equal frames give equal bytes.
+        path: MP4 file to write; its folder must exist.
+        frames: (H, W, 3) uint8 RGB each, all of one size.
+        frame_rate: Frames per second; a `Fraction` is kept exactly, a float to the nearest fraction of the kind that
+            video uses (30000/1001).
+        crf: Quality, 0 (lossless) to 51 (worst); libx264 only.
+        deterministic: Encode in one thread, so that the same frames give the same bytes on any number of cores.
+        codec: Encoder, by its FFmpeg name; None chooses as above.
 
     Raises:
-        SsdetError: The file cannot be written (full disk, no permission); nothing is left behind.
-        ValueError: There is no frame, or a frame has another shape than the first.
+        ValueError: A frame of another shape or type, or a frame rate not above 0.
+        SsdetError: There are no frames, the encoder does not exist, the disk is full, or the folder cannot be written.
     """
-    stream_of = iter(frames)
-    first = next(stream_of, None)
-    if first is None:
-        raise ValueError(f"{path}: a video needs at least one frame.")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix or '.mp4'}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(temporary), "w", options={"movflags": "+faststart"}) as container:
-            _encode(container, chain([first], stream_of), frame_rate, crf, deterministic)
-        os.replace(temporary, path)
-    except (OSError, av.FFmpegError) as error:
-        raise SsdetError(f"Cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    place = Path(path)
+    rate = _exact_rate(frame_rate)
+    av.logging.set_level(av.logging.PANIC)
+    with _appears_when_complete(place) as draft, _failure_told(place):
+        checked = _checked(frames)
+        first = next(checked, None)
+        if first is None:
+            raise SsdetError(f"{place}: there are no frames to write.")
+        with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            stream = _add_stream(container, first, rate, codec or _best_codec(), crf, deterministic)
+            _encode(container, stream, chain([first], checked))
 
 
-def _encode(
-    container: av.container.OutputContainer,
-    frames: Iterator[np.ndarray],
-    frame_rate: float | Fraction,
-    crf: int,
-    deterministic: bool,
-) -> None:
-    stream, shape = None, None
-    for frame in frames:
-        if stream is None:
-            shape = frame.shape
-            stream = _stream(container, shape, frame_rate, crf, deterministic)
+def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Write a picture, (H, W, 3) uint8 RGB, in the format of the file's suffix.
+
+    Raises:
+        ValueError: Another shape or type, or an unknown suffix.
+        SsdetError: The disk is full or the folder cannot be written.
+    """
+    place = Path(path)
+    with _appears_when_complete(place) as draft, _failure_told(place):
+        Image.fromarray(next(_checked([image]))).save(draft)
+
+
+def _best_codec() -> str:
+    return "libx264" if "libx264" in av.codecs_available else "mpeg4"
+
+
+def _exact_rate(frame_rate: float | Fraction) -> Fraction:
+    if not frame_rate > 0 or frame_rate == float("inf"):
+        raise ValueError(f"frame_rate must be above 0 and finite, got {frame_rate}.")
+    return frame_rate if isinstance(frame_rate, Fraction) else Fraction(frame_rate).limit_denominator(1001)
+
+
+def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    shape = None
+    for number, frame in enumerate(frames):
+        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+            raise ValueError(f"frame {number} must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}.")
+        shape = shape or frame.shape
         if frame.shape != shape:
-            raise ValueError(f"Every frame must have the shape {shape} of the first, got {frame.shape}.")
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(_even(frame), format="rgb24")))
-    container.mux(stream.encode())
+            raise ValueError(f"frame {number} has shape {frame.shape}, the first has {shape}.")
+        yield frame
 
 
-def _stream(
-    container: av.container.OutputContainer,
-    shape: tuple[int, ...],
-    frame_rate: float | Fraction,
-    crf: int,
-    deterministic: bool,
-) -> av.VideoStream:
-    rate = Fraction(frame_rate).limit_denominator(_LARGEST_DENOMINATOR)
-    if "libx264" in av.codecs_available:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
-    else:  # a build of FFmpeg without x264
-        stream = container.add_stream("mpeg4", rate=rate, options={"qscale:v": "3"})
-    stream.height, stream.width, stream.pix_fmt = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2, "yuv420p"
-    if deterministic:
-        stream.thread_count = 1
+def _add_stream(container: Any, frame: np.ndarray, rate: Fraction, codec: str, crf: int, deterministic: bool) -> Any:
+    options = {"crf": str(crf)} if codec == "libx264" else {"flags": "+qscale", "global_quality": str(_MPEG4_QUALITY)}
+    try:
+        stream = container.add_stream(codec, rate=rate, options=options)
+    except av.codec.codec.UnknownCodecError as error:
+        raise SsdetError(f"Encoder '{codec}' is not in this PyAV; leave the choice to ssdet.") from error
+    stream.height, stream.width = (side + side % 2 for side in frame.shape[:2])
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.time_base = 1 / rate
+    stream.codec_context.thread_count = 1 if deterministic else 0
     return stream
 
 
-def _even(frame: np.ndarray) -> np.ndarray:
-    height, width = frame.shape[:2]
-    if height % 2 or width % 2:
-        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return np.ascontiguousarray(frame)
+def _encode(container: Any, stream: Any, frames: Iterable[np.ndarray]) -> None:
+    converter = VideoReformatter()
+    for number, frame in enumerate(frames):
+        padding = [(0, side % 2) for side in frame.shape[:2]]
+        even = np.pad(frame, [*padding, (0, 0)], mode="edge") if any(map(any, padding)) else frame
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+        picture = converter.reformat(picture, format="yuv420p", threads=1)
+        picture.pts, picture.time_base = number, stream.codec_context.time_base
+        container.mux(stream.encode(picture))
+    container.mux(stream.encode(None))
+
+
+@contextlib.contextmanager
+def _appears_when_complete(place: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `place`, renamed to it on success and removed otherwise."""
+    draft = place.with_name(f".{place.stem}-{os.getpid()}.partial{place.suffix}")
+    try:
+        yield draft
+        with _failure_told(place):
+            draft.replace(place)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _failure_told(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise SsdetError(f"{place}: cannot be written ({error.strerror or error}).") from error
