@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from ssdet_cli.batch import VideoBatch
@@ -146,6 +147,33 @@ def test_averaged_weights_are_those_that_are_validated_and_shipped(tmp_path):
     assert torch.equal(saved["model"]["head.1.weight"], run.average.module.head[1].weight)
     assert torch.equal(saved["trained"]["head.1.weight"], run.model.head[1].weight)
     assert not torch.equal(saved["model"]["head.1.weight"], saved["trained"]["head.1.weight"])
+
+
+def test_bf16_autocast_trains_close_to_fp32():
+    exact, rough = trainer(precision="fp32"), trainer(precision="bf16")
+    for run in (exact, rough):
+        run.step(iter([batch(0)]))
+    for a, b in zip(exact.model.parameters(), rough.model.parameters(), strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        assert torch.allclose(a, b, atol=0.025)
+    assert any(not torch.equal(a, b) for a, b in zip(exact.model.parameters(), rough.model.parameters(), strict=True))
+
+
+def test_the_progress_line_tells_what_a_user_waits_for(capsys):
+    log = RunLog(None, Console(force_terminal=False, width=200))
+    run = trainer()
+    fit(
+        run,
+        [batch(number) for number in range(12)],
+        steps_per_epoch=5,
+        validate=lambda network: {"loss": 1.0},
+        monitor=Monitor("loss", higher_is_better=False),
+        log=log,
+        title="test",
+    )
+    first = capsys.readouterr().out.splitlines()[0]
+    for part in ("test: 1/12", "epoch 0.2", "loss", "accuracy", "clips/s", "data wait", "min left"):
+        assert part in first
 
 
 def test_a_gradient_is_clipped_to_the_norm_asked_for():

@@ -222,3 +222,25 @@ def test_two_checkpoints_are_an_ensemble(data, tuned):
 def test_predictions_without_annotations_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="--predictions needs --annotations"):
         evaluate.run(load_config(EvaluateConfig, flags={"predictions": (tmp_path / "p.txt",)}))
+
+
+@pytest.mark.needs_shared_data
+def test_real_clips_train_and_the_corrupt_one_is_named(shared_data, tmp_path, capfd):
+    for split in ("train", "val"):
+        for name in ("arm_wrestling.mp4", "flipping_a_pancake.mkv", "test.avi", "fullhd_72frames.mp4"):
+            folder = tmp_path / "clips" / split / name.split(".")[0]
+            folder.mkdir(parents=True)
+            (folder / name).symlink_to(shared_data / "clips" / name)
+    broken = tmp_path / "clips" / "train" / "test" / "corrupted.mp4"
+    broken.symlink_to(shared_data / "clips" / "corrupted.mp4")
+    cfg = configured(
+        PretrainConfig, tmp_path / "clips", tmp_path / "run", "data.dataset=folder", "clip.stride=3", "loop.steps=5"
+    )
+    pretrain.run(cfg)
+    assert list(json.loads((tmp_path / "run" / "skipped.json").read_text())) == [str(broken)]
+    assert load_checkpoint(tmp_path / "run")["meta"]["classes"] == [
+        "arm_wrestling",
+        "flipping_a_pancake",
+        "fullhd_72frames",
+        "test",
+    ]

@@ -54,7 +54,8 @@ class RunLog:
         self._progress: Progress | None = None
         self._bar: Any = None
         self._writer: Any = None
-        self._last_plain = 0.0
+        self._title, self._total, self._first = "", 0, 0
+        self._began = self._last_plain = 0.0
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             self.metrics = folder / "metrics.jsonl"
@@ -98,7 +99,7 @@ class RunLog:
         """Show the progress line of a loop of `total` steps, `done` of which lie behind."""
         if self.console is None:
             return
-        self._title, self._total = title, total
+        self._title, self._total, self._first, self._began = title, total, done, time.monotonic()
         if not self.console.is_terminal:
             return
         self._progress = Progress(
@@ -121,7 +122,14 @@ class RunLog:
             self._progress.update(self._bar, completed=step, note=note)
         elif self.console is not None and time.monotonic() - self._last_plain > 10:
             self._last_plain = time.monotonic()
-            self.say(f"{self._title}: {step}/{self._total}  {note}")
+            self.say(f"{self._title}: {step}/{self._total}  {note}{self._time_left(step)}")
+
+    def _time_left(self, step: int) -> str:
+        done = step - self._first
+        if done <= 0:
+            return ""
+        seconds = (time.monotonic() - self._began) / done * (self._total - step)
+        return f"  {seconds / 60:.1f} min left"
 
     def stop(self) -> None:
         """Take the progress line away."""
