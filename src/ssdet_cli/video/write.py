@@ -16,6 +16,10 @@ from PIL import Image
 
 from ssdet_cli.errors import SsdetError
 
+#: Frame rates are kept as fractions with a denominator up to this, so that 30000/1001 stays what it is.
+_LARGEST_DENOMINATOR = 1001 * 1000
+#: The same for MPEG-4, which stores its time base in 16 bits.
+_LARGEST_MPEG4_DENOMINATOR = 1001
 #: Quantiser of the fallback encoder, in the units of FFmpeg (118 = one step), near the quality of H.264 at crf 18.
 _MPEG4_QUALITY = 3 * 118
 
@@ -26,7 +30,7 @@ def write_video(
     frame_rate: float | Fraction,
     *,
     crf: int = 18,
-    deterministic: bool = True,
+    deterministic: bool = False,
     codec: str | None = None,
 ) -> None:
     """Encode frames as they come; memory does not grow with their number.
@@ -35,17 +39,16 @@ def write_video(
     the last row or column. The file appears under its name when it is complete, and never half-written.
 
     Args:
-        path: MP4 file to write; its folder must exist.
+        path: MP4 file to write; its folder is made.
         frames: (H, W, 3) uint8 RGB each, all of one size.
-        frame_rate: Frames per second; a `Fraction` is kept exactly, a float to the nearest fraction of the kind that
-            video uses (30000/1001).
-        crf: Quality, 0 (lossless) to 51 (worst); libx264 only.
+        frame_rate: Frames per second; a `Fraction` is kept exactly, 30000 / 1001 as a float becomes that fraction.
+        crf: Quality, 0 (lossless) to 51 (worst); MPEG-4 has a fixed one.
         deterministic: Encode in one thread, so that the same frames give the same bytes on any number of cores.
         codec: Encoder, by its FFmpeg name; None chooses as above.
 
     Raises:
-        ValueError: A frame of another shape or type, or a frame rate not above 0.
-        SsdetError: There are no frames, the encoder does not exist, the disk is full, or the folder cannot be written.
+        ValueError: There are no frames, one has another shape or type, or the frame rate is not above 0.
+        SsdetError: The file cannot be written (full disk, no permission, no such encoder); nothing is left behind.
     """
     place = Path(path)
     rate = _exact_rate(frame_rate)
@@ -54,14 +57,14 @@ def write_video(
         checked = _checked(frames)
         first = next(checked, None)
         if first is None:
-            raise SsdetError(f"{place}: there are no frames to write.")
+            raise ValueError(f"{place}: a video needs at least one frame.")
         with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = _add_stream(container, first, rate, codec or _best_codec(), crf, deterministic)
             _encode(container, stream, chain([first], checked))
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Write a picture, (H, W, 3) uint8 RGB, in the format of the file's suffix.
+    """Write a picture, (H, W, 3) uint8 RGB, in the format of the file's suffix; its folder is made.
 
     Raises:
         ValueError: Another shape or type, or an unknown suffix.
@@ -79,7 +82,9 @@ def _best_codec() -> str:
 def _exact_rate(frame_rate: float | Fraction) -> Fraction:
     if not frame_rate > 0 or frame_rate == float("inf"):
         raise ValueError(f"frame_rate must be above 0 and finite, got {frame_rate}.")
-    return frame_rate if isinstance(frame_rate, Fraction) else Fraction(frame_rate).limit_denominator(1001)
+    return (
+        frame_rate if isinstance(frame_rate, Fraction) else Fraction(frame_rate).limit_denominator(_LARGEST_DENOMINATOR)
+    )
 
 
 def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -89,12 +94,15 @@ def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             raise ValueError(f"frame {number} must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}.")
         shape = shape or frame.shape
         if frame.shape != shape:
-            raise ValueError(f"frame {number} has shape {frame.shape}, the first has {shape}.")
+            raise ValueError(f"Every frame must have the shape {shape} of the first, got {frame.shape}.")
         yield frame
 
 
 def _add_stream(container: Any, frame: np.ndarray, rate: Fraction, codec: str, crf: int, deterministic: bool) -> Any:
-    options = {"crf": str(crf)} if codec == "libx264" else {"flags": "+qscale", "global_quality": str(_MPEG4_QUALITY)}
+    options = {"crf": str(crf)}
+    if codec == "mpeg4":
+        options = {"flags": "+qscale", "global_quality": str(_MPEG4_QUALITY)}
+        rate = rate.limit_denominator(_LARGEST_MPEG4_DENOMINATOR)
     try:
         stream = container.add_stream(codec, rate=rate, options=options)
     except av.codec.codec.UnknownCodecError as error:
@@ -123,11 +131,14 @@ def _appears_when_complete(place: Path) -> Iterator[Path]:
     """Yield a temporary name beside `place`, renamed to it on success and removed otherwise."""
     draft = place.with_name(f".{place.stem}-{os.getpid()}.partial{place.suffix}")
     try:
+        with _failure_told(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
         yield draft
         with _failure_told(place):
             draft.replace(place)
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 @contextlib.contextmanager
@@ -135,4 +146,4 @@ def _failure_told(place: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, av.FFmpegError) as error:
-        raise SsdetError(f"{place}: cannot be written ({error.strerror or error}).") from error
+        raise SsdetError(f"Cannot write {place}: {error.strerror or error}.") from error
