@@ -3,7 +3,10 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -75,11 +78,21 @@ def test_videos_are_h264_files_that_show_what_was_drawn(tiny):
         assert np.abs(frames.astype(float) - draw_video(plan, TINY)).mean() < 12
 
 
-def test_the_same_seed_gives_the_same_annotation_bytes_and_pictures_with_any_number_of_workers(tiny, tmp_path):
+def test_the_same_seed_gives_the_same_annotation_bytes_with_any_number_of_workers(tiny, tmp_path):
     again = generate(tmp_path / "again", TINY, workers=2)
     assert annotation_bytes(again.folder) == annotation_bytes(tiny.folder)
+    # Files are compared as pictures: x264 does not always spend the same bits on the same frames.
     for name in video_names(tiny.folder):
-        assert (again.folder / name).read_bytes() == (tiny.folder / name).read_bytes()
+        difference = np.abs(decoded(again.folder / name).astype(int) - decoded(tiny.folder / name))
+        assert difference.mean() < 2
+
+
+def test_another_process_draws_the_same_pictures_to_the_last_bit():
+    plans = [*plan_weak(TINY, "train"), *plan_dense(TINY, "train")]
+    here = [draw_video(plan, TINY) for plan in plans]
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        there = list(pool.map(partial(draw_video, settings=TINY), plans))
+    assert all(np.array_equal(one, other) for one, other in zip(here, there, strict=True))
 
 
 def test_another_seed_gives_other_annotations_and_more_videos_keep_the_first_ones():
@@ -214,7 +227,7 @@ def test_an_interrupted_call_leaves_whole_files_and_the_next_one_goes_on(tiny, t
     begun = video_names(folder)
     assert 0 < len(begun) and not (folder / "settings.json").exists()
     assert all(len(decoded(folder / name)) >= 8 for name in begun)
-    assert not [path for path in folder.rglob("*") if "tmp" in path.name]
+    assert not [path for path in folder.rglob(".*")]
     with pytest.raises(DataError, match="the generated set is unfinished; make it with `ssdet data generate`"):
         load_generated(folder, None, "train")
     (folder / min(begun)).unlink()

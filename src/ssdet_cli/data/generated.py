@@ -249,7 +249,9 @@ def _free_place(taken: list[np.ndarray], rng: np.random.Generator) -> np.ndarray
 
 def _write_chunk(folder: Path, settings: GenerateSettings, plans: list[VideoPlan]) -> int:
     for plan in plans:
-        write_video(folder / plan.path, draw_video(plan, settings), settings.fps, deterministic=True)
+        path = folder / plan.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, draw_video(plan, settings), settings.fps, deterministic=True)
     return len(plans)
 
 
