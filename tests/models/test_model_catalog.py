@@ -14,7 +14,8 @@ from ssdet_cli.models.heads.linear import LinearHead
 
 def test_tables_are_read_without_torch():
     code = (
-        "import sys; from ssdet_cli.models.backbones.info import INFO; from ssdet_cli.models.backbones import BACKBONES;"
+        "import sys; from ssdet_cli.models.backbones.info import INFO\n"
+        "from ssdet_cli.models.backbones import BACKBONES\n"
         "import ssdet_cli.models.heads; assert BACKBONES.names() and INFO; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

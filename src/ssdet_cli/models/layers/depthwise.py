@@ -48,7 +48,9 @@ def depthwise_conv3d(
 
 def _convolve_time(frames: Tensor, weight: Tensor, num_frames: int, bias: Tensor | None) -> Tensor:
     """Convolve over time only: pixels in a row are the width of an image whose height is time."""
-    image = to_clips(frames, num_frames).flatten(3)
+    # Written channels last before it is taken apart: the strides of a lone clip then still tell its layout.
+    rows = frames.permute(0, 2, 3, 1).flatten(1, 2).unflatten(0, (-1, num_frames))
+    image = rows.permute(0, 3, 1, 2)
     padding = (weight.shape[2] // 2, 0)
     output = F.conv2d(image, weight[..., 0], bias, 1, padding, 1, weight.shape[0])
     return to_frames(output.unflatten(3, frames.shape[2:]))
