@@ -171,7 +171,8 @@ class VolumeAugment:
             ConfigError: A shape or type does not fit.
         """
         check_clips(clips, labels)
-        labels = labels.float()
+        # One layout, whichever method comes first: a compiled method would otherwise be compiled once per layout.
+        labels = labels.float().contiguous()
         if draws.freeze is not None:
             clips, labels = self._freeze(clips, labels, *draws.freeze, background=self.background)
         if draws.mixup is not None:

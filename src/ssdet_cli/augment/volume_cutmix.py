@@ -71,7 +71,7 @@ def volume_cutmix(
 
     "sweep": in the overlap of the time windows the item has the left, the partner the right, and the boundary moves
     with the temporal weight. "pan": in all frames the item has the left 9/16 and the partner the right 9/16, and their
-    contents move outwards; the time windows play no part.
+    contents move outwards by whole pixels; the time windows play no part.
 
     Args:
         clips: (B, C, T, H, W), floating or uint8; not changed.
@@ -104,14 +104,18 @@ def volume_cutmix(
 def _pan(clips: Tensor, labels: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     frames, width = clips.shape[2], clips.shape[4]
     alpha = pan_alpha(width, clips.device)
-    shift = _pan_shift(frames, width, clips.device)[:, None]
-    column = torch.arange(width, device=clips.device)[None]
-    # The item reaches as far as 9/16 of the width, the partner begins at 7/16: nothing else is fetched.
-    reach, begin = min(-(-9 * width // 16), width), 7 * width // 16
-    own = _take_columns(clips, ((column + shift) % width)[:, :reach])
-    other = _take_columns(clips, ((column - shift) % width)[:, begin:])[partner]
-    seam = interpolate(other[..., : reach - begin], own[..., begin:], alpha[begin:reach])
-    mixed = torch.cat([own[..., :begin], seam, other[..., reach - begin :]], dim=4)
+    # Whole pixels (rounded down), so that panning never blurs. The shift stays below 7/16 of the width and 9/16 are shown: what the
+    # circular shift carries around the edge is never seen, so both parts are plain slices of their rows.
+    shift = 7 * width * torch.arange(frames, device=clips.device) // (16 * frames)
+    begin = 7 * width // 16
+    reach = width - begin
+    own = _take_slices(clips, torch.arange(clips.shape[0], device=clips.device), shift, reach)
+    other = _take_slices(clips, partner, begin - shift, reach)
+    # Writing the parts into place is faster than `torch.cat` along rows.
+    mixed = torch.empty_like(clips)
+    mixed[..., :begin] = own[..., :begin]
+    mixed[..., begin:reach] = interpolate(other[..., : reach - begin], own[..., begin:], alpha[begin:reach])
+    mixed[..., reach:] = other[..., reach - begin :]
     area = alpha.mean().expand(clips.shape[0], frames)
     return mixed, mix_labels(labels, partner, area)
 
@@ -121,15 +125,11 @@ def pan_alpha(width: int, device: torch.device | str = "cpu") -> Tensor:
     return ((9 * width / 16 - _centres(width, device)) / (width / 8)).clamp(0, 1)
 
 
-def _pan_shift(frames: int, width: int, device: torch.device) -> Tensor:
-    """(T,) pixels: t * (7W/16) / T to the nearest whole pixel, so that panning never blurs."""
-    time = torch.arange(frames, device=device)
-    return (14 * width * time + 16 * frames) // (32 * frames)
-
-
-def _take_columns(clips: Tensor, column: Tensor) -> Tensor:
-    """Fetch columns (T, N) of every row: (B, C, T, H, N)."""
-    return clips.gather(4, column[None, None, :, None, :].expand(*clips.shape[:4], -1))
+def _take_slices(clips: Tensor, item: Tensor, first: Tensor, columns: int) -> Tensor:
+    """Fetch result[b, :, t] = clips[item[b], :, t, :, first[t] : first[t] + columns]: (B, C, T, H, columns), new."""
+    channel = torch.arange(clips.shape[1], device=clips.device)[None, :, None]
+    frame = torch.arange(clips.shape[2], device=clips.device)
+    return clips.unfold(4, columns, 1)[item[:, None, None], channel, frame, :, first]
 
 
 def _centres(width: int, device: torch.device | str) -> Tensor:
