@@ -1,10 +1,10 @@
 """Reading with decord: the preferred backend where it is installed.
 
 A decord reader goes on decoding after it has been read from, without bound, so one lives from opening to the end of
-the first read and no longer. On some files it waits for ever (MPEG-TS) or returns the wrong frames (after a seek into
-an open group of pictures): it gets only containers on which it was seen to be right and streams whose keyframes stand
-alone, its count of frames must agree with PyAV's, and it is given a time limit. It does not survive a fork (see
-`decode.loader_context`).
+the first read and no longer. On some files it waits for ever (MPEG-TS) or returns the wrong frames after a seek (AVI
+with B-frames, open groups of pictures): it gets only containers on which it was seen to be right and streams whose
+keyframes stand alone, its count of frames must agree with PyAV's, and it is given a time limit. It does not survive a
+fork (see `decode.loader_context`).
 """
 
 import functools
@@ -19,7 +19,7 @@ import numpy as np
 from ssdet_cli.errors import DataError
 from ssdet_cli.video._pyav import FrameTable, Header
 
-_CONTAINERS = {"mp4", "matroska", "avi"}
+_CONTAINERS = {"mp4", "matroska"}
 #: The FFmpeg 4.1 inside decord 0.6.0 knows AV1 by name only.
 _UNKNOWN_CODECS = {"av1", "libdav1d", "vvc"}
 #: Seconds after which decord counts as stuck, and what it may take longer per frame from the first to the last.

@@ -1,0 +1,190 @@
+"""Files that are truncated, damaged or no video: one line with the path, and never a hang or a crash."""
+
+import logging
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+
+from ssdet_cli.errors import DataError
+from ssdet_cli.video import decode
+from ssdet_cli.video._decord import import_decord, within
+from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.write import write_video
+
+everyone = pytest.mark.parametrize(
+    "backend",
+    ["auto", "pyav", pytest.param("decord", marks=pytest.mark.skipif(import_decord() is None, reason="no decord"))],
+)
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """An MP4 whose frames are large, index in front; of 30 frames 12 are keyframes or refer to many."""
+    path = tmp_path_factory.mktemp("noisy") / "noisy.mp4"
+    write_video(path, np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), dtype=np.uint8), 25)
+    return path
+
+
+def one_line(error: pytest.ExceptionInfo) -> str:
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+@everyone
+def test_a_missing_file_is_named(tmp_path, backend):
+    with pytest.raises(DataError, match=r"none\.mp4: no such video file"):
+        open_video(tmp_path / "none.mp4", backend=backend)
+
+
+@everyone
+@pytest.mark.parametrize("content", [b"", b"\x00", b"not a video at all" * 50, b"\x00\x00\x00\x18ftypmp42"])
+def test_what_is_no_video_is_named(tmp_path, backend, content):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"clip\.mp4: ") as error:
+        open_video(path, backend=backend)
+    one_line(error)
+
+
+def test_a_file_with_sound_only_is_named(tmp_path):
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+    with pytest.raises(DataError, match=r"sound\.mkv: holds no video stream"):
+        open_video(path)
+
+
+@everyone
+def test_a_truncated_mp4_says_what_is_missing_and_what_is_left(noisy, tmp_path, backend):
+    data = noisy.read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(data[:-5000])
+    with pytest.raises(DataError, match=r"cut\.mp4: truncated, 5,000 bytes are missing .*; \d+ of 30 frames") as error:
+        open_video(path, backend=backend)
+    left = int(one_line(error).split("; ")[1].split()[0])
+    assert 0 < left < 30
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("avi", "mpeg4"), ("mkv", "libx264")])
+def test_other_truncated_containers_are_noticed_too(tmp_path, numbered_video, suffix, codec):
+    path = numbered_video(tmp_path / f"clip.{suffix}", 40, codec=codec)
+    with open_video(path) as video:
+        assert video.num_frames == 40
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(DataError, match=r"truncated, [\d,]+ bytes are missing at its end; \d+ ") as error:
+        open_video(path)
+    one_line(error)
+
+
+@everyone
+def test_damage_that_only_decoding_meets_says_how_far_reading_came(noisy, tmp_path, backend):
+    data = bytearray(noisy.read_bytes())
+    middle = data.index(b"mdat") + (len(data) - data.index(b"mdat")) // 2
+    data[middle : middle + 6000] = b"\xff" * 6000
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    with open_video(path, backend=backend) as video:
+        assert video.num_frames == 30
+        with pytest.raises(DataError, match=r"damaged\.mp4: ") as error:
+            video.frames(range(30))
+    message = one_line(error)
+    if backend == "decord":
+        assert "decord cannot decode it" in message
+    else:
+        assert "of 30 frames could be read, then Invalid data" in message
+
+
+def test_where_decord_fails_pyav_takes_over_and_it_is_said_once(tmp_path, numbered_video, numbers, caplog, monkeypatch):
+    if import_decord() is None:
+        pytest.skip("without decord nothing is taken over")
+    monkeypatch.setattr(decode, "_said", set())
+    paths = [numbered_video(tmp_path / f"{name}.ts", 20) for name in "ab"]
+    with caplog.at_level(logging.WARNING, logger="ssdet"):
+        for path in paths:
+            with open_video(path) as video:
+                assert video.backend == "pyav"
+                assert numbers(video.frames([19, 3])) == [19, 3]
+    said = [record.getMessage() for record in caplog.records if record.name == "ssdet"]
+    assert len(said) == 1
+    assert "a.ts" in said[0] and "PyAV reads it instead" in said[0]
+
+
+def test_decord_by_name_refuses_what_it_would_read_wrongly(tmp_path, numbered_video):
+    if import_decord() is None:
+        with pytest.raises(DataError, match="backend 'decord' is not installed here; use 'pyav'"):
+            open_video(numbered_video(tmp_path / "a.mp4", 4), backend="decord")
+        return
+    with pytest.raises(DataError, match=r"a\.ts: decord is not reliable on mpegts files; use backend 'pyav'"):
+        open_video(numbered_video(tmp_path / "a.ts", 4), backend="decord")
+    groups = {"x264-params": "open-gop=1:keyint=12:min-keyint=12:bframes=3:b-adapt=0:scenecut=0"}
+    with pytest.raises(DataError, match="does not find the right frames in a stream with open groups"):
+        open_video(numbered_video(tmp_path / "b.mp4", 40, options=groups), backend="decord")
+
+
+def test_a_reader_that_is_stuck_is_given_up():
+    import threading
+
+    with pytest.raises(TimeoutError, match=r"no result within 0\.05 s"):
+        within(0.05, threading.Event().wait)
+    assert within(5, np.ones, 3).tolist() == [1, 1, 1]
+    with pytest.raises(ZeroDivisionError):
+        within(5, lambda: 1 // 0)
+
+
+FUZZ = """
+import sys
+from pathlib import Path
+import numpy as np
+from ssdet_cli.errors import DataError
+from ssdet_cli.video.decode import open_video
+source, work = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
+rng, outcomes = np.random.default_rng(0), {"read": 0, "refused": 0}
+for trial in range(40):
+    data = bytearray(source)
+    for place in rng.integers(0, len(data), 1 + trial % 8):
+        data[place] = rng.integers(256)
+    if trial % 3 == 0:
+        del data[rng.integers(len(data)):]
+    path = work / f"{trial}.mp4"
+    path.write_bytes(data)
+    for backend in ("auto", "pyav"):
+        try:
+            with open_video(path, backend=backend) as video:
+                frames = video.frames([0, video.num_frames - 1])
+                assert frames.shape[0] == 2 and frames.shape[3] == 3
+            outcomes["read"] += 1
+        except DataError as error:
+            assert str(path) in str(error) and "\\n" not in str(error), error
+            outcomes["refused"] += 1
+print(outcomes["read"], outcomes["refused"])
+"""
+
+
+def test_randomly_damaged_files_are_read_or_refused_but_never_crash_hang_or_chatter(noisy, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FUZZ, str(noisy), str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    read, refused = map(int, done.stdout.split())
+    assert read and refused
+    assert all("PyAV reads it instead" in line for line in done.stderr.splitlines())
+
+
+@pytest.mark.needs_shared_data
+@pytest.mark.parametrize("backend", ["auto", "pyav"])
+def test_the_corrupted_real_clip_is_one_line_and_nothing_else(shared_data, caplog, capfd, backend):
+    with open_video(shared_data / "clips" / "corrupted.mp4", backend=backend) as video:
+        assert video.num_frames == 50
+        with pytest.raises(DataError, match=r"corrupted\.mp4: damaged, 28 of 50 frames could be read, then") as error:
+            video.frames(range(50))
+    one_line(error)
+    assert not caplog.records
+    assert capfd.readouterr().err == ""
