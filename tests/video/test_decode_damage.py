@@ -79,7 +79,7 @@ def test_other_truncated_containers_are_noticed_too(tmp_path, numbered_video, su
         assert video.num_frames == 40
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
-    with pytest.raises(DataError, match=r"truncated, [\d,]+ bytes are missing at its end; \d+ ") as error:
+    with pytest.raises(DataError, match=rf"clip\.{suffix}: truncated, [\d,]+ bytes are missing at its end") as error:
         open_video(path)
     one_line(error)
 
@@ -147,7 +147,7 @@ from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import open_video
 source, work = Path(sys.argv[1]).read_bytes(), Path(sys.argv[2])
 rng, outcomes = np.random.default_rng(0), {"read": 0, "refused": 0}
-for trial in range(40):
+for trial in range(24):
     data = bytearray(source)
     for place in rng.integers(0, len(data), 1 + trial % 8):
         data[place] = rng.integers(256)

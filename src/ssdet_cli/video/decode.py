@@ -25,6 +25,9 @@ from ssdet_cli.video._pyav import PyavSource, scaled_size
 
 BACKENDS = ("auto", "decord", "pyav", "frames")
 
+#: Coarser ticks than this are not roundings: in AVI one tick is one frame.
+_LARGEST_ROUNDING = 0.0005
+
 _log = logging.getLogger("ssdet")
 _said: set[str] = set()
 
@@ -124,7 +127,8 @@ class VideoReader:
         if np.isnan(asked).any():
             raise DataError(f"{self.path}: a frame was asked for at the time nan; times are in seconds.")
         # Files round times to their own ticks (1/1000 s in Matroska): a frame due at that time counts as shown.
-        slack = 1e-6 + (self._timing.tick_seconds / 2 if isinstance(self._timing, PyavSource) else 0.0)
+        tick = self._timing.tick_seconds if isinstance(self._timing, PyavSource) else 0.0
+        slack = 1e-6 + min(tick / 2, _LARGEST_ROUNDING)
         shown = np.searchsorted(self._timing.seconds()[: self.num_frames], asked + slack, side="right") - 1
         return np.clip(shown, 0, self.num_frames - 1)
 

@@ -100,6 +100,8 @@ def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _add_stream(container: Any, frame: np.ndarray, rate: Fraction, codec: str, crf: int, deterministic: bool) -> Any:
     options = {"crf": str(crf)}
+    if deterministic:  # x264's look-ahead by macroblocks varies from run to run, in one thread too
+        options["x264-params"] = "mbtree=0"
     if codec == "mpeg4":
         options = {"flags": "+qscale", "global_quality": str(_MPEG4_QUALITY)}
         rate = rate.limit_denominator(_LARGEST_MPEG4_DENOMINATOR)
