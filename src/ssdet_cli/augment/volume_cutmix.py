@@ -104,8 +104,8 @@ def volume_cutmix(
 def _pan(clips: Tensor, labels: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     frames, width = clips.shape[2], clips.shape[4]
     alpha = pan_alpha(width, clips.device)
-    # Whole pixels (rounded down), so that panning never blurs. The shift stays below 7/16 of the width and 9/16 are shown: what the
-    # circular shift carries around the edge is never seen, so both parts are plain slices of their rows.
+    # Whole pixels (rounded down), so that panning never blurs. The shift stays below 7/16 of the width and 9/16 are
+    # shown: what the circular shift carries around the edge is never seen, so both parts are plain slices of rows.
     shift = 7 * width * torch.arange(frames, device=clips.device) // (16 * frames)
     begin = 7 * width // 16
     reach = width - begin
