@@ -9,7 +9,8 @@ decoded from the start and counted instead.
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class PyavSource:
         size: (height, width) of the returned frames, to be set before reading; None for the stored size.
 
     Raises:
-        DataError: The file is no video, is damaged, or its end is missing.
+        DataError: The file is absent or no video, is damaged, or its end is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -179,7 +180,7 @@ class PyavSource:
         container, self._container = self._container or _open(self.path), None
         self._at_start = True
         with contextlib.closing(container):
-            stream = container.streams.video[0]
+            stream = _video_stream(container)
             # Loaders run one process per core already, and starting threads costs as much as a small clip.
             stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
             numbered = self._count(container) if table is None else self._seek(container, table, wanted)
@@ -201,12 +202,12 @@ class PyavSource:
                     frames[done] = rgb.to_ndarray()
                     done += 1
                     if done == len(wanted):
-                        return np.rot90(frames, -turns, axes=(1, 2)) if turns else frames
+                        return np.ascontiguousarray(np.rot90(frames, -turns, axes=(1, 2)))
         raise DataError(f"{self.path}: only {number + 1} of the promised {self.num_frames} frames could be read.")
 
     def _count(self, container: Any) -> Iterator[tuple[int, Any]]:
         """Number the frames from the start of the stream."""
-        return enumerate(container.decode(container.streams.video[0]))
+        return enumerate(container.decode(_video_stream(container)))
 
     def _seek(self, container: Any, table: FrameTable, wanted: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Number the frames by their timestamps, jumping over the keyframe intervals that hold none of `wanted`."""
@@ -225,8 +226,11 @@ class PyavSource:
 
     def _decode_from(self, container: Any, table: FrameTable, keyframe: int) -> Iterator[tuple[int, Any]]:
         """Number the frames from a keyframe; frames shown before it lack what they refer to and are passed over."""
-        stream = container.streams.video[0]
-        container.seek(int(table.pts[keyframe]), stream=stream, backward=True)
+        stream = _video_stream(container)
+        try:
+            container.seek(int(table.pts[keyframe]), stream=stream, backward=True)
+        except av.FFmpegError as error:
+            raise _Disordered from error
         started = False
         for frame in container.decode(stream):
             started = started or frame.key_frame
@@ -239,18 +243,18 @@ class PyavSource:
 
     def _count_by_decoding(self) -> int:
         with contextlib.closing(_open(self.path)) as container, _damage_told(self.path):
-            return sum(1 for _ in container.decode(container.streams.video[0]))
+            return sum(1 for _ in container.decode(_video_stream(container)))
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int] | None:
-    """Return the (height, width) at which the short side has `short_side` pixels, the long one an even number.
+    """Return the (height, width) at which the short side has `short_side` pixels.
 
     None stands for the size as it is: nothing was asked for, or the picture is that small already.
     """
     short = min(height, width)
     if short_side is None or short <= short_side:
         return None
-    long = max(2, 2 * round(max(height, width) * short_side / short / 2))
+    long = round(max(height, width) * short_side / short)
     return (short_side, long) if height <= width else (long, short_side)
 
 
@@ -294,7 +298,7 @@ def _what_is_left(path: Path) -> str:
     """Say how many frames of a truncated file are there, where that can be known."""
     try:
         with contextlib.closing(_open(path)) as container:
-            stream = container.streams.video[0]
+            stream = _video_stream(container)
             promised = stream.frames
             whole = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
     except (DataError, av.FFmpegError):
@@ -308,14 +312,19 @@ def _open(path: Path) -> Any:
     except (av.FFmpegError, OSError) as error:
         reason = _reason(error) if isinstance(error, av.FFmpegError) else error
         raise DataError(f"{path}: not a readable video file ({reason}).") from error
-    if not container.streams.video:
+    if _video_stream(container) is None:
         container.close()
         raise DataError(f"{path}: holds no video stream.")
     return container
 
 
+def _video_stream(container: Any) -> Any:
+    """Return the stream that players show (not the cover picture of a recording), None where there is none."""
+    return container.streams.best("video")
+
+
 def _read_header(path: Path, container: Any, quarter_turns: int) -> Header:
-    stream = container.streams.video[0]
+    stream = _video_stream(container)
     context = stream.codec_context
     if not (context.width and context.height):
         raise DataError(f"{path}: the size of its picture cannot be told; the file is damaged.")
@@ -343,22 +352,24 @@ def _frames_in_header(stream: Any) -> int:
 
 
 def _read_table(container: Any) -> FrameTable | None:
-    stream = container.streams.video[0]
-    packets = [
-        (packet.pts, packet.is_keyframe) for packet in container.demux(stream) if packet.size and not packet.is_discard
-    ]
-    return _table_of([pts for pts, _ in packets], [key for _, key in packets], float(stream.time_base))
+    stream = _video_stream(container)
+    # Nine bytes per frame: ten hours are a million frames.
+    stamps, is_key = array("q"), bytearray()
+    for packet in container.demux(stream):
+        if packet.size and not packet.is_discard:
+            if packet.pts is None:
+                return None
+            stamps.append(packet.pts)
+            is_key.append(packet.is_keyframe)
+    return _table_of(np.array(stamps, np.int64), np.array(is_key, bool), float(stream.time_base))
 
 
-def _table_of(stamps: Sequence[int | None], is_key: Sequence[bool], tick_seconds: float) -> FrameTable | None:
-    """Sort timestamps that come in the order of storage; None where some are missing or there twice."""
-    if None in stamps or not any(is_key):
-        return None
-    stored = np.asarray(stamps, np.int64)
+def _table_of(stored: np.ndarray, is_key: np.ndarray, tick_seconds: float) -> FrameTable | None:
+    """Sort timestamps that come in the order of storage; None where one is there twice or there is no keyframe."""
     pts = np.unique(stored)
-    if len(pts) != len(stored):
+    if len(pts) != len(stored) or not is_key.any():
         return None
-    keys = stored[np.asarray(is_key)]
+    keys = stored[is_key]
     # Keyframe that precedes each packet; those before the first (there should be none) are compared with the first.
     latest = keys[np.maximum(np.cumsum(is_key) - 1, 0)]
     # What is shown before the first keyframe refers to frames that are not in the file; decoders drop it.
