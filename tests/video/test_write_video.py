@@ -80,6 +80,27 @@ def test_odd_sizes_are_padded_by_their_own_edge(tmp_path):
     assert back[:, :28, :44].max() < 20
 
 
+def test_the_same_frames_give_the_same_bytes_when_asked(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = [np.clip(frame + rng.normal(0, 6, frame.shape), 0, 255).astype(np.uint8) for frame in pictures(30)]
+    written = set()
+    for trial in range(6):
+        write_video(tmp_path / f"{trial}.mp4", frames, 25, deterministic=True)
+        written.add((tmp_path / f"{trial}.mp4").read_bytes())
+    assert len(written) == 1
+
+
+def test_the_folder_is_made_and_nothing_else_is_left_in_it(tmp_path):
+    write_video(tmp_path / "new" / "folder" / "a.mp4", pictures(3), 25)
+    assert [file.name for file in (tmp_path / "new" / "folder").iterdir()] == ["a.mp4"]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SsdetError, match=r"^Cannot write .*a\.mp4: [^\n]+\.$"):
+        write_video(tmp_path / "file" / "a.mp4", pictures(2), 25)
+
+
 def test_mpeg4_stands_in_where_there_is_no_h264_encoder(tmp_path):
     frames = pictures(6)
     write_video(tmp_path / "a.mp4", frames, 7.123456, codec="mpeg4")
