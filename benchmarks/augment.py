@@ -124,7 +124,6 @@ def measure(calls: dict[tuple[str, str], Call], device: str, rounds: int) -> dic
         call()
     for _ in range(rounds):
         for key, call in calls.items():
-            # The loop waits for the device at every frame; filling the queue around it would only hide that.
             times[key].append(seconds(call, device))
     return {key: statistics.median(values) for key, values in times.items()}
 
