@@ -10,6 +10,14 @@ class SsdetError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The one line, also where a loader's worker raised the error and torch put its traceback into the text."""
+        text = super().__str__()
+        if "Original Traceback" not in text:
+            return text
+        last = text.strip().splitlines()[-1]
+        return last.partition(": ")[2] or last
+
 
 class ConfigError(SsdetError):
     """A key, flag or value is wrong."""

@@ -46,7 +46,7 @@ def test_two_processes_sum_gather_and_broadcast(tmp_path):
     script.write_text(RANK)
     done = torchrun(script)
     assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split()) == sorted("rank 0 fine rank 1 fine".split())
+    assert done.stdout.count("fine") == 2
 
 
 EQUAL = """

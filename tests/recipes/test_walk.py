@@ -1,6 +1,7 @@
 """The whole path through the recipes on tiny generated video: real files, real decoding, a real X3D."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -163,7 +164,7 @@ def test_resuming_with_another_configuration_is_refused_with_the_difference(data
     folder = tmp_path / "copy"
     shutil.copytree(pretrained, folder)
     cfg = configured(PretrainConfig, data.weak, folder, "optim.lr=0.5")
-    with pytest.raises(ConfigError, match=r"differs in optim.lr: 0.002 -> 0.5"):
+    with pytest.raises(ConfigError, match=r"differs in optim.lr: 0.004 -> 0.5"):
         pretrain.run(cfg, resume=True)
 
 
@@ -195,6 +196,35 @@ def test_training_survives_a_corrupt_video_and_names_it_once(data, tmp_path, cap
     assert set(skipped) == {str(path) for path in broken}
     for path in broken:
         assert said.count(f"Skipped, another clip is drawn: {path}") == 1
+
+
+def test_validation_survives_a_corrupt_video_and_names_it_once(data, tmp_path, capfd):
+    copy = corrupt(data, tmp_path)
+    broken = sorted((copy / "weak" / "val").rglob("*.mp4"))[0]
+    broken.write_bytes(b"no video")
+    pretrain.run(configured(PretrainConfig, copy / "weak", tmp_path / "run"))
+    assert capfd.readouterr().err.count(f"the next clip stands in: {broken}") == 1
+    assert (tmp_path / "run" / "checkpoints" / "best.pt").is_file()
+
+
+def test_a_run_of_another_backbone_names_the_one_to_give(data, pretrained, tmp_path):
+    words = [f"model.init={pretrained}", "model.backbone=x3d_s"]
+    with pytest.raises(ConfigError, match="holds x3d_tiny and model.backbone is x3d_s; give --backbone x3d_tiny"):
+        finetune.run(configured(FinetuneConfig, data.dense, tmp_path / "run", *words))
+
+
+def test_ctrl_c_to_the_whole_process_group_saves_although_workers_hear_it_too(data, tmp_path):
+    words = [word for word in SMALL if not word.startswith(("loop.steps", "loop.validate", "data.workers"))]
+    words += ["loop.steps=5000", "loop.save_every=1", "data.workers=1"]
+    command = ssdet("pretrain", "--config", "generated", "--data", data.weak, *words, "--output", tmp_path / "run")
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        while not (tmp_path / "run" / "checkpoints" / "last.pt").exists():
+            assert run.poll() is None, run.stderr.read()
+            time.sleep(0.05)
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.stderr.read()
+        assert run.wait(60) == 130, said
+    assert "the state is saved" in said
 
 
 def test_evaluation_refuses_a_corrupt_video_unless_told_otherwise(data, tuned, tmp_path):

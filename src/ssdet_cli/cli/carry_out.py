@@ -37,9 +37,9 @@ class Request:
     print_config: bool = False
     note: str = ""
 
-    def gives(self, section: str) -> bool:
-        """Whether a key of the section is overridden."""
-        return any(word.startswith(f"{section}.") for word in self.overrides)
+    def gives(self, *keys: str) -> bool:
+        """Whether one of the keys is overridden."""
+        return any(word.partition("=")[0] in keys for word in self.overrides)
 
 
 def configure(command: str, request: Request, flags: Mapping[str, Any]) -> "Section":

@@ -94,8 +94,8 @@ def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> N
         f"{annotations}: their frame labels; train.csv and test.csv beside it are the same in Charades' columns"
     )
     say(
-        f"Next: ssdet pretrain --dataset generated --data {folder / 'weak'} --backbone x3d_tiny\n"
-        f"      ssdet finetune --dataset generated --videos {folder / 'dense'} --init RUN"
+        f"Next: ssdet pretrain --config generated --data {folder / 'weak'}\n"
+        f"      ssdet finetune --config generated --videos {folder / 'dense'} --init RUN"
     )
 
 

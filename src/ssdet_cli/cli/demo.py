@@ -13,7 +13,9 @@ app = new_app()
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")] = Path("ssdet-demo"),
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New folder to write to; default ssdet-demo, ssdet-demo-2, ...")
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="First seed of the trainings; the data stays the same.")] = 0,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Number of seeds to compare over.")] = 1,
     device: Annotated[
@@ -35,4 +37,4 @@ def demo(
     """
     from ssdet_cli.recipes import demo as recipe  # torch starts here
 
-    recipe.run(output, seed=seed, seeds=seeds, device=device, tiny=tiny)
+    recipe.run(output or recipe.free_folder(), seed=seed, seeds=seeds, device=device, tiny=tiny)

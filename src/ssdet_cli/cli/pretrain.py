@@ -13,6 +13,8 @@ from ssdet_cli.cli.groups import new_app
 app = new_app()
 #: What runs when no dataset is configured.
 _WITHOUT_DATA = "pretrain/generated"
+#: Keys that say where data comes from.
+_SOURCES = ("data.dataset", "data.videos", "data.annotations")
 _NOTE = "No dataset is configured: using the generated one (--config pretrain/generated); give yours with --data PATH."
 
 
@@ -52,7 +54,7 @@ def pretrain(
 ) -> None:
     """Learn to detect from clips that have one label each."""
     request = Request(config, overrides or (), resume, dry_run, print_config)
-    if config is None and data is None and dataset is None and not resume and not request.gives("data"):
+    if config is None and data is None and dataset is None and not resume and not request.gives(*_SOURCES):
         request = replace(request, config=_WITHOUT_DATA, note=_NOTE)
     flags = {
         "model.backbone": backbone,

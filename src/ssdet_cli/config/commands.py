@@ -94,6 +94,8 @@ class EvaluateConfig(Section):
     def _one_source(self) -> "EvaluateConfig":
         if self.checkpoints and self.predictions:
             raise ValueError("checkpoints and predictions cannot be scored together; give one of them.")
+        if self.predictions and (self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus):
+            raise ValueError("predictions are scored by one process; leave out --nproc, --nnodes and --gpus.")
         return self
 
 

@@ -27,6 +27,8 @@ def _split_commas(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split_commas)]
+#: `0` alone is a number to YAML.
+GpuList = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
 
 class RunConfig(Section):
@@ -35,7 +37,7 @@ class RunConfig(Section):
     output: Path | None = Field(None, description="Run folder; default runs/<command>-<model>-<time>.")
     seed: int = Field(0, ge=0, description="Seed of every draw: weights, sampling, augmentation.")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU when there is one.")
-    gpus: str | None = Field(None, description="GPUs to use, one process each: 0,1.")
+    gpus: GpuList = Field(None, description="GPUs to use, one process each: 0,1.")
     nproc: int = Field(1, ge=1, description="Processes on this machine.")
     nnodes: int = Field(1, ge=1, description="Machines.")
     node_rank: int = Field(0, ge=0, description="Number of this machine, from 0.")

@@ -116,12 +116,11 @@ class _Clips(Dataset):
             try:
                 return replace(self.make(record, rng), failures=tuple(failures))
             except DataError as error:
-                if not self.training:
-                    raise
                 failures.append((str(record.path or record.video_id), str(error)))
             if len(failures) >= MAX_REPLACEMENTS:
                 raise DataError(f"{len(failures)} files in a row cannot be read; the last: {failures[-1][1]}")
-            index = int(rng.integers(len(self.videos)))
+            # Validation takes the next clip, the same one every time.
+            index = int(rng.integers(len(self.videos))) if self.training else (index + 1) % len(self.videos)
 
     def _window(self, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
         clip = self.clip

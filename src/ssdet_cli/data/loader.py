@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,6 +78,9 @@ class ValidationBatches(Sampler[list[tuple[int, int]]]):
 
 
 def _start_worker(number: int) -> None:
+    # Ctrl-C reaches the whole process group: the training process answers it, and needs its workers for the step that
+    # it finishes. SIGTERM must still end a worker; that is how its parent does.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     if number > 0:  # what every worker would say is said once
         logging.getLogger("ssdet").setLevel(logging.ERROR)

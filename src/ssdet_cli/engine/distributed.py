@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ssdet_cli.errors import ConfigError
 
-_TIMEOUT = timedelta(minutes=10)
+#: Ranks wait for each other while one generates data or scores longer videos; one that dies is noticed by the launcher.
+_TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)

@@ -48,8 +48,8 @@ class FitSummary:
         scores: Last validation's metrics.
         skipped: File -> reason, of files that could not be read.
         seconds: Wall time of this call.
-        data_wait: Part of the time spent waiting for batches, 0 to 1.
-        clips_per_second: Over all ranks.
+        data_wait: Part of the steps' time spent waiting for batches, 0 to 1.
+        clips_per_second: Over all ranks, of the steps' time.
     """
 
     progress: Progress
@@ -251,7 +251,7 @@ def fit(
     loop, progress, session = trainer.loop, trainer.progress, trainer.session
     validate_every = loop.validate_every or max(1, math.ceil(loop.steps / 5))
     save_every = loop.save_every or validate_every
-    began, waited, clips, first_step = time.perf_counter(), 0.0, 0, progress.step
+    began, busy, waited, clips, first_step = time.perf_counter(), 0.0, 0.0, 0, progress.step
     scores: dict[str, float] = {}
     skipped: dict[str, str] = {}
     readers: Counter[str] = Counter()
@@ -260,20 +260,23 @@ def fit(
     try:
         with _stop_requests() as asked:
             while progress.step < loop.steps:
+                step_began = time.perf_counter()
                 step_clips, step_wait, seen = trainer.step(stream)
+                busy += time.perf_counter() - step_began
                 clips, waited = clips + step_clips * session.world_size, waited + step_wait
                 _report_failures(seen, skipped, log)
                 readers.update(backend for batch in seen for backend in batch.backends)
-                step, elapsed = progress.step, time.perf_counter() - began
-                last = step == loop.steps
-                if step % loop.log_every == 0 or last:
-                    means = _log_step(trainer, log, step / steps_per_epoch, clips / elapsed, waited / elapsed, seen)
-                    log.advance(step, _note(means, step / steps_per_epoch, clips / elapsed, waited / elapsed))
+                step, epoch = progress.step, progress.step / steps_per_epoch
+                last, stop = step == loop.steps, session.any(asked["stop"])
+                # Whatever is validated or saved has a loss that was looked at.
+                if stop or last or any(step % every == 0 for every in (loop.log_every, validate_every, save_every)):
+                    means = _log_step(trainer, log, epoch, clips / busy, waited / busy, seen)
+                    log.advance(step, _note(means, epoch, clips / busy, waited / busy))
                 if step % validate_every == 0 or last:
-                    scores = _validate(trainer, validate, monitor, log, step / steps_per_epoch)
+                    scores = _validate(trainer, validate, monitor, log, epoch)
                 if step % save_every == 0 or last:
                     _save(trainer, log, "last.pt")
-                if session.any(asked["stop"]) and not last:
+                if stop and not last:
                     _save(trainer, log, "last.pt")
                     raise Interrupted(f"Interrupted at step {step} of {loop.steps}; the state is saved. {resume_hint}")
     finally:
@@ -283,7 +286,8 @@ def fit(
     done = max(1, progress.step - first_step)
     readers = sum(session.gather(readers), Counter())
     _end(log, skipped, scores=scores, seconds=round(elapsed, 1), steps=done, clips_read_by=dict(readers))
-    return FitSummary(progress, scores, skipped, elapsed, waited / elapsed, clips / elapsed)
+    busy = max(busy, 1e-9)
+    return FitSummary(progress, scores, skipped, elapsed, waited / busy, clips / busy)
 
 
 def _report_failures(seen: list[VideoBatch], skipped: dict[str, str], log: RunLog) -> None:

@@ -5,6 +5,7 @@ Generate; classify first, as the paper starts from classification weights; go on
 gain. The steps are the commands' own recipes with the shipped configurations.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -117,6 +118,12 @@ def _arm(arm: str, place: Path, data: Path, seed: int, device: str, tiny: bool) 
 
 def _config(kind: type, name: str, data: Path, folder: Path, words: Sequence[str]) -> Any:
     return load_config(kind, name, words, {"data.videos": data, "run.output": folder})
+
+
+def free_folder() -> Path:
+    """The first of ssdet-demo, ssdet-demo-2, ... that does not exist."""
+    names = itertools.chain(["ssdet-demo"], (f"ssdet-demo-{number}" for number in itertools.count(2)))
+    return next(path for path in map(Path, names) if not path.exists())
 
 
 def mean(values: Sequence[float]) -> float:

@@ -11,6 +11,7 @@ from ssdet_cli.data.clips import WeakClips, collate
 from ssdet_cli.data.loader import ValidationBatches, build_loader
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.fit import FitSummary, Meter, Monitor, Validate, precision
+from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import DataError
 from ssdet_cli.recipes.training import build_detector, load_split, meta_of, opened, prepared_data, train
 from ssdet_cli.tasks.pretraining import VolumePretraining
@@ -32,7 +33,7 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
             )
         classes = train_videos.classes
         model = build_detector(cfg, len(classes) + 1, classes, now)
-        task = build_task(cfg, model, here)
+        task = build_task(cfg, model, here, now.log)
         dataset = WeakClips(train_videos, data, cfg.clip, seed=cfg.run.seed, training=True)
         held_out = WeakClips(val_videos, data, cfg.clip, seed=cfg.run.seed, training=False)
         batches = ValidationBatches(len(held_out), cfg.loop.batch_size, rank=here.rank, world_size=here.world_size)
@@ -44,34 +45,59 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
             task,
             dataset,
             meta=meta_of(cfg, model, classes, background=True),
-            validate=fixed_draws(task, loader, here, cfg.loop.precision),
+            validate=fixed_draws(task, loader, here, cfg.loop.precision, now.log),
             monitor=Monitor("loss", higher_is_better=False),
             title=f"pretrain {cfg.model.backbone} ({', '.join(cfg.augment.methods) or 'classification'})",
         )
 
 
-def build_task(cfg: PretrainConfig, model: nn.Module, here: Session) -> VolumePretraining:
+def build_task(cfg: PretrainConfig, model: nn.Module, here: Session, log: RunLog) -> VolumePretraining:
     """The augmentations (compiled on GPUs unless told otherwise) and the loss of a configuration."""
     augment = None
     if cfg.augment.methods:
-        compiled = cfg.augment.compile if cfg.augment.compile is not None else here.device.type == "cuda"
-        augment = VolumeAugment(
-            cfg.augment.methods,
-            probability=cfg.augment.probability,
-            cutmix_style=cfg.augment.cutmix_style,
-            compile=compiled,
-        )
+        compiled = cfg.augment.compile if cfg.augment.compile is not None else _can_compile(cfg, here, log)
+        augment = _augment(cfg, compiled)
     level = cfg.loss.level if cfg.loss.level != "auto" else ("frame" if augment else "clip")
     return VolumePretraining(Normalize(*model.backbone.normalization).to(here.device), augment, level)
 
 
-def fixed_draws(task: VolumePretraining, loader: DataLoader, here: Session, precision_name: str) -> Validate:
+def _augment(cfg: PretrainConfig, compiled: bool) -> VolumeAugment:
+    return VolumeAugment(
+        cfg.augment.methods,
+        probability=cfg.augment.probability,
+        cutmix_style=cfg.augment.cutmix_style,
+        compile=compiled,
+    )
+
+
+def _can_compile(cfg: PretrainConfig, here: Session, log: RunLog) -> bool:
+    """Try on a small batch whether this GPU machine has what torch.compile needs (a C compiler, for one)."""
+    if here.device.type != "cuda":
+        return False
+    clips, labels = torch.zeros(2, 3, 4, 16, 16, device=here.device), torch.zeros(2, 2, 4, device=here.device)
+    try:
+        _augment(cfg, compiled=True).fixed(clips, labels)
+    except (RuntimeError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        log.say(f"The augmentations run uncompiled, torch.compile does not work here: {reason}")
+        return False
+    return True
+
+
+def fixed_draws(
+    task: VolumePretraining, loader: DataLoader, here: Session, precision_name: str, log: RunLog
+) -> Validate:
     """Validation on held-out clips with the same draws every time: loss and accuracy per frame over all ranks."""
     autocast = precision(precision_name, here.device)
+    told: set[str] = set()
 
     def validate(network: nn.Module) -> dict[str, float]:
         meter = Meter({name: torch.zeros(2, dtype=torch.float64, device=here.device) for name in ("loss", "accuracy")})
         for batch in loader:
+            for path, reason in batch.failures:
+                if path not in told:
+                    told.add(path)
+                    log.say(f"Left out of validation, the next clip stands in: {reason}")
             batch: VideoBatch = task.prepare(batch.to(here.device, non_blocking=True), None)
             with autocast():
                 logits = network(batch.frames)

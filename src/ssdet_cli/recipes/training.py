@@ -28,13 +28,25 @@ from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
 from ssdet_cli.engine.runlog import RunLog, environment
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.models.backbones import BACKBONES
+from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.recipes import generate
 from ssdet_cli.recipes.generate import DEFAULT
 from ssdet_cli.tasks.interface import Task
 from ssdet_cli.viz.run_report import write_run_report
 
 #: Keys that may change between a run and its resumption: they do not change what is computed.
-_FREE_ON_RESUME = ("run.", "data.workers", "data.prefetch", "data.videos", "data.annotations", "loop.log_every")
+_FREE_ON_RESUME = (
+    "run.output",
+    "run.device",
+    "run.node_rank",
+    "run.rdzv_endpoint",
+    "data.workers",
+    "data.prefetch",
+    "data.videos",
+    "data.annotations",
+    "loop.log_every",
+)
 
 
 @dataclass(frozen=True)
@@ -60,18 +72,21 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
 
     Raises:
         ConfigError: The folder holds another run, or the configuration differs from the resumed run's.
-        CheckpointError: Nothing to resume from.
+        CheckpointError: The checkpoint to resume from cannot be read.
     """
     console = Console(stderr=True) if session.is_main else None
     if dry_run:
         yield Run(session, RunLog(None, console), None, None)
         return
     folder = Path(session.broadcast(_make_folder(cfg, resume) if session.is_main else None))
-    state = load_checkpoint(checkpoint_file(folder / "checkpoints" / "last.pt")) if resume else None
+    last = folder / "checkpoints" / "last.pt"
+    state = load_checkpoint(last) if resume and last.exists() else None
     if state is not None:
         _refuse_other_config(to_plain(cfg), state["meta"]["config"])
-    step = state["progress"]["step"] if state is not None else None
-    log = RunLog(folder if session.is_main else None, console, resume_step=step)
+    step = state["progress"]["step"] if state is not None else 0
+    log = RunLog(folder if session.is_main else None, console, resume_step=step if resume else None)
+    if resume and state is None:
+        log.say(f"{folder} has no checkpoint yet; the run begins anew.")
     log.write_json("env.json", environment(session.device, session.world_size))
     try:
         yield Run(session, log, folder, state)
@@ -153,9 +168,22 @@ def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], 
     model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, dropout=cfg.model.dropout)
     if cfg.model.init is not None and run.state is None:
         file = checkpoint_file(cfg.model.init)
+        _check_backbone(cfg, file)
         report = load_weights(model, file, class_names=classes, allow_partial=cfg.model.allow_partial)
         run.log.say(report.summary())
     return model
+
+
+def _check_backbone(cfg: TrainingConfig, file: Path) -> None:
+    """Say which backbone a run of ours needs before its tensors are compared one by one.
+
+    Raises:
+        ConfigError: The run has another backbone.
+    """
+    _, meta = read_weights(file)
+    theirs, ours = meta.get("backbone"), BACKBONES.canonical(cfg.model.backbone)
+    if theirs is not None and BACKBONES.canonical(theirs) != ours:
+        raise ConfigError(f"{file} holds {theirs} and model.backbone is {ours}; give --backbone {theirs}.")
 
 
 def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, background: bool) -> dict[str, Any]:
