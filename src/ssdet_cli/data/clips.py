@@ -5,6 +5,7 @@ resumed run sees the clips that an uninterrupted one would.
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,7 +92,7 @@ def used_range(record: VideoRecord, reader: VideoReader) -> tuple[int, int]:
     return first, end - first
 
 
-class _Clips(Dataset):
+class _Clips(Dataset, ABC):
     """Map-style dataset over (epoch, index); a file that cannot be read is replaced by another record's clip."""
 
     def __init__(self, videos: VideoSet, data: DataConfig, clip: ClipConfig, *, seed: int, training: bool) -> None:
@@ -103,9 +104,9 @@ class _Clips(Dataset):
     def __len__(self) -> int:
         return len(self.videos)
 
+    @abstractmethod
     def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
         """Read and label one clip."""
-        raise NotImplementedError
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
