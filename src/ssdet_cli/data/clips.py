@@ -188,6 +188,7 @@ class WholeVideo:
         duration_seconds: Of the file.
         frame_rate: Raw frames per second.
         num_frames: Raw frames.
+        backend: Which video reader read it.
         failure: Why it could not be read; the other fields are then empty.
     """
 
@@ -197,6 +198,7 @@ class WholeVideo:
     duration_seconds: float
     frame_rate: float
     num_frames: int
+    backend: str = ""
     failure: str = ""
 
 
@@ -220,10 +222,16 @@ class WholeVideos(Dataset):
                 pixels = crop_resize(frames, centre_crop_box(height, width), self.size)
                 seconds = indices / reader.frame_rate
                 return WholeVideo(
-                    record.video_id, pixels, seconds, reader.duration_seconds, reader.frame_rate, reader.num_frames
+                    video_id=record.video_id,
+                    frames=pixels,
+                    seconds=seconds,
+                    duration_seconds=reader.duration_seconds,
+                    frame_rate=reader.frame_rate,
+                    num_frames=reader.num_frames,
+                    backend=reader.backend,
                 )
         except DataError as error:
-            return WholeVideo(record.video_id, torch.empty(0), np.empty(0), 0.0, 0.0, 0, str(error))
+            return WholeVideo(record.video_id, torch.empty(0), np.empty(0), 0.0, 0.0, 0, failure=str(error))
 
 
 def with_files(videos: VideoSet) -> tuple[VideoSet, list[str]]:

@@ -79,6 +79,7 @@ class VideoScores:
         duration_seconds: Length of the decoded video.
         frame_rate: Frames per second of the file.
         num_frames: Frames in the file.
+        backend: Which video reader read it; empty where that is not known.
     """
 
     video_id: str
@@ -87,6 +88,7 @@ class VideoScores:
     duration_seconds: float
     frame_rate: float
     num_frames: int
+    backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ class EvaluationResult:
         annotations_sha256: Of that file; empty where it is a folder.
         conventions: What the protocol does at borders, ties and gaps.
         notes: Oddities met on the way.
+        videos_read_by: Video reader -> videos that it read; None where no video was read.
     """
 
     protocol: str
@@ -141,6 +144,7 @@ class EvaluationResult:
     annotations_sha256: str
     conventions: str
     notes: tuple[str, ...] = field(default=())
+    videos_read_by: Mapping[str, int] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return lists, numbers and text for JSON; NaN becomes None."""

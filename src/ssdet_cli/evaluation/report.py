@@ -104,6 +104,8 @@ def report_html(result: EvaluationResult) -> str:
     }
     tiles = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in facts.items())
     alarms = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(result))
+    readers = ", ".join(f"{name} {count:,}" for name, count in sorted((result.videos_read_by or {}).items()))
+    read_by = f'<p class="quiet">Videos read by {escape(readers)}.</p>' if readers else ""
     absent = f'<p class="quiet">Without a positive row: {escape(", ".join(undefined))}.</p>' if undefined else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -113,7 +115,7 @@ def report_html(result: EvaluationResult) -> str:
         f'<div class="facts">{tiles}</div>{alarms}'
         f"<h2>Average precision per class (%)</h2>{_bars(result)}{absent}"
         f'<h2>Annotations</h2><p>{escape(result.annotations)}<br><span class="quiet hash">'
-        f"SHA-256 {escape(result.annotations_sha256 or 'not of a single file')}</span></p></body></html>\n"
+        f"SHA-256 {escape(result.annotations_sha256 or 'not of a single file')}</span></p>{read_by}</body></html>\n"
     )
 
 

@@ -1,9 +1,10 @@
 """`ssdet evaluate --checkpoint`: whole videos through one or several networks, then the protocol."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from torch import nn
 
@@ -16,11 +17,12 @@ from ssdet_cli.engine.fit import precision
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
-from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
+from ssdet_cli.evaluation.interface import EvaluationResult, VideoScores
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes.results import annotated, average, finish
 from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
+from ssdet_cli.video.decode import import_decord
 from ssdet_cli.video.transforms import Normalize
 
 
@@ -38,14 +40,22 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
         data = prepared_data(data_of(cfg, states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
-        members = [_member(cfg, state, videos, data, protocol, here, log) for state in states]
-        predictions = average([member for member, _ in members])
-        seconds = members[0][1]
+        members = [_member(cfg, state, videos, data, here, log) for state in states]
+        scores = [at_protocol_times(protocol, videos, member) for member in members]
+        predictions, seconds = average([member for member, _ in scores]), scores[0][1]
         result = protocol.score(videos, predictions, seconds)
-        result = replace(result, notes=(*videos.notes, *result.notes))
+        readers = readers_of(score for member in members for score in member)
+        result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
+        if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
+            log.say(f"PyAV read {readers['pyav']} of {len(predictions)} videos, which decord cannot read.")
         if here.is_main:
             finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
         return result
+
+
+def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:
+    """Video reader -> videos that it read; members of an ensemble read the same ones."""
+    return dict(Counter(backend for _, backend in sorted({(score.video_id, score.backend) for score in scores})))
 
 
 def data_of(cfg: EvaluateConfig, meta: dict[str, Any]) -> FrameLabelledData:
@@ -79,10 +89,9 @@ def _member(
     state: dict[str, Any],
     videos: VideoSet,
     data: FrameLabelledData,
-    protocol: EvaluationProtocol,
     here: Session,
     log: RunLog,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> list[VideoScores]:
     meta = state["meta"]
     if meta["classes"] != list(videos.classes):
         raise ConfigError(
@@ -104,7 +113,7 @@ def _member(
         log=log,
     )
     _refuse_or_tell(failures, cfg.allow_missing, log)
-    return at_protocol_times(protocol, videos, scores)
+    return scores
 
 
 def _refuse_or_tell(failures: dict[str, str], allow: bool, log: RunLog) -> None:
