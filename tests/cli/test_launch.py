@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ssdet_cli.cli import launch
-from ssdet_cli.config.commands import EvaluateConfig, PretrainConfig
+from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.config.sections import RunConfig
 from ssdet_cli.errors import ConfigError
@@ -32,6 +32,9 @@ def slow(videos, annotations, split):
     Path(f"rank{os.environ['RANK']}").touch()
     time.sleep(60)
 """
+
+
+TWO_MACHINES = RunConfig(nproc=4, nnodes=2, node_rank=1, rdzv_endpoint="first:29500")
 
 
 def start(folder: Path, dataset: str) -> "subprocess.Popen[str]":
@@ -68,27 +71,21 @@ def test_an_interruption_reaches_every_rank_and_is_said_once(tmp_path):
     assert (process.returncode, err) == (130, "ssdet: interrupted.\n")
 
 
-def configured(**run: object) -> PretrainConfig:
-    return load_config(PretrainConfig, flags={f"run.{key}": value for key, value in run.items()})
-
-
 def test_one_machine_is_started_standalone():
-    words = launch.arguments(configured(nproc=2), Path("r/config.yaml"), resume=True)
+    words = launch.arguments(RunConfig(nproc=2), ["pretrain", "--config", "r/config.yaml", "--resume"])
     expected = "--standalone --nproc-per-node 2 -m ssdet_cli pretrain --config r/config.yaml --resume"
     assert words == shlex.split(expected)
 
 
 def test_several_machines_meet_at_the_endpoint():
-    cfg = configured(nproc=4, nnodes=2, node_rank=1, rdzv_endpoint="first:29500")
-    words = launch.arguments(cfg, Path("c.yaml"), resume=False)
+    words = launch.arguments(TWO_MACHINES, ["pretrain"])
     assert words[:8] == shlex.split("--nnodes 2 --node-rank 1 --rdzv-endpoint first:29500 --nproc-per-node 4")
 
 
 def test_the_words_are_ones_that_torch_understands():
     from torch.distributed.run import parse_args
 
-    cfg = configured(nproc=4, nnodes=2, node_rank=1, rdzv_endpoint="first:29500")
-    parsed = parse_args(launch.arguments(cfg, Path("c.yaml"), resume=False))
+    parsed = parse_args(launch.arguments(TWO_MACHINES, ["pretrain", "--config", "c.yaml"]))
     assert (parsed.nnodes, parsed.node_rank, parsed.nproc_per_node) == ("2", 1, "4")
     assert (parsed.training_script, parsed.module) == ("ssdet_cli", True)
 

@@ -2,59 +2,42 @@
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from ssdet_cli.cli.console import say
+from ssdet_cli.cli.request import Request
 from ssdet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from ssdet_cli.config.sections import Section
 
 
-@dataclass(frozen=True)
-class Request:
-    """What the common options ask for.
+def configure(command: str, request: Request) -> tuple["Section", Request]:
+    """Build the configuration of a command: defaults, then a file, then the command line.
 
-    Attributes:
-        config: Name or file of a configuration.
-        overrides: `section.key=value` words.
-        resume: Continue a run.
-        dry_run: Only try.
-        print_config: Only show.
-        note: A choice that was made for the user, told once everything is known to be right.
+    Returns:
+        The configuration, with what it leaves open filled in, and the request, with what that was in its notes.
     """
-
-    config: str | None = None
-    overrides: Sequence[str] = ()
-    resume: bool = False
-    dry_run: bool = False
-    print_config: bool = False
-    note: str = ""
-
-    def gives(self, *keys: str) -> bool:
-        """Whether one of the keys is overridden."""
-        return any(word.partition("=")[0] in keys for word in self.overrides)
-
-
-def configure(command: str, request: Request, flags: Mapping[str, Any]) -> "Section":
-    """Build the configuration of a command: defaults, then a file, then the command line."""
-    from ssdet_cli.config.commands import COMMANDS
+    from ssdet_cli.cli.fill_in import fill_in
+    from ssdet_cli.config.commands import COMMANDS, TrainingConfig
     from ssdet_cli.config.load import load_config
 
-    name, flags = request.config, dict(flags)
+    name, flags = request.config, request.keys()
     if request.resume and name is None:
         folder = run_to_resume(command, flags.get("run.output"))
         name, flags["run.output"] = str(folder / "config.yaml"), folder
-    return load_config(COMMANDS[command], name, request.overrides, flags)
+    cfg = load_config(COMMANDS[command], name, request.overrides, flags)
+    if not isinstance(cfg, TrainingConfig):
+        return cfg, request
+    cfg, notes = fill_in(cfg)
+    return cfg, request.noting(*notes)
 
 
-def run_to_resume(command: str, output: Path | None) -> Path:
+def run_to_resume(command: str, output: str | Path | None) -> Path:
     """The run folder that `--resume` means.
 
     Raises:
@@ -63,10 +46,10 @@ def run_to_resume(command: str, output: Path | None) -> Path:
     from ssdet_cli.config import rundir
 
     if output is not None:
-        if not (output / "config.yaml").is_file():
+        if not (Path(output) / "config.yaml").is_file():
             raise ConfigError(f"--resume: {output} holds no config.yaml, so it is no run folder.")
-        return output
-    found = rundir.newest(rundir.ROOT, command, need="checkpoints/last.pt", without="summary.json")
+        return Path(output)
+    found = rundir.newest(rundir.ROOT, command, need="checkpoints/*.pt", without=rundir.DONE)
     if found is None:
         raise ConfigError(f"--resume: no unfinished {command} run under {rundir.ROOT}/; name one with --output DIR.")
     say(f"Continuing {found}.")
@@ -94,16 +77,21 @@ def carry_out(cfg: "Section", request: Request) -> None:
     print_if_asked(cfg, request)
     checks.check_names(cfg)
     checks.check_paths(cfg)
-    if request.note:
-        say(request.note)
+    for note in request.notes:
+        say(note)
     if cfg.run.nnodes > 1 and cfg.run.output is None:
         raise ConfigError("run.nnodes > 1 needs --output DIR: the same folder on every machine.")
     cfg = cfg.model_copy(update={"run": launch.choose_devices(cfg.run)})
+    if request.resume and cfg.run.output is not None and rundir.is_finished(cfg.run.output):
+        rundir.refuse_other_config(cfg, cfg.run.output)
+        say(f"{cfg.run.output} is finished, all {cfg.loop.steps} steps of it; nothing was changed.")
+        return
+    if cfg.command == "evaluate":
+        cfg = rundir.with_output(cfg, rundir.run_folder(cfg))
     if launch.needed(cfg.run):
-        folder = rundir.run_folder(cfg)
         if not request.dry_run:
-            raise SystemExit(launch.start(cfg, folder, resume=request.resume))  # the ranks have spoken
-        words = launch.arguments(cfg, folder / "config.yaml", resume=request.resume)
+            raise SystemExit(launch.start(cfg, rundir.run_folder(cfg), resume=request.resume))  # the ranks have spoken
+        words = launch.arguments(cfg.run, [cfg.command, *request.words()])
         say("Launch: " + shlex.join([sys.executable, "-m", "torch.distributed.run", *words]))
     recipe = import_module(f"ssdet_cli.recipes.{cfg.command}")  # torch starts here
     if cfg.command == "evaluate":

@@ -1,14 +1,14 @@
 """`ssdet evaluate`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ssdet_cli.cli import completion, options
-from ssdet_cli.cli.carry_out import Request, carry_out, configure, print_if_asked
+from ssdet_cli.cli.carry_out import carry_out, configure, print_if_asked
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.request import Request
 from ssdet_cli.errors import ConfigError
 
 app = new_app()
@@ -16,6 +16,7 @@ app = new_app()
 
 @app.command()
 def evaluate(
+    ctx: typer.Context,
     overrides: options.Overrides = None,
     config: options.Config = None,
     protocol: options.Protocol = None,
@@ -37,35 +38,31 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score although videos cannot be read (allow_missing).")
     ] = False,
-    output: options.Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for metrics.json, submission.txt and report.html; default runs/evaluate-<protocol>-<time> "
+            "(run.output).",
+        ),
+    ] = None,
     gpus: options.Gpus = None,
     device: options.Device = None,
     nproc: options.Nproc = None,
+    nnodes: options.Nnodes = None,
+    node_rank: options.NodeRank = None,
+    rdzv_endpoint: options.RdzvEndpoint = None,
     print_config: options.PrintConfig = False,
 ) -> None:
     """Score checkpoints or prediction files under a benchmark's protocol."""
-    request = Request(config, overrides or (), print_config=print_config)
-    flags = {
-        "protocol": protocol,
-        "checkpoints": checkpoint or None,
-        "predictions": predictions or None,
-        "data.annotations": annotations,
-        "data.videos": videos,
-        "data.dataset": dataset,
-        "split": split,
-        "allow_missing": allow_missing or None,
-        "run.output": output,
-        "run.gpus": gpus,
-        "run.device": device,
-        "run.nproc": nproc,
-    }
-    cfg = configure("evaluate", request, flags)
+    cfg, request = configure("evaluate", Request.of(ctx))
     print_if_asked(cfg, request)
     if not cfg.checkpoints and not cfg.predictions:
         found = newest_finetuned()
         cfg = cfg.model_copy(update={"checkpoints": (found,)})
-        note = f"Neither --checkpoint nor --predictions is given: evaluating the newest run, {found}."
-        request = replace(request, note=note)
+        request = request.noting(
+            f"Neither --checkpoint nor --predictions is given: evaluating the newest run, {found}."
+        )
     carry_out(cfg, request)
 
 

@@ -5,14 +5,16 @@ from typing import Annotated
 import typer
 
 from ssdet_cli.cli import completion, options
-from ssdet_cli.cli.carry_out import Request, carry_out, configure
+from ssdet_cli.cli.carry_out import carry_out, configure
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.request import Request
 
 app = new_app()
 
 
 @app.command()
 def finetune(
+    ctx: typer.Context,
     overrides: options.Overrides = None,
     config: options.Config = None,
     init: options.Init = None,
@@ -41,25 +43,4 @@ def finetune(
     print_config: options.PrintConfig = False,
 ) -> None:
     """Teach a pretrained backbone to label every frame of a video."""
-    request = Request(config, overrides or (), resume, dry_run, print_config)
-    flags = {
-        "model.init": init,
-        "data.dataset": dataset,
-        "data.annotations": annotations,
-        "data.videos": videos,
-        "model.head": head,
-        "model.backbone": backbone,
-        "protocol": protocol,
-        "loop.steps": steps,
-        "loop.batch_size": batch_size,
-        "optim.lr": lr,
-        "run.output": output,
-        "run.gpus": gpus,
-        "run.device": device,
-        "run.nproc": nproc,
-        "run.nnodes": nnodes,
-        "run.node_rank": node_rank,
-        "run.rdzv_endpoint": rdzv_endpoint,
-        "run.seed": seed,
-    }
-    carry_out(configure("finetune", request, flags), request)
+    carry_out(*configure("finetune", Request.of(ctx)))

@@ -109,16 +109,13 @@ def needed(run: "RunConfig") -> bool:
     return several and not under_torchrun()
 
 
-def arguments(cfg: "Section", config: Path, *, resume: bool, debug: bool = False) -> list[str]:
-    """Words behind `torchrun` for a configuration that lies in `config`."""
-    run = cfg.run
+def arguments(run: "RunConfig", words: Sequence[str]) -> list[str]:
+    """Words behind `torchrun` for a command of ours: who takes part, then `words`, those behind `ssdet`."""
     if run.nnodes > 1:
         meet = ["--nnodes", str(run.nnodes), "--node-rank", str(run.node_rank), "--rdzv-endpoint", run.rdzv_endpoint]
     else:
         meet = ["--standalone"]
-    command = ["-m", "ssdet_cli", cfg.command, "--config", str(config)]
-    flags = ["--resume"] * resume + ["--debug"] * debug
-    return [*meet, "--nproc-per-node", str(run.nproc), *command, *flags]
+    return [*meet, "--nproc-per-node", str(run.nproc), "-m", "ssdet_cli", *words]
 
 
 def start(cfg: "Section", folder: Path, *, resume: bool) -> int:
@@ -146,9 +143,10 @@ def start(cfg: "Section", folder: Path, *, resume: bool) -> int:
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cfg.run.nproc)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
-    debug = sys.excepthook is sys.__excepthook__
+    flags = ["--resume"] * resume + ["--debug"] * (sys.excepthook is sys.__excepthook__)
+    words = arguments(cfg.run, [cfg.command, "--config", str(config), *flags])
     with tempfile.TemporaryDirectory(prefix="ssdet-ranks-") as records:
-        return run_agent(["--log-dir", records, *arguments(cfg, config, resume=resume, debug=debug)], Path(records))
+        return run_agent(["--log-dir", records, *words], Path(records))
 
 
 def run_agent(words: Sequence[str], records: Path) -> int:

@@ -1,15 +1,53 @@
-"""Options that several commands share.
+"""Options that several commands share, and the keys that named options stand for.
 
 A default lives in the configuration only: an option that is not given is None and changes nothing. The sentence behind
 each says which key it stands for.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ssdet_cli.cli import completion
+
+#: Parameter of a command that is configured -> the key that it stands for; the same in every such command.
+KEYS = {
+    "protocol": "protocol",
+    "checkpoint": "checkpoints",
+    "predictions": "predictions",
+    "split": "split",
+    "allow_missing": "allow_missing",
+    "data": "data.videos",
+    "dataset": "data.dataset",
+    "annotations": "data.annotations",
+    "videos": "data.videos",
+    "backbone": "model.backbone",
+    "head": "model.head",
+    "init": "model.init",
+    "augment": "augment.methods",
+    "steps": "loop.steps",
+    "batch_size": "loop.batch_size",
+    "lr": "optim.lr",
+    "output": "run.output",
+    "gpus": "run.gpus",
+    "device": "run.device",
+    "nproc": "run.nproc",
+    "nnodes": "run.nnodes",
+    "node_rank": "run.node_rank",
+    "rdzv_endpoint": "run.rdzv_endpoint",
+    "seed": "run.seed",
+}
+
+
+def given(ctx: typer.Context) -> dict[str, Any]:
+    """The named options of `KEYS` that stand on the command line: parameter -> value."""
+    return {
+        name: value
+        for name, value in ctx.params.items()
+        if name in KEYS and value is not None and value is not False and value != () and value != []
+    }
+
 
 Overrides = Annotated[
     list[str] | None,

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from ssdet_cli.cli import completion, options
-from ssdet_cli.cli.carry_out import Request, carry_out, configure
+from ssdet_cli.cli.carry_out import carry_out, configure
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.request import Request
 
 app = new_app()
 #: What runs when no dataset is configured.
@@ -20,6 +21,7 @@ _NOTE = "No dataset is configured: using the generated one (--config pretrain/ge
 
 @app.command()
 def pretrain(
+    ctx: typer.Context,
     overrides: options.Overrides = None,
     config: options.Config = None,
     backbone: options.Backbone = None,
@@ -53,25 +55,7 @@ def pretrain(
     print_config: options.PrintConfig = False,
 ) -> None:
     """Learn to detect from clips that have one label each."""
-    request = Request(config, overrides or (), resume, dry_run, print_config)
-    if config is None and data is None and dataset is None and not resume and not request.gives(*_SOURCES):
-        request = replace(request, config=_WITHOUT_DATA, note=_NOTE)
-    flags = {
-        "model.backbone": backbone,
-        "data.videos": data,
-        "data.dataset": dataset,
-        "model.init": init,
-        "augment.methods": augment,
-        "loop.steps": steps,
-        "loop.batch_size": batch_size,
-        "optim.lr": lr,
-        "run.output": output,
-        "run.gpus": gpus,
-        "run.device": device,
-        "run.nproc": nproc,
-        "run.nnodes": nnodes,
-        "run.node_rank": node_rank,
-        "run.rdzv_endpoint": rdzv_endpoint,
-        "run.seed": seed,
-    }
-    carry_out(configure("pretrain", request, flags), request)
+    request = Request.of(ctx)
+    if config is None and not resume and not request.gives(*_SOURCES):
+        request = replace(request, config=_WITHOUT_DATA).noting(_NOTE)
+    carry_out(*configure("pretrain", request))

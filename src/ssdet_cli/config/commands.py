@@ -60,6 +60,13 @@ class FrameLabelledData(DataConfig):
     dataset: str = Field("charades", description="Name from `ssdet data list`, or module:attribute.")
 
 
+class FrameLabelledClip(ClipConfig):
+    """Clips of long videos: the stride is the command's own choice, not the backbone's."""
+
+    of_backbone: ClassVar[tuple[str, ...]] = ("frames", "size")
+    stride: int = Field(10, ge=1, description="Raw frames from one input frame to the next; 10 as in SSDet's Charades.")
+
+
 class DetectionLossConfig(Section):
     """Per-class binary cross-entropy."""
 
@@ -71,7 +78,7 @@ class FinetuneConfig(TrainingConfig):
 
     command: ClassVar[str] = "finetune"
     data: FrameLabelledData = FrameLabelledData()
-    clip: ClipConfig = ClipConfig(stride=10)
+    clip: FrameLabelledClip = FrameLabelledClip()
     loss: DetectionLossConfig = DetectionLossConfig()
     protocol: str = Field("frame-map", description="Protocol of the score that picks the best checkpoint.")
     inference: InferenceConfig = InferenceConfig()

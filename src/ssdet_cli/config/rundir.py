@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from ssdet_cli.config.commands import COMMANDS
-from ssdet_cli.config.load import read_yaml, to_plain, to_yaml
+from ssdet_cli.config.load import load_config, read_yaml, to_plain, to_yaml
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.files import write_atomically
 
@@ -15,6 +16,20 @@ from ssdet_cli.files import write_atomically
 ROOT = Path("runs")
 #: What shows that a folder already holds a run.
 _TRACES = ("metrics.jsonl", "checkpoints")
+#: Written last of all: what shows that a run is done.
+DONE = "summary.json"
+#: Keys that may change between a run and its resumption: they do not change what is computed.
+_FREE_ON_RESUME = (
+    "run.output",
+    "run.device",
+    "run.node_rank",
+    "run.rdzv_endpoint",
+    "data.workers",
+    "data.prefetch",
+    "data.videos",
+    "data.annotations",
+    "loop.log_every",
+)
 
 
 def run_folder(cfg: BaseModel) -> Path:
@@ -47,6 +62,36 @@ def text_of(cfg: BaseModel, folder: Path) -> str:
     return to_yaml(cfg)
 
 
+def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
+    """See that a command may write into a folder.
+
+    Args:
+        cfg: Configuration of the command.
+        folder: Where.
+        resume: Continue what the folder holds.
+
+    Raises:
+        ConfigError: The folder holds a run and `resume` is not set, or the other way round, or the run in it is done,
+            or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"run.output={folder} is a file; give a folder.")
+    held = [name for name in _TRACES if (folder / name).exists()]
+    if held and cfg.command == "evaluate":
+        raise ConfigError(
+            f"{folder} is a training run, and its config.yaml and report.html would be lost; "
+            f"give another folder, such as --output {folder / 'evaluate'}."
+        )
+    if held and not resume:
+        raise ConfigError(
+            f"{folder} already holds a run ({held[0]}); give another --output, or --resume to continue it."
+        )
+    if resume and not held:
+        raise ConfigError(f"{folder} holds no run to continue; leave out --resume to start one there.")
+    if resume and is_finished(folder):
+        raise ConfigError(f"{folder} is finished ({DONE}); there is nothing to resume.")
+
+
 def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
     """Make a run folder and write `config.yaml`, complete and itself a valid `--config`.
 
@@ -59,20 +104,46 @@ def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
         `folder`.
 
     Raises:
-        ConfigError: The folder holds a run and `resume` is not set, or the other way round, or it is a file.
+        ConfigError: See `check_folder`.
         SsdetError: It cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"run.output={folder} is a file; give a folder.")
-    held = [name for name in _TRACES if (folder / name).exists()]
-    if held and not resume:
-        raise ConfigError(
-            f"{folder} already holds a run ({held[0]}); give another --output, or --resume to continue it."
-        )
-    if resume and not held:
-        raise ConfigError(f"{folder} holds no run to continue; leave out --resume to start one there.")
+    check_folder(cfg, folder, resume=resume)
     write_atomically(folder / "config.yaml", text_of(cfg, folder))
     return folder
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in a folder is done and has left all that it leaves."""
+    return (folder / DONE).is_file()
+
+
+def refuse_other_config(cfg: BaseModel, then: Path | dict[str, Any]) -> None:
+    """Refuse to continue a run as another one.
+
+    Args:
+        cfg: Configuration that continues.
+        then: Run folder, or the plain values that a checkpoint holds.
+
+    Raises:
+        ConfigError: They differ in a key that changes what is computed; all such keys are named.
+    """
+    if isinstance(then, Path):
+        then = to_plain(load_config(type(cfg), str(then / "config.yaml")))
+    now, then = _flat(to_plain(cfg)), _flat(then)
+    changed = [
+        f"{key}: {then.get(key)} -> {now.get(key)}"
+        for key in sorted(now.keys() | then.keys())
+        if not key.startswith(_FREE_ON_RESUME) and now.get(key) != then.get(key)
+    ]
+    if changed:
+        raise ConfigError(f"--resume continues a run as it was; this configuration differs in {'; '.join(changed)}.")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def command_of(folder: Path) -> str | None:
@@ -91,7 +162,7 @@ def newest(root: Path, command: str, *, need: str, without: str | None = None) -
     Args:
         root: Folder of run folders.
         command: As in `COMMANDS`.
-        need: File that it must hold, relative to the run folder.
+        need: Pattern of a file that it must hold, relative to the run folder.
         without: File that it must not hold.
     """
     held = [path for path in root.glob(f"*/{need}") if path.is_file()]

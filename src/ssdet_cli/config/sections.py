@@ -5,7 +5,7 @@ A field here is the only home of its default, type, unit and sentence: YAML, `se
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -69,8 +69,13 @@ class DataConfig(Section):
 
 
 class ClipConfig(Section):
-    """Which frames of a video make a clip."""
+    """Which frames of a video make a clip.
 
+    On the command line the keys of `of_backbone` follow the run that is started from, or else the backbone, unless they
+    are given.
+    """
+
+    of_backbone: ClassVar[tuple[str, ...]] = ("frames", "stride", "size")
     frames: int = Field(16, ge=1, description="Input frames T.")
     stride: int = Field(5, ge=1, description="Raw frames from one input frame to the next.")
     size: int = Field(224, ge=16, description="Side of the square that the network sees, pixels.")

@@ -37,6 +37,17 @@ def checkpoint_file(path: Path) -> Path:
     return path
 
 
+def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """What a run continues from: the further of `last.pt` and `best.pt`, which is written first; None without any.
+
+    Raises:
+        CheckpointError: One of them cannot be read.
+    """
+    files = [folder / "checkpoints" / name for name in ("last.pt", "best.pt")]
+    states = [load_checkpoint(file) for file in files if file.exists()]
+    return max(states, key=lambda state: state["progress"]["step"], default=None)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read one of our checkpoints (a file, or a run folder's best) onto the CPU.
 

@@ -47,17 +47,21 @@ class FitSummary:
         progress: Steps done and the best score.
         scores: Last validation's metrics.
         skipped: File -> reason, of files that could not be read.
+        steps: Optimiser steps of this call.
         seconds: Wall time of this call.
         data_wait: Part of the steps' time spent waiting for batches, 0 to 1.
         clips_per_second: Over all ranks, of the steps' time.
+        clips_read_by: Video reader -> clips of this call that it read, over all ranks.
     """
 
     progress: Progress
     scores: dict[str, float]
     skipped: dict[str, str]
+    steps: int
     seconds: float
     data_wait: float
     clips_per_second: float
+    clips_read_by: dict[str, int]
 
 
 @dataclass
@@ -252,7 +256,7 @@ def fit(
     validate_every = loop.validate_every or max(1, math.ceil(loop.steps / 5))
     save_every = loop.save_every or validate_every
     began, busy, waited, clips, first_step = time.perf_counter(), 0.0, 0.0, 0, progress.step
-    scores: dict[str, float] = {}
+    scores = log.last_scores()
     skipped: dict[str, str] = {}
     readers: Counter[str] = Counter()
     stream = iter(batches)
@@ -282,12 +286,18 @@ def fit(
     finally:
         log.stop()
     skipped = {path: reason for part in session.gather(skipped) for path, reason in part.items()}
-    elapsed = time.perf_counter() - began
-    done = max(1, progress.step - first_step)
-    readers = sum(session.gather(readers), Counter())
-    _end(log, skipped, scores=scores, seconds=round(elapsed, 1), steps=done, clips_read_by=dict(readers))
+    _list_skipped(log, skipped)
     busy = max(busy, 1e-9)
-    return FitSummary(progress, scores, skipped, elapsed, waited / busy, clips / busy)
+    return FitSummary(
+        progress=progress,
+        scores=scores,
+        skipped=skipped,
+        steps=progress.step - first_step,
+        seconds=time.perf_counter() - began,
+        data_wait=waited / busy,
+        clips_per_second=clips / busy,
+        clips_read_by=dict(sum(session.gather(readers), Counter())),
+    )
 
 
 def _report_failures(seen: list[VideoBatch], skipped: dict[str, str], log: RunLog) -> None:
@@ -337,6 +347,8 @@ def _validate(trainer: Trainer, validate: Validate, monitor: Monitor, log: RunLo
     progress = trainer.progress
     log.record(step=progress.step, epoch=epoch, split="val", **scores)
     log.say(f"Step {progress.step}: validation " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    # The log runs ahead of best.pt and best.pt ahead of last.pt, never behind: after a kill in between, a run goes on
+    # from the further checkpoint (`latest_checkpoint`) and drops the lines beyond it.
     if monitor.improves(scores[monitor.name], progress.best):
         progress.best, progress.best_step = scores[monitor.name], progress.step
         _save(trainer, log, "best.pt")
@@ -348,10 +360,9 @@ def _save(trainer: Trainer, log: RunLog, name: str) -> None:
         save_checkpoint(Path(log.folder) / "checkpoints" / name, trainer.state())
 
 
-def _end(log: RunLog, skipped: dict[str, str], **summary: Any) -> None:
+def _list_skipped(log: RunLog, skipped: dict[str, str]) -> None:
     if skipped:
         log.say(f"{len(skipped)} file(s) could not be read and were replaced; listed in skipped.json:")
         for path in sorted(skipped)[:10]:
             log.say(f"  {path}")
         log.write_json("skipped.json", skipped)
-    log.write_json("summary.json", summary)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ssdet_cli.files import write_atomically
-from ssdet_cli.viz.run_report import read_metrics
+from ssdet_cli.viz.run_report import PLACE, read_metrics
 
 _PACKAGES = ("ssdet", "torch", "torchvision", "numpy", "av", "decord", "timm", "torchmetrics")
 
@@ -45,7 +45,7 @@ class RunLog:
     Args:
         folder: Run folder, or None to keep nothing (a dry run, and every rank but 0).
         console: Where to draw and say; None is silent.
-        resume_step: Lines of metrics.jsonl beyond this step are dropped first.
+        resume_step: What metrics.jsonl and TensorBoard hold beyond this step is dropped first.
     """
 
     def __init__(self, folder: Path | None, console: Console | None, resume_step: int | None = None) -> None:
@@ -54,6 +54,7 @@ class RunLog:
         self._progress: Progress | None = None
         self._bar: Any = None
         self._writer: Any = None
+        self._resume_step = resume_step
         self._title, self._total, self._first = "", 0, 0
         self._began = self._last_plain = 0.0
         if folder is not None:
@@ -65,6 +66,13 @@ class RunLog:
     def _drop_lines_after(self, step: int) -> None:
         kept = [line for line in read_metrics(self.metrics) if line["step"] <= step]
         write_atomically(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def last_scores(self) -> dict[str, float]:
+        """Metrics of the last validation in metrics.jsonl; empty where there is none."""
+        if self.folder is None or not self.metrics.exists():
+            return {}
+        lines = [line for line in read_metrics(self.metrics) if line["split"] == "val"]
+        return {name: value for name, value in lines[-1].items() if name not in PLACE} if lines else {}
 
     def say(self, text: str) -> None:
         """Print one line (rank 0)."""
@@ -92,7 +100,8 @@ class RunLog:
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder))
+            purge = None if self._resume_step is None else self._resume_step + 1
+            self._writer = SummaryWriter(str(self.folder), purge_step=purge)
         return self._writer
 
     def start(self, title: str, done: int, total: int) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
@@ -15,6 +16,8 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
     Raises:
         SsdetError: Anything a user can mend, in one line.
     """
+    if cfg.run.output is not None:
+        rundir.check_folder(cfg, cfg.run.output)
     if cfg.checkpoints:
         from ssdet_cli.recipes.evaluate_checkpoints import run as run_checkpoints
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from rich.console import Console
 
+from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet
@@ -37,9 +38,9 @@ def average(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def finish(cfg: EvaluateConfig, result: EvaluationResult, submission: Callable[[], bytes]) -> None:
-    """Show the table; where `run.output` is given, write metrics.json, submission.txt and report.html there."""
+    """Show the table; where `run.output` is given, write the evaluation's files there."""
     print_result(Console(), result)
     folder = cfg.run.output
     if folder is not None:
-        write_results(folder, result, submission())
+        write_results(rundir.prepare(cfg, folder), result, submission())
         Console(stderr=True).print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)

@@ -22,7 +22,7 @@ from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
-from ssdet_cli.engine.checkpoint import checkpoint_file, load_checkpoint
+from ssdet_cli.engine.checkpoint import checkpoint_file, latest_checkpoint
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
 from ssdet_cli.engine.runlog import RunLog, environment
@@ -34,19 +34,6 @@ from ssdet_cli.recipes import generate
 from ssdet_cli.recipes.generate import DEFAULT
 from ssdet_cli.tasks.interface import Task
 from ssdet_cli.viz.run_report import write_run_report
-
-#: Keys that may change between a run and its resumption: they do not change what is computed.
-_FREE_ON_RESUME = (
-    "run.output",
-    "run.device",
-    "run.node_rank",
-    "run.rdzv_endpoint",
-    "data.workers",
-    "data.prefetch",
-    "data.videos",
-    "data.annotations",
-    "loop.log_every",
-)
 
 
 @dataclass(frozen=True)
@@ -79,10 +66,9 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
         yield Run(session, RunLog(None, console), None, None)
         return
     folder = Path(session.broadcast(_make_folder(cfg, resume) if session.is_main else None))
-    last = folder / "checkpoints" / "last.pt"
-    state = load_checkpoint(last) if resume and last.exists() else None
+    state = latest_checkpoint(folder) if resume else None
     if state is not None:
-        _refuse_other_config(to_plain(cfg), state["meta"]["config"])
+        rundir.refuse_other_config(cfg, state["meta"]["config"])
     step = state["progress"]["step"] if state is not None else 0
     log = RunLog(folder if session.is_main else None, console, resume_step=step if resume else None)
     if resume and state is None:
@@ -96,24 +82,6 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
 
 def _make_folder(cfg: TrainingConfig, resume: bool) -> str:
     return str(rundir.prepare(cfg, rundir.run_folder(cfg), resume=resume))
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _refuse_other_config(now: dict[str, Any], then: dict[str, Any]) -> None:
-    now, then = _flat(now), _flat(then)
-    changed = [
-        f"{key}: {then.get(key)} -> {now.get(key)}"
-        for key in sorted(now.keys() | then.keys())
-        if not key.startswith(_FREE_ON_RESUME) and now.get(key) != then.get(key)
-    ]
-    if changed:
-        raise ConfigError(f"--resume continues a run as it was; this configuration differs in {'; '.join(changed)}.")
 
 
 def prepared_data(data: DataConfig, kind: str, session: Session, log: RunLog) -> DataConfig:
@@ -254,6 +222,15 @@ def train(
     )
     if run.session.is_main:
         write_run_report(run.folder)
+        run.log.write_json(
+            rundir.DONE,
+            {
+                "scores": summary.scores,
+                "seconds": round(summary.seconds, 1),
+                "steps": summary.steps,
+                "clips_read_by": summary.clips_read_by,
+            },
+        )
         run.log.say(
             f"Done in {summary.seconds:.0f} s, {summary.clips_per_second:.1f} clips/s, "
             f"{100 * summary.data_wait:.0f} % of the time waiting for data. Run folder: {run.folder}"

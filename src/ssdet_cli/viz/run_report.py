@@ -9,6 +9,8 @@ from typing import Any
 
 from ssdet_cli.files import write_atomically
 
+#: What a line of metrics.jsonl holds besides metrics.
+PLACE = ("step", "epoch", "split", "time")
 _PANELS = (("loss", "Loss"), ("accuracy", "Accuracy per frame"), ("mAP", "mAP (%)"), ("lr", "Learning rate"))
 _COLOURS = {"train": "#7a869a", "val": "#d9480f"}
 
@@ -89,6 +91,6 @@ def _facts(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
     facts = [("steps", str(lines[-1]["step"]))] if lines else []
     for split in ("train", "val"):
         last = next((line for line in reversed(lines) if line["split"] == split), {})
-        values = ((key, value) for key, value in last.items() if key not in {"step", "epoch", "split", "time"})
+        values = ((key, value) for key, value in last.items() if key not in PLACE)
         facts += [(f"{split} {key}", f"{value:.5g}") for key, value in values]
     return facts

@@ -1,0 +1,87 @@
+"""What a training configuration leaves open and its other parts answer: the backbone, and the clip that goes with it.
+
+Order: keys that are given, then the run that `model.init` names, then the backbone's own clip, then the defaults of the
+sections. A configuration that a run wrote is complete, so nothing is filled in twice.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssdet_cli.cli import checks
+
+if TYPE_CHECKING:
+    from ssdet_cli.config.commands import TrainingConfig
+
+#: Key of the clip -> attribute of `BackboneInfo`.
+_OWN = {"frames": "frames", "stride": "stride", "size": "crop"}
+
+
+def fill_in(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str, ...]]:
+    """Fill in what is not given; returns the configuration and a sentence on what the initial run decided.
+
+    Raises:
+        SsdetError: The initial weights cannot be read.
+    """
+    from ssdet_cli.config.load import merge, validate
+
+    given = cfg.model_dump(exclude_unset=True)
+    open_clip = [name for name in cfg.clip.of_backbone if name not in given.get("clip", {})]
+    open_backbone = "backbone" not in given.get("model", {})
+    run = _described(cfg) if open_backbone or open_clip else {}
+    found: dict[str, dict[str, Any]] = {}
+    if run and open_backbone:
+        found["model"] = {"backbone": run["backbone"]}
+    backbone = run["backbone"] if run and open_backbone else cfg.model.backbone
+    same = bool(run) and _canonical(run["backbone"]) == _canonical(backbone)
+    clip = run["clip"] if same else _own_clip(backbone)
+    if taken := {name: clip[name] for name in open_clip if name in clip}:
+        found["clip"] = taken
+    if not found:
+        return cfg, ()
+    words = " ".join(f"{part}.{key}={value}" for part, values in found.items() for key, value in values.items())
+    notes = (f"Taken from {cfg.model.init}: {words}",) if same else ()
+    return validate(type(cfg), merge(found, given), "command line"), notes
+
+
+def _canonical(backbone: str) -> str:
+    from ssdet_cli.models.backbones import BACKBONES
+
+    return BACKBONES.aliases.get(backbone, backbone)
+
+
+def _own_clip(backbone: str) -> dict[str, int]:
+    """The clip that a backbone of the table was made for; empty for others."""
+    from ssdet_cli.models.backbones.info import INFO
+
+    info = INFO.get(_canonical(backbone))
+    return {} if info is None else {name: getattr(info, attribute) for name, attribute in _OWN.items()}
+
+
+def _described(cfg: "TrainingConfig") -> Mapping[str, Any]:
+    """`backbone` and `clip` of the run or checkpoint that `model.init` names; empty where it does not say."""
+    init = cfg.model.init
+    if init is None or not init.exists():
+        return {}
+    return _from_run(init) or _from_checkpoint(cfg, init)
+
+
+def _from_run(folder: Path) -> Mapping[str, Any]:
+    from ssdet_cli.config import rundir
+    from ssdet_cli.config.commands import COMMANDS, TrainingConfig
+    from ssdet_cli.config.load import load_config
+
+    kind = COMMANDS.get(rundir.command_of(folder) or "")
+    if kind is None or not issubclass(kind, TrainingConfig):
+        return {}
+    theirs = load_config(kind, str(folder / "config.yaml"))
+    return {"backbone": theirs.model.backbone, "clip": theirs.clip.model_dump(include=set(_OWN))}
+
+
+def _from_checkpoint(cfg: "TrainingConfig", init: Path) -> Mapping[str, Any]:
+    checks.check_names(cfg)  # a typing error should not wait for torch
+    from ssdet_cli.engine.checkpoint import checkpoint_file
+    from ssdet_cli.models.weights.files import read_weights
+
+    _, meta = read_weights(checkpoint_file(init))
+    return meta if {"backbone", "clip"} <= meta.keys() else {}
