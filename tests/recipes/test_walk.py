@@ -6,60 +6,18 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
+from tiny_runs import SMALL, configured, ssdet
 
 from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
 from ssdet_cli.config.load import load_config
-from ssdet_cli.data.generated import GenerateSettings, generate
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.recipes import evaluate, finetune, pretrain
-
-SMALL = [
-    "loop.steps=4",
-    "loop.batch_size=4",
-    "loop.validate_every=2",
-    "optim.warmup_steps=1",
-    "clip.size=32",
-    "clip.frames=8",
-    "data.workers=0",
-    "run.device=cpu",
-]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("generated")
-    settings = GenerateSettings(
-        size=40, classes=4, novel_classes=1, weak_videos=12, weak_val_videos=5, dense_train=5, dense_test=4, seconds=1.5
-    )
-    return generate(folder / "data", settings)
-
-
-def configured(kind, videos, output, *words):
-    given = {word.partition("=")[0] for word in words}
-    small = [word for word in SMALL if word.partition("=")[0] not in given]
-    return load_config(kind, "generated", [*small, *words], {"data.videos": videos, "run.output": output})
-
-
-@pytest.fixture(scope="module")
-def pretrained(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "pretrained"
-    pretrain.run(configured(PretrainConfig, data.weak, folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tuned(data, pretrained, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "tuned"
-    finetune.run(configured(FinetuneConfig, data.dense, folder, f"model.init={pretrained}"))
-    return folder
-
 
 def test_a_run_folder_holds_what_design_promises(pretrained):
     names = {path.name for path in pretrained.iterdir()}
@@ -129,10 +87,6 @@ def test_scores_do_not_depend_on_which_videos_share_a_batch(data, tuned):
         )
 
     assert score(1).per_class_AP == pytest.approx(score(3).per_class_AP, abs=1e-6)
-
-
-def ssdet(*words):
-    return [sys.executable, "-m", "ssdet_cli", *map(str, words)]
 
 
 def test_ctrl_c_saves_and_resuming_ends_with_the_weights_of_a_run_never_interrupted(data, tmp_path):

@@ -9,6 +9,10 @@ import typer
 from ssdet_cli.cli.options import KEYS, given
 
 
+#: Options that torchrun has too, or takes for abbreviations of its own.
+_ALSO_TORCHRUNS = ("nproc", "nnodes", "node_rank", "rdzv_endpoint")
+
+
 @dataclass(frozen=True)
 class Request:
     """The words of a command, sorted.
@@ -57,11 +61,13 @@ class Request:
         return replace(self, notes=(*self.notes, *notes))
 
     def words(self) -> list[str]:
-        """The words behind the command's name that ask for the same run: `--dry-run` is left out."""
+        """The words behind the command's name that ask for the same, also behind torchrun; `--dry-run` is left out."""
         words = ["--config", self.config] if self.config is not None else []
         for name, value in self.flags.items():
             option = "--" + name.replace("_", "-")
-            if value is True:
+            if name in _ALSO_TORCHRUNS:
+                words.append(f"{KEYS[name]}={value}")
+            elif value is True:
                 words.append(option)
             else:
                 several = value if isinstance(value, list | tuple) else [value]
