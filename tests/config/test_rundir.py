@@ -81,6 +81,19 @@ def test_the_newest_run_of_a_command_is_found_by_its_checkpoint(tmp_path):
     assert rundir.newest(tmp_path / "nowhere", "finetune", need=best) is None
 
 
+def test_an_evaluation_is_never_taken_for_the_run_that_it_scored(tmp_path):
+    best = "checkpoints/best.pt"
+    tuned = finished(tmp_path, "tuned", FinetuneConfig(), [best], age=20)
+    finished(tmp_path, "evaluate-frame-map-20990101-000000", EvaluateConfig(), ["metrics.json"], age=1)
+    finished(tmp_path, "tuned/evaluate", EvaluateConfig(), ["metrics.json"], age=1)
+    assert rundir.newest(tmp_path, "finetune", need=best) == tuned
+
+
+def test_an_unfinished_run_is_found_by_any_of_its_checkpoints(tmp_path):
+    only_best = finished(tmp_path, "a", PretrainConfig(), ["checkpoints/best.pt"], age=1)
+    assert rundir.newest(tmp_path, "pretrain", need="checkpoints/*.pt") == only_best
+
+
 def test_a_run_that_is_done_is_not_the_newest_unfinished_one(tmp_path):
     last, done = "checkpoints/last.pt", "summary.json"
     finished(tmp_path, "done", PretrainConfig(), [last, done], age=1)

@@ -19,6 +19,7 @@ from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.recipes import evaluate, finetune, pretrain
 
+
 def test_a_run_folder_holds_what_design_promises(pretrained):
     names = {path.name for path in pretrained.iterdir()}
     assert {"config.yaml", "env.json", "metrics.jsonl", "curves.png", "report.html", "checkpoints"} <= names
@@ -117,9 +118,12 @@ def test_ctrl_c_saves_and_resuming_ends_with_the_weights_of_a_run_never_interrup
 def test_resuming_with_another_configuration_is_refused_with_the_difference(data, pretrained, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(pretrained, folder)
+    (folder / "summary.json").unlink()
+    before = (folder / "config.yaml").read_text()
     cfg = configured(PretrainConfig, data.weak, folder, "optim.lr=0.5")
     with pytest.raises(ConfigError, match=r"differs in optim.lr: 0.004 -> 0.5"):
         pretrain.run(cfg, resume=True)
+    assert (folder / "config.yaml").read_text() == before
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(data, pretrained):

@@ -8,7 +8,6 @@ import typer
 
 from ssdet_cli.cli.options import KEYS, given
 
-
 #: Options that torchrun has too, or takes for abbreviations of its own.
 _ALSO_TORCHRUNS = ("nproc", "nnodes", "node_rank", "rdzv_endpoint")
 

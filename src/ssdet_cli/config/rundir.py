@@ -71,8 +71,8 @@ def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
         resume: Continue what the folder holds.
 
     Raises:
-        ConfigError: The folder holds a run and `resume` is not set, or the other way round, or the run in it is done,
-            or it is a file.
+        ConfigError: The folder holds a run and `resume` is not set, or the other way round, or the run in it is done
+            or another one, or it is a file.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run.output={folder} is a file; give a folder.")
@@ -88,6 +88,8 @@ def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
         )
     if resume and not held:
         raise ConfigError(f"{folder} holds no run to continue; leave out --resume to start one there.")
+    if resume and (folder / "config.yaml").is_file():
+        refuse_other_config(cfg, folder)
     if resume and is_finished(folder):
         raise ConfigError(f"{folder} is finished ({DONE}); there is nothing to resume.")
 
