@@ -8,7 +8,7 @@ class FrameDetector(nn.Module):
 
     Args:
         backbone: See `ssdet_cli.models.backbones` for what it must offer.
-        head: Module taking (B, C, T) to (B, K, T).
+        head: See `ssdet_cli.models.heads`.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -21,6 +21,11 @@ class FrameDetector(nn.Module):
         """Name of the submodule whose rows are classes."""
         return f"head.{self.head.classifier}"
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W)."""
-        return self.head(self.backbone.forward_features(frames))
+    def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W); lengths (B,) are the real frames of each clip.
+
+        The backbone sees padding as frames like others; the head does not see it.
+        """
+        if lengths is not None:
+            lengths = -(-lengths // self.backbone.temporal_stride)
+        return self.head(self.backbone.forward_features(frames), lengths)
