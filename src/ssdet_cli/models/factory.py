@@ -8,12 +8,13 @@ from typing import Any
 from torch import nn
 
 from ssdet_cli.catalog import nearest
+from ssdet_cli.config.sections import HUB
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones import BACKBONES, REQUIRED
 from ssdet_cli.models.detectors.frame import FrameDetector
 from ssdet_cli.models.heads import HEADS
 from ssdet_cli.models.weights import load_weights
-from ssdet_cli.models.weights.hub import HUB, load_hub
+from ssdet_cli.models.weights.hub import load_hub
 
 
 def list_models() -> list[str]:
