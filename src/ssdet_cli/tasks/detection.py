@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.tasks.interface import StepResult, total
-from ssdet_cli.tasks.losses import clip_max_bce, frame_bce, hold_last, interpolate_in_time, resize_time
+from ssdet_cli.tasks.losses import clip_max_bce, frame_bce, interpolate_in_time, resize_time
 
 
 class FrameDetection:
@@ -32,8 +32,6 @@ class FrameDetection:
     def loss(self, logits: Tensor, batch: VideoBatch) -> StepResult:
         """Interpolate (B, K, T') logits to the label times and compare, padding left out."""
         logits = resize_time(logits, batch.frames.shape[2]).float()
-        if batch.lengths is not None:
-            logits = hold_last(logits, batch.lengths)
         if batch.label_seconds is not None:
             logits = interpolate_in_time(logits, batch.frame_seconds, batch.label_seconds)
         valid = batch.valid

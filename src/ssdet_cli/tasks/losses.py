@@ -30,18 +30,6 @@ def resize_time(logits: Tensor, frames: int) -> Tensor:
     return F.interpolate(logits.float(), size=frames, mode="linear", align_corners=False)
 
 
-def hold_last(logits: Tensor, lengths: Tensor) -> Tensor:
-    """Give every padded frame the logits of its clip's last real one: scores are constant beyond a video's end.
-
-    Args:
-        logits: (B, K, T).
-        lengths: (B,), real frames of every clip.
-    """
-    frames = torch.arange(logits.shape[2], device=logits.device)
-    index = torch.minimum(frames, lengths.clamp_min(1)[:, None] - 1)
-    return logits.gather(2, index[:, None].expand(-1, logits.shape[1], -1))
-
-
 def interpolate_in_time(values: Tensor, seconds: Tensor, times: Tensor) -> Tensor:
     """Read values at other times: linear between neighbours, constant beyond the ends.
 

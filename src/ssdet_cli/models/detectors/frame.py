@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from ssdet_cli.models.layers.time_axis import hold_last, to_input_frames
+
 
 class FrameDetector(nn.Module):
     """Per-frame activity detector.
@@ -22,10 +24,16 @@ class FrameDetector(nn.Module):
         return f"head.{self.head.classifier}"
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W); lengths (B,) are the real frames of each clip.
+        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W), of which `lengths` (B,) are real in each clip.
 
-        The backbone sees padding as frames like others; the head does not see it.
+        Where the backbone strides over time, logits between its steps are linear, and constant beyond the ends. The
+        head never sees the steps beyond a clip's length; the backbone does, as frames like any other.
         """
-        if lengths is not None:
-            lengths = -(-lengths // self.backbone.temporal_stride)
-        return self.head(self.backbone.forward_features(frames), lengths)
+        features, stride = self.backbone.forward_features(frames), self.backbone.temporal_stride
+        if lengths is None:
+            logits = self.head(features)
+        else:
+            lengths = -(-lengths.to(features.device) // stride)
+            logits = hold_last(self.head(features, lengths), lengths)
+        offset = getattr(self.backbone, "temporal_offset", 0.0)
+        return to_input_frames(logits, frames.shape[2], stride, offset)
