@@ -48,6 +48,12 @@ def test_options_reach_backbone_and_head():
     assert model.backbone.conv5.norm.momentum == 0.01
 
 
+def test_options_of_the_wrong_type_are_refused_and_text_of_the_right_one_is_taken():
+    assert create_model("x3d_tiny", 4, norm_momentum="0.01").backbone.conv5.norm.momentum == 0.01
+    with pytest.raises(ConfigError, match="Option norm_momentum='fast': input should be a valid number"):
+        create_model("x3d_tiny", 4, norm_momentum="fast")
+
+
 @pytest.mark.parametrize(("options", "message"), [({"num_classes": 0}, "num_classes"), ({"dropout": 1.0}, "dropout")])
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=f"{message} must be"):

@@ -2,8 +2,8 @@
 
 A head is built as `head(in_features, num_classes, *, hidden, ...)` and is an `nn.Module` with
 
-- `forward(features, lengths=None)`: (B, C, T) -> (B, K, T). `lengths` (B,) are the steps of each video that are real, on
-  any device, None where all are; what stands in the others, and the other videos of the batch, change nothing at them;
+- `forward(features, lengths=None)`: (B, C, T) -> (B, K, T). `lengths` (B,) are the steps of each video that are real,
+  on any device, None where all are; what stands in the others, and the rest of the batch, change nothing at them;
 - `classifier`: name of the submodule in which every parameter's rows are classes, with one called `weight`; weights
   for other classes replace or leave it as a whole.
 
