@@ -269,6 +269,7 @@ def test_compiled_whole_and_exported_with_free_sizes(name):
         ("super_event", {"filters": 0}, "filters must be at least 1"),
         ("super_event", {"feature_rate": 0}, "feature_rate must be above 0"),
         ("super_event", {"dropout": 1}, "dropout must be at least 0 and below 1"),
+        ("linear", {"hidden": -1}, "hidden must be at least 0"),
         ("linear", {"in_channels": 0}, "in_channels must be at least 1"),
         ("liner", {}, "Unknown head 'liner'. Did you mean 'linear'?"),
         ("x3d_tiny", {}, "in_channels is for heads.*'x3d_tiny' is a backbone"),

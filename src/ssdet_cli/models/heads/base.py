@@ -24,11 +24,11 @@ class PerFrameHead(nn.Module):
 
     Args:
         in_features: C.
-        hidden: Width of the projection (no bias, ReLU); None leaves it out.
+        hidden: Width of the projection (no bias, ReLU); None and 0 leave it out.
         dropout: Probability of dropping a number while training.
 
     Raises:
-        ConfigError: `dropout` is outside [0, 1).
+        ConfigError: `dropout` is outside [0, 1), or `hidden` below 0.
     """
 
     classifier: str
@@ -37,6 +37,8 @@ class PerFrameHead(nn.Module):
         super().__init__()
         if not 0.0 <= dropout < 1.0:
             raise ConfigError(f"dropout must be at least 0 and below 1, got {dropout}.")
+        if hidden is not None:
+            check_count("hidden", hidden, least=0)
         self.fc1 = nn.Linear(in_features, hidden, bias=False) if hidden else None
         self.dropout = nn.Dropout(dropout)
         self.width = hidden or in_features

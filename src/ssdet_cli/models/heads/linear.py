@@ -17,7 +17,7 @@ class LinearHead(PerFrameHead):
         dropout: Probability of dropping an input of the classifier while training.
 
     Raises:
-        ConfigError: `dropout` is outside [0, 1).
+        ConfigError: `dropout` is outside [0, 1), or `hidden` below 0.
     """
 
     classifier = "fc2"
