@@ -54,6 +54,24 @@ def test_options_of_the_wrong_type_are_refused_and_text_of_the_right_one_is_take
         create_model("x3d_tiny", 4, norm_momentum="fast")
 
 
+def somebody_s_head(
+    in_features,
+    num_classes,
+    *,
+    hidden=None,
+    gain: "Known.to.a.checker.only" = 1,  # noqa: F821 - such annotations must not break the factory
+    plain=2,
+):
+    head = LinearHead(in_features, num_classes, hidden=hidden)
+    head.gain, head.plain = gain, plain
+    return head
+
+
+def test_somebody_s_head_needs_no_types():
+    model = create_model("x3d_tiny", 2, head=f"{__name__}:somebody_s_head", gain=[3], plain="x")
+    assert (model.head.gain, model.head.plain) == ([3], "x")
+
+
 @pytest.mark.parametrize(("options", "message"), [({"num_classes": 0}, "num_classes"), ({"dropout": 1.0}, "dropout")])
 def test_values_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError, match=f"{message} must be"):

@@ -115,10 +115,15 @@ def split_options(options: Mapping[str, Any], name: str, head: str) -> tuple[dic
 
 
 def _keywords(build: Callable[..., nn.Module]) -> dict[str, Any]:
-    """Keyword -> annotation."""
-    parameters = inspect.signature(build, eval_str=True).parameters.values()
+    """Keyword -> the type that it asks for; `Any` where its annotation names what only a type checker imports."""
+    try:
+        parameters = inspect.signature(build, eval_str=True).parameters
+    except NameError:
+        parameters = inspect.signature(build).parameters
     return {
-        parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+        name: Any if each.annotation is each.empty or isinstance(each.annotation, str) else each.annotation
+        for name, each in parameters.items()
+        if each.kind is each.KEYWORD_ONLY
     }
 
 
@@ -135,8 +140,6 @@ def _typed(options: Mapping[str, Any], keywords: Mapping[str, Any]) -> dict[str,
 
 
 def _as(annotation: Any, key: str, value: Any) -> Any:
-    if annotation is inspect.Parameter.empty:
-        return value
     try:
         return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
     except ValidationError as error:
