@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -117,6 +118,19 @@ def test_accumulated_batches_give_the_gradient_of_one_large_batch():
     joined = VideoBatch(torch.cat([first.frames, second.frames]), torch.cat([first.labels, second.labels]))
     for a, b in zip(one_step([first, second]).parameters(), one_step([joined]).parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_the_network_is_told_which_frames_are_real():
+    class Told(Small):
+        def forward(self, frames, lengths=None):
+            self.lengths = lengths
+            return super().forward(frames)
+
+    run = trainer()
+    run.model = run.network = Told()
+    lengths = torch.tensor([4, 3, 2, 1])
+    run.step(iter([replace(batch(1), lengths=lengths)]))
+    assert torch.equal(run.model.lengths, lengths)
 
 
 def test_metrics_are_one_json_object_per_line_and_best_is_the_best(tmp_path):
