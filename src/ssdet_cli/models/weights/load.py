@@ -41,22 +41,62 @@ def load_weights(
     """
     state, meta = read_weights(path)
     layout = _layout_of(state, path)
-    state, adapted = _adapt_classifier(layout.convert(state), meta, model, class_names)
+    return fill(
+        model,
+        layout.convert(state),
+        meta,
+        source=str(path),
+        layout=layout.NAME,
+        class_names=class_names,
+        allow_partial=allow_partial,
+    )
+
+
+def fill(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    *,
+    source: str,
+    layout: str,
+    class_names: Sequence[str] | None,
+    allow_partial: bool,
+) -> LoadReport:
+    """Put tensors that have our names into `model`; see `load_weights`.
+
+    Args:
+        model: Network with the attribute `classifier`.
+        state: Tensors by the names of the model's state dict.
+        meta: What the file says of them: `classes`, `background`.
+        source: Where they come from, for the report.
+        layout: Whose names they had.
+        class_names: See `load_weights`.
+        allow_partial: See `load_weights`.
+
+    Raises:
+        CheckpointError: Too little of it fits.
+    """
+    state, adapted = _adapt_classifier(dict(state), meta, model, class_names)
     ours = model.state_dict()
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
     skipped = {name for name in ours if name.startswith(f"{model.classifier}.")} - fits.keys() if adapted else set()
     report = LoadReport(
-        path=str(path),
-        layout=layout.NAME,
+        path=source,
+        layout=layout,
         matched=tuple(fits),
         missing=tuple(name for name in ours if name not in fits and name not in skipped and _COUNTER not in name),
         unexpected=tuple(name for name in state if name not in fits),
         adapted=tuple(adapted),
     )
     if not allow_partial:
-        _check_enough(report, ours, state)
+        _check_enough(report, ours, state, _own_parts(model))
     model.load_state_dict(fits, strict=False)
     return report
+
+
+def _own_parts(model: nn.Module) -> tuple[str, ...]:
+    """Prefixes of what no file of another library can hold (see `ssdet_cli.models.backbones`)."""
+    return tuple(f"backbone.{part}" for part in getattr(getattr(model, "backbone", None), "own_parts", ()))
 
 
 def _layout_of(state: Mapping[str, Tensor], path: str | Path) -> ModuleType:
@@ -97,12 +137,15 @@ def _row_names(names: Sequence[str] | None, rows: int, *, background: bool) -> l
     return [BACKGROUND, *names[len(names) - rows + 1 :]] if background else list(names)
 
 
-def _check_enough(report: LoadReport, ours: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    wanted = len(report.missing) + sum(_COUNTER not in name for name in report.matched)
-    filled = wanted - len(report.missing)
+def _check_enough(
+    report: LoadReport, ours: Mapping[str, Tensor], state: Mapping[str, Tensor], own_parts: tuple[str, ...]
+) -> None:
+    missing = [name for name in report.missing if not name.startswith(own_parts)]
+    filled = sum(_COUNTER not in name for name in report.matched)
+    wanted = len(missing) + filled
     if filled >= ENOUGH * wanted and filled > 0:
         return
-    name = report.missing[0]
+    name = (missing or report.missing)[0]
     found = f"{tuple(state[name].shape)} in the file" if name in state else "absent from the file"
     raise CheckpointError(
         f"{report.path} fills only {filled} of {wanted} tensors of this model; "
