@@ -29,7 +29,6 @@ def test_every_entry_resolves_and_keeps_the_contract():
             backbone = BACKBONES.get(name)()
         assert len(backbone.stage_names) == len(backbone.stage_channels)
         assert backbone.stage_channels[-1] == backbone.num_features
-        assert backbone.temporal_stride == 1
         assert backbone.default_clip == (INFO[name].frames, INFO[name].stride, INFO[name].crop)
         assert [len(part) for part in backbone.normalization] == [3, 3]
 

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Split = Literal["train", "val", "test"]
+#: Stands for the weights that a network's own library publishes where a file of weights is asked for.
+HUB = "hub"
 
 
 class Section(BaseModel):
@@ -89,8 +91,13 @@ class ModelConfig(Section):
 
     backbone: str = Field("x3d_m", description="Name from `ssdet backbones`, or module:attribute.")
     head: str = Field("linear", description="Per-frame head.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Before the classifier.")
-    init: Path | None = Field(None, description="Run folder or weights file to start from.")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Before the classifier; default: the head's own.")
+    options: dict[str, bool | int | float | str | None] = Field(
+        {}, description="More keywords of the backbone or the head, as in model.options.slow_sampling=linspace."
+    )
+    init: Path | None = Field(
+        None, description="Run folder or weights file to start from, or hub: what torchvision or timm publish."
+    )
     allow_partial: bool = Field(False, description="Accept weights of which less than 90 % fit.")
 
 

@@ -17,6 +17,7 @@ from ssdet_cli.models.weights.report import LoadReport, in_words
 ENOUGH = 0.9
 BACKGROUND = "background"
 _COUNTER = "num_batches_tracked"
+_HEAD = "head"
 
 
 def load_weights(
@@ -40,7 +41,8 @@ def load_weights(
         allow_partial: Accept a file that fills less than nine tenths of the model.
 
     Raises:
-        CheckpointError: Unreadable, of unknown layout, or too little of it fits.
+        CheckpointError: Unreadable, of unknown layout, too little of it fits, or a tensor of the backbone has another
+            shape there.
     """
     file = read_weights(path)
     layout = layout_of(file.state, file.path, model.state_dict().keys())
@@ -90,12 +92,10 @@ def fill(
         CheckpointError: Too little of it fits.
     """
     ours = model.state_dict()
-    state, reshaped = match_shapes(state, ours)
-    state, replaced = _adapt_classifier(state, meta, model, class_names)
+    state, reshaped = match_shapes(_for_head_alone(state, ours), ours)
+    state, of_head, replaced = _adapt_head(state, meta, model, class_names)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
-    skipped = {name for name in ours if name.startswith(f"{model.classifier}.")} - fits.keys() if replaced else set()
-    head, other_head = _adapt_head(ours, fits, skipped)
-    skipped |= head
+    skipped = {name for name in ours if name.startswith(replaced)} - fits.keys()
     pending = _normalization_phrase(model, normalization)
     report = LoadReport(
         path=source,
@@ -103,7 +103,7 @@ def fill(
         matched=tuple(fits),
         missing=tuple(name for name in ours if name not in fits and name not in skipped and not _derived(name)),
         unexpected=tuple(name for name in state if name not in fits and not _derived(name)),
-        adapted=(*adapted, *reshaped, *_adapt_splits(state, ours, fits), *replaced, *other_head, *pending),
+        adapted=(*adapted, *reshaped, *_adapt_splits(state, ours, fits), *of_head, *pending),
         normalization=normalization,
     )
     if not allow_partial:
@@ -112,6 +112,14 @@ def fill(
     if pending:
         model.backbone.normalization = normalization
     return report
+
+
+def _for_head_alone(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Give a head that is a model of its own the names without the prefix that heads of detectors have."""
+    prefix = f"{_HEAD}."
+    if any(name.startswith(prefix) for name in ours):
+        return state
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
 def match_shapes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -147,15 +155,6 @@ def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits:
     return [f"statistics of {theirs.pop()} norm splits aggregated, {wanted} here"]
 
 
-def _adapt_head(
-    ours: Mapping[str, Tensor], fits: Mapping[str, Tensor], skipped: set[str]
-) -> tuple[set[str], list[str]]:
-    """Leave a head as initialised where the file has a backbone and nothing of this head."""
-    head = {name for name in ours if name.startswith("head.")}
-    other = any(name.startswith("backbone.") for name in fits) and head.isdisjoint(fits) and bool(head - skipped)
-    return (head, ["head newly initialised (the file has another, or none)"]) if other else (set(), [])
-
-
 def _normalization_phrase(model: nn.Module, normalization: Normalization | None) -> list[str]:
     backbone = getattr(model, "backbone", None)
     if normalization is None or backbone is None or _same(normalization, backbone.normalization):
@@ -170,6 +169,35 @@ def _same(one: Normalization, other: Normalization) -> bool:
 def _own_parts(model: nn.Module) -> tuple[str, ...]:
     """Prefixes of what no file of another library can hold (see `ssdet_cli.models.backbones`)."""
     return tuple(f"backbone.{part}" for part in getattr(getattr(model, "backbone", None), "own_parts", ()))
+
+
+def _adapt_head(
+    state: dict[str, Tensor], meta: Mapping[str, Any], model: nn.Module, class_names: Sequence[str] | None
+) -> tuple[dict[str, Tensor], list[str], tuple[str, ...]]:
+    """Make room for our head where the file's is another, or for our classifier where its classes are others.
+
+    Returns:
+        What is left of the file, what was done about it in phrases, and prefixes of what the file need not hold.
+    """
+    classifier, head = f"{model.classifier}.", f"{_HEAD}."
+    ours = model.state_dict()
+    rows_fit = all(
+        name in state and state[name].shape[1:] == tensor.shape[1:]
+        for name, tensor in ours.items()
+        if name.startswith(classifier)
+    )
+    if rows_fit or not classifier.startswith(head):
+        state, adapted = _adapt_classifier(state, meta, model, class_names)
+        return state, adapted, (classifier,) if adapted else ()
+    held = any(name.startswith(head) for name in state)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(classifier)}
+    kept = [
+        name.removeprefix(head)
+        for name, tensor in state.items()
+        if name.startswith(head) and name in ours and ours[name].shape == tensor.shape
+    ]
+    but = f" but for {', '.join(kept)}" if kept else ""
+    return state, [f"{_HEAD} newly initialised{but} ({'another' if held else 'none'} in the file)"], (head,)
 
 
 def _adapt_classifier(
@@ -206,11 +234,12 @@ def _check_enough(
     report: LoadReport, ours: Mapping[str, Tensor], state: Mapping[str, Tensor], own_parts: tuple[str, ...]
 ) -> None:
     missing = [name for name in report.missing if not name.startswith(own_parts)]
+    other_shape = [name for name in missing if name.startswith("backbone.") and name in state]
     filled = sum(not _derived(name) for name in report.matched)
     wanted = len(missing) + filled
-    if filled >= ENOUGH * wanted and filled > 0:
+    if filled >= ENOUGH * wanted and filled > 0 and not other_shape:
         return
-    name = (missing or report.missing)[0]
+    name = (other_shape or missing or report.missing)[0]
     found = f"{tuple(state[name].shape)} in the file" if name in state else "absent from the file"
     raise CheckpointError(
         f"{report.path} fills only {filled} of {wanted} tensors of this model; "

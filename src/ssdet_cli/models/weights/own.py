@@ -12,8 +12,8 @@ NAME = "ssdet"
 
 
 def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> bool:
-    """Tell by the names whether a state dict is ours: all of it is backbone or head."""
-    return {name.partition(".")[0] for name in state} <= {"backbone", "head"}
+    """Tell by the names whether a state dict is ours: all of it is backbone or head, or belongs to `wanted`."""
+    return {name.partition(".")[0] for name in state} <= {"backbone", "head"} or state.keys() <= set(wanted)
 
 
 def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:
