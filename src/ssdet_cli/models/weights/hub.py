@@ -91,7 +91,7 @@ def torchvision_weights(name: str, classifier: str | None) -> Published:
     file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
     if not file.is_file():
         _fetch(weights, file)
-    state, _ = read_weights(file)
+    state = read_weights(file).state
     head = f"{classifier}." if classifier else None
     rest = {key: tensor for key, tensor in state.items() if not key.startswith(("fc.", "head.", "classifier."))}
     rows = {
