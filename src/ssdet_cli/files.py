@@ -45,7 +45,11 @@ def staged(output: Path, what: str) -> Iterator[Path]:
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=output) as folder:
-            yield Path(folder)
+            try:
+                yield Path(folder)
+            except SsdetError as error:
+                # The reader never saw the temporary folder; what is meant is the place where the file would have gone.
+                raise type(error)(str(error).replace(folder, str(output))) from error
             for file in sorted(Path(folder).iterdir()):
                 os.replace(file, output / file.name)
     except OSError as error:

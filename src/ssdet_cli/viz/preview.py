@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from ssdet_cli.augment.showcase import Showcase
 from ssdet_cli.video.write import write_video
 from ssdet_cli.viz import style
 from ssdet_cli.viz.contact_sheet import SheetRow, contact_sheet
@@ -17,21 +17,31 @@ CLASSES_DRAWN = (1, 2, 0)
 """Order of the tracks: item, partner, and background (channel 0 of the labels) last."""
 
 
-def write_preview(file: Path, augmented: Showcase, item: Excerpt, partner: Excerpt) -> Stage:
+class Shown(Protocol):
+    """What the pictures need to know of a method applied to a clip; attributes as in `augment.showcase.Showcase`."""
+
+    method: str
+    frames: np.ndarray
+    weights: np.ndarray
+    frozen: np.ndarray
+    seam: np.ndarray | None
+
+
+def write_preview(file: Path, shown: Shown, item: Excerpt, partner: Excerpt) -> Stage:
     """Write the video of one method with its label tracks; the stage tells where the picture stands in it."""
     names, colors = _legend(item, partner)
-    high, wide = augmented.frames.shape[1:3]
+    high, wide = shown.frames.shape[1:3]
     stage = Stage(
-        augmented.weights[list(CLASSES_DRAWN)],
+        shown.weights[list(CLASSES_DRAWN)],
         names,
         colors,
         (wide, high),
         frame_rate=item.video_frame_rate,
-        title=TITLES[augmented.method],
-        frozen=augmented.frozen,
-        seam=augmented.seam,
+        title=TITLES[shown.method],
+        frozen=shown.frozen,
+        seam=shown.seam,
     )
-    frames = (stage.frame(index, picture) for index, picture in enumerate(augmented.frames))
+    frames = (stage.frame(index, picture) for index, picture in enumerate(shown.frames))
     write_video(file, frames, item.video_frame_rate)
     return stage
 
@@ -48,24 +58,24 @@ def source_rows(item: Excerpt, partner: Excerpt, columns: np.ndarray) -> list[Sh
     return rows
 
 
-def method_row(augmented: Showcase, columns: np.ndarray) -> SheetRow:
+def method_row(shown: Shown, columns: np.ndarray) -> SheetRow:
     """Return the row of one method."""
     notes = {
         "freeze": "one frame stands still for {} of {} frames, labelled as background",
         "mixup": "one clip fades into the other for {} of {} frames",
         "cutmix": "a seam sweeps through {} of {} frames; labels go by area",
     }
-    ramps = np.ptp(augmented.weights[1:], axis=0) < 1
+    ramps = np.ptp(shown.weights[1:], axis=0) < 1
     count, total = int(ramps.sum()), len(ramps)
     first, second = style.class_colors(2)
-    accent = (first, style.ICE) if augmented.method == "freeze" else (first, second)
+    accent = (first, style.ICE) if shown.method == "freeze" else (first, second)
     return SheetRow(
-        TITLES[augmented.method],
-        notes[augmented.method].format(count, total),
-        augmented.frames[columns],
-        augmented.weights[list(CLASSES_DRAWN)],
-        augmented.frozen,
-        augmented.seam,
+        TITLES[shown.method],
+        notes[shown.method].format(count, total),
+        shown.frames[columns],
+        shown.weights[list(CLASSES_DRAWN)],
+        shown.frozen,
+        shown.seam,
         accent,
     )
 
