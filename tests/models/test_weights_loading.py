@@ -196,3 +196,18 @@ def test_files_that_are_no_weights_get_one_line_with_their_path(tmp_path, name, 
     with pytest.raises(CheckpointError, match=message) as caught:
         load_weights(tiny(), path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Command:
+    """What an attacker would pickle."""
+
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_a_file_that_would_execute_code_is_refused_before_it_does(tmp_path, capsys):
+    path = tmp_path / "evil.pt"
+    torch.save({"model": tiny().state_dict(), "other": Command()}, path)
+    with pytest.raises(CheckpointError, match="evil.pt cannot be read"):
+        load_weights(tiny(), path)
+    assert "executed" not in capsys.readouterr().out
