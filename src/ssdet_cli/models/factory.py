@@ -9,14 +9,15 @@ from torch import nn
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import ConfigError
-from ssdet_cli.models.backbones import BACKBONES
+from ssdet_cli.models.backbones import BACKBONES, REQUIRED
 from ssdet_cli.models.detectors.frame import FrameDetector
 from ssdet_cli.models.heads import HEADS
 from ssdet_cli.models.weights import load_weights
+from ssdet_cli.models.weights.hub import HUB, load_hub
 
 
 def list_models() -> list[str]:
-    """Return the names that `create_model` knows, sorted, without aliases."""
+    """Return the names that `create_model` knows, sorted, without aliases and without those of timm (`timm/<name>`)."""
     return BACKBONES.names()
 
 
@@ -35,7 +36,8 @@ def create_model(
         name: Backbone of the catalogue, its alias, or an import path `module:attribute`.
         num_classes: K, background included where there is one.
         head: Head of the catalogue or import path.
-        pretrained: Weights file to start from, see `load_weights`.
+        pretrained: Weights file to start from, see `load_weights`; "hub" is what torchvision or timm publish for
+            their networks, see `load_hub`.
         class_names: Names of the K classes (or of all but a leading background); with `pretrained` they decide
             whether the file's classifier means the same as ours.
         **options: Keywords of the backbone or of the head (`dropout=0.5`).
@@ -44,7 +46,7 @@ def create_model(
         Module taking (B, 3, T, H, W) normalised float frames to (B, K, T) logits.
 
     Raises:
-        ConfigError: Unknown name or option, or a value out of range.
+        ConfigError: Unknown name or option, a value out of range, or a backbone that does not keep the contract.
         CheckpointError: `pretrained` cannot be read or does not fit.
     """
     if num_classes < 1:
@@ -52,13 +54,29 @@ def create_model(
     build_backbone, build_head = BACKBONES.get(name), HEADS.get(head)
     backbone_options, head_options = _split_options(options, name, build_backbone, head, build_head)
     backbone = build_backbone(**backbone_options)
+    _check_contract(name, backbone)
     model = FrameDetector(
         backbone,
         build_head(backbone.num_features, num_classes, **{"hidden": backbone.head_hidden, **head_options}),
     )
-    if pretrained is not None:
+    if pretrained is not None and str(pretrained) == HUB:
+        load_hub(model, name, class_names=class_names)
+    elif pretrained is not None:
         load_weights(model, pretrained, class_names=class_names)
     return model
+
+
+def _check_contract(name: str, backbone: object) -> None:
+    """See that somebody else's backbone has what ours have.
+
+    Raises:
+        ConfigError: It lacks something; the first such thing is named.
+    """
+    if not isinstance(backbone, nn.Module):
+        raise ConfigError(f"Backbone '{name}' gives a {type(backbone).__name__}, not a torch.nn.Module.")
+    for attribute, meaning in REQUIRED.items():
+        if not hasattr(backbone, attribute):
+            raise ConfigError(f"Backbone '{name}' lacks `{attribute}` ({meaning}); see docs/plugins.md.")
 
 
 def _keywords(build: Callable[..., nn.Module]) -> set[str]:

@@ -180,8 +180,7 @@ def _check_backbone(cfg: TrainingConfig, file: Path) -> None:
     Raises:
         ConfigError: The run has another backbone.
     """
-    _, meta = read_weights(file)
-    theirs, ours = meta.get("backbone"), BACKBONES.canonical(cfg.model.backbone)
+    theirs, ours = read_weights(file).meta.get("backbone"), BACKBONES.canonical(cfg.model.backbone)
     if theirs is not None and BACKBONES.canonical(theirs) != ours:
         raise ConfigError(f"{file} holds {theirs} and model.backbone is {ours}; give --backbone {theirs}.")
 

@@ -17,6 +17,7 @@ from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones.info import INFO
 from ssdet_cli.models.layers.depthwise import depthwise_conv3d
 from ssdet_cli.models.layers.frames import to_clips, to_frames
+from ssdet_cli.models.layers.sub_batchnorm import SubBatchNorm, drop_split_entries, set_norm_splits
 
 INNER_RATIO = 2.25
 NORMALIZATION = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
@@ -83,7 +84,8 @@ class Conv(nn.Module):
         if self.norm is None:
             return self._convolve(frames, num_frames, self.weight)
         if self.norm.training or torch.is_grad_enabled():
-            return self.norm(self._convolve(frames, num_frames, self.weight))
+            output = self._convolve(frames, num_frames, self.weight)
+            return self.norm(output, num_frames) if isinstance(self.norm, SubBatchNorm) else self.norm(output)
         scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
         offset = self.norm.bias - self.norm.running_mean * scale
         return self._convolve(frames, num_frames, self.weight * scale[:, None, None, None, None], offset)
@@ -173,10 +175,12 @@ class X3D(nn.Module):
         size: Member of the family.
         default_clip: Frames, raw frames from one to the next, crop in pixels.
         norm_momentum: Of every batch norm.
+        norm_splits: Parts of a training batch that every batch norm takes statistics of by itself, see
+            `layers.sub_batchnorm`; 1 is ordinary batch norm.
         zero_last: Start every block as its shortcut, by a zero scale in its last batch norm (Goyal et al., 2017).
 
     Raises:
-        ConfigError: `norm_momentum` is outside (0, 1].
+        ConfigError: `norm_momentum` is outside (0, 1], or `norm_splits` below 1.
     """
 
     stage_names = ("layer1", "layer2", "layer3", "layer4", "conv5")
@@ -189,6 +193,7 @@ class X3D(nn.Module):
         default_clip: tuple[int, int, int],
         *,
         norm_momentum: float = 0.1,
+        norm_splits: int = 1,
         zero_last: bool = True,
     ) -> None:
         super().__init__()
@@ -205,6 +210,8 @@ class X3D(nn.Module):
         for name, wide_in, wide_out, depth in zip(self.stage_names[:-1], inputs, size.widths, size.depths, strict=True):
             setattr(self, name, Stage(wide_in, wide_out, depth, momentum=norm_momentum, zero_last=zero_last))
         self.conv5 = Conv(size.widths[-1], size.conv5, momentum=norm_momentum)
+        set_norm_splits(self, norm_splits)
+        self.register_load_state_dict_pre_hook(drop_split_entries)
 
     def stem(self, clips: Tensor) -> Tensor:
         """Return frames (B·T, C, ⌈H / 2⌉, ⌈W / 2⌉), what the first stage takes, of clips (B, 3, T, H, W)."""
@@ -258,38 +265,38 @@ def _clip(name: str) -> tuple[int, int, int]:
 _BASE = X3DSize((3, 5, 11, 7), (24, 48, 96, 192), 432)
 
 
-def x3d_tiny(*, norm_momentum: float = 0.1, zero_last: bool = False) -> X3D:
+def x3d_tiny(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = False) -> X3D:
     """Build an X3D for tests and the demo: real blocks, few of them, quick on two CPU cores.
 
     Its blocks start at full strength (`zero_last` off, as in the authors' code): runs of a few hundred steps learn
     sooner that way.
     """
     size = X3DSize((1, 2, 2, 2), (16, 24, 48, 96), 216, hidden=256)
-    return X3D(size, _clip("x3d_tiny"), norm_momentum=norm_momentum, zero_last=zero_last)
+    return X3D(size, _clip("x3d_tiny"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
-def x3d_xs(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+def x3d_xs(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-XS: the weights' shapes of M, for 4 frames at 160²."""
-    return X3D(_BASE, _clip("x3d_xs"), norm_momentum=norm_momentum, zero_last=zero_last)
+    return X3D(_BASE, _clip("x3d_xs"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
-def x3d_s(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+def x3d_s(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-S: the weights' shapes of M, for 13 frames at 160²."""
-    return X3D(_BASE, _clip("x3d_s"), norm_momentum=norm_momentum, zero_last=zero_last)
+    return X3D(_BASE, _clip("x3d_s"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
-def x3d_m(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+def x3d_m(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-M, for 16 frames at 224²."""
-    return X3D(_BASE, _clip("x3d_m"), norm_momentum=norm_momentum, zero_last=zero_last)
+    return X3D(_BASE, _clip("x3d_m"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
-def x3d_l(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+def x3d_l(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-L: about twice the blocks of M, for 16 frames at 312²."""
     size = X3DSize((5, 10, 25, 15), (24, 48, 96, 192), 432)
-    return X3D(size, _clip("x3d_l"), norm_momentum=norm_momentum, zero_last=zero_last)
+    return X3D(size, _clip("x3d_l"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
-def x3d_xl(*, norm_momentum: float = 0.1, zero_last: bool = True) -> X3D:
+def x3d_xl(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-XL: L, 2.9 instead of 2 times as wide as the base, for 16 frames at 312²."""
     size = X3DSize((5, 10, 25, 15), (32, 72, 136, 280), 630)
-    return X3D(size, _clip("x3d_xl"), norm_momentum=norm_momentum, zero_last=zero_last)
+    return X3D(size, _clip("x3d_xl"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from ssdet_cli.models.layers.time_axis import to_input_frames
+
 
 class FrameDetector(nn.Module):
     """Per-frame activity detector.
@@ -22,5 +24,10 @@ class FrameDetector(nn.Module):
         return f"head.{self.head.classifier}"
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W)."""
-        return self.head(self.backbone.forward_features(frames))
+        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W).
+
+        Where the backbone strides over time, logits between its steps are linear, and constant beyond the ends.
+        """
+        logits = self.head(self.backbone.forward_features(frames))
+        offset = getattr(self.backbone, "temporal_offset", 0.0)
+        return to_input_frames(logits, frames.shape[2], self.backbone.temporal_stride, offset)

@@ -1,74 +1,193 @@
 """From a file to named tensors, executing nothing that the file holds."""
 
+import argparse
 import json
 import pickle
+import re
+import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ssdet_cli.errors import CheckpointError
+from ssdet_cli.models.weights.arrays import DAMAGED, Refused, load_arrays
 
-_CONTAINERS = ("model", "model_state", "model_state_dict", "state_dict")
-_WRAPPER = "module."
+_CONTAINERS = ("model", "model_state", "model_state_dict", "state_dict", "blobs")
+#: What data-parallel training, `torch.compile` and wrapping classes put before every name.
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+#: First bytes of what is downloaded or checked out instead of weights, and what to do about it.
+_NO_WEIGHTS = {
+    b"version https://git-lfs": "a Git LFS pointer and not the weights themselves; fetch them with `git lfs pull`",
+    b"<": "a web page and not weights; the download went wrong",
+}
+_LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+_DTYPES = tuple(type(np.dtype(code)) for code in "?bBhHiIlLefd")
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a weights file onto the CPU.
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a file holds.
 
-    A `.safetensors` file holds the tensors themselves and perhaps a JSON object under the metadata key `meta`; any
-    other file is torch's: a dict of tensors, or a dict that holds one, and perhaps a dict `meta` beside it. The
-    prefix that data-parallel training leaves is taken off.
+    Attributes:
+        path: The file itself, also where a run folder was named.
+        container: "safetensors", "torch" or "pickle".
+        state: Tensors on the CPU by name, without the prefixes that wrappers leave.
+        meta: What is said of them; empty where the file says nothing.
+        keys: Names beside which the tensors lie in the file; empty where it holds tensors only.
+    """
 
-    Returns:
-        Tensors by name, and `meta` (empty where the file has none).
+    path: Path
+    container: str
+    state: dict[str, Tensor]
+    meta: dict[str, Any]
+    keys: tuple[str, ...] = ()
+
+
+def weights_file(path: str | Path) -> Path:
+    """Return the file meant by a run folder (its best checkpoint, else its last) or by a file.
 
     Raises:
-        CheckpointError: Missing, truncated, or not a file of weights.
+        CheckpointError: Neither is there.
     """
     path = Path(path)
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; name the weights file in it.")
+        for name in ("best.pt", "last.pt"):
+            if (path / "checkpoints" / name).is_file():
+                return path / "checkpoints" / name
+        raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
     if not path.is_file():
-        raise CheckpointError(f"There is no weights file {path}.")
-    state, meta = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if all(name.startswith(_WRAPPER) for name in state):
-        state = {name.removeprefix(_WRAPPER): tensor for name, tensor in state.items()}
-    return state, meta
+        raise CheckpointError(f"There is no weights file {path}; give a run folder or a file.")
+    return path
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_weights(path: str | Path) -> WeightsFile:
+    """Read a weights file onto the CPU; its kind is told by its content, not by its name.
+
+    A safetensors file holds the tensors themselves and perhaps a JSON object under the metadata key `meta`. A file of
+    torch's holds a dict of tensors, or a dict with one in it and perhaps a dict `meta` beside it. A pickle holds such a
+    dict of numpy arrays.
+
+    Args:
+        path: File, or run folder.
+
+    Raises:
+        CheckpointError: Missing, empty, truncated, not a file of weights, or one that only running code could read.
+    """
+    path = weights_file(path)
+    try:
+        with open(path, "rb") as file:
+            first = file.read(64)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if not first:
+        raise CheckpointError(f"{path} is empty; copy or download the weights again.")
+    for start, what in _NO_WEIGHTS.items():
+        if first.startswith(start):
+            raise CheckpointError(f"{path} is {what}.")
+    if path.suffix == ".safetensors" or first[8:10] == b'{"':
+        file = _read_safetensors(path)
+    elif first.startswith(b"\x80") and _LEGACY_MAGIC not in first:
+        file = _from_payload(path, "pickle", _unpickle(path))
+    else:
+        file = _from_payload(path, "torch", _torch_load(path))
+    return WeightsFile(path, file.container, _without_wrappers(file.state), file.meta, file.keys)
+
+
+def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in state):
+            return _without_wrappers({name.removeprefix(wrapper): tensor for name, tensor in state.items()})
+    return state
+
+
+def _read_safetensors(path: Path) -> WeightsFile:
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads((file.metadata() or {}).get("meta", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, meta
+            state = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+    if not state:
+        raise CheckpointError(f"{path} holds no weights: it is a safetensors file without tensors.")
+    return WeightsFile(path, "safetensors", state, meta if isinstance(meta, dict) else {})
 
 
-def _read_torch(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _torch_load(path: Path) -> Any:
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                    raise _needs_code(path, "a TorchScript program")
+        with torch.serialization.safe_globals(_plain_data()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if match := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise _needs_code(path, f"a Python object ({match[1]})") from error
         raise _unreadable(path, error) from error
-    candidates = [payload, *(payload.get(key) for key in _CONTAINERS)] if isinstance(payload, Mapping) else []
-    for candidate in candidates:
-        if _is_state(candidate):
-            meta = payload.get("meta")
-            return dict(candidate), dict(meta) if isinstance(meta, Mapping) else {}
+    except (*DAMAGED, RuntimeError, OSError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def _plain_data() -> list[Any]:
+    """What checkpoints hold beside tensors and is data: numpy's numbers and arrays, parsed options."""
+    core = np.core.multiarray if np.lib.NumpyVersion(np.__version__) < "2.0.0" else np._core.multiarray
+    makers = [
+        (getattr(core, maker), f"numpy.{package}.multiarray.{maker}")
+        for maker in ("scalar", "_reconstruct")
+        for package in ("core", "_core")
+    ]
+    return [*makers, np.ndarray, np.dtype, *_DTYPES, argparse.Namespace]
+
+
+def _unpickle(path: Path) -> Any:
+    try:
+        return load_arrays(path)
+    except Refused as error:
+        raise _needs_code(path, f"a Python object ({error})") from error
+    except (*DAMAGED, pickle.UnpicklingError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _from_payload(path: Path, container: str, payload: Any) -> WeightsFile:
+    within = payload if isinstance(payload, Mapping) else {}
+    if state := _as_state(payload):
+        return WeightsFile(path, container, state, {})
+    for key in _CONTAINERS:
+        if state := _as_state(within.get(key), loose=key == "blobs"):
+            meta = within.get("meta")
+            keys = tuple(str(name) for name in within)
+            return WeightsFile(path, container, state, dict(meta) if isinstance(meta, Mapping) else {}, keys)
+    held = f" It holds {', '.join(map(str, list(within)[:6]))}." if within else ""
     raise CheckpointError(
-        f"{path} holds no weights: expected a dict of tensors, or one under {', '.join(map(repr, _CONTAINERS))}."
+        f"{path} holds no weights: expected a dict of tensors, or one under {', '.join(map(repr, _CONTAINERS))}.{held}"
     )
 
 
-def _is_state(value: object) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
+def _as_state(value: object, *, loose: bool = False) -> dict[str, Tensor]:
+    """Return the named tensors of a dict, empty where it is something else; `loose` leaves other entries out."""
+    if not isinstance(value, Mapping):
+        return {}
+    state = {name: _tensor(entry) for name, entry in value.items() if isinstance(name, str)}
+    found = {name: tensor for name, tensor in state.items() if tensor is not None}
+    return found if loose or len(found) == len(value) else {}
+
+
+def _tensor(entry: object) -> Tensor | None:
+    if isinstance(entry, np.ndarray) and entry.dtype.kind in "fiub":
+        return torch.from_numpy(np.array(entry, entry.dtype.newbyteorder("=")))
+    return entry.detach() if isinstance(entry, Tensor) else None
+
+
+def _needs_code(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds {what}, which cannot be read without running code from the file; where you trust it, "
+        "load it with the program it came from and save its state_dict() by torch.save or as safetensors."
     )
 
 

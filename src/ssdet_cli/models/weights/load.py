@@ -1,18 +1,19 @@
 """Loading a weights file into a model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
 from ssdet_cli.errors import CheckpointError
-from ssdet_cli.models.weights import own
+from ssdet_cli.models.layers.sub_batchnorm import SPLIT_ENTRIES
 from ssdet_cli.models.weights.files import read_weights
-from ssdet_cli.models.weights.report import LoadReport
+from ssdet_cli.models.weights.layout import Normalization
+from ssdet_cli.models.weights.recognise import layout_of
+from ssdet_cli.models.weights.report import LoadReport, in_words
 
-LAYOUTS: tuple[ModuleType, ...] = (own,)
 ENOUGH = 0.9
 BACKGROUND = "background"
 _COUNTER = "num_batches_tracked"
@@ -27,44 +28,148 @@ def load_weights(
 ) -> LoadReport:
     """Load a weights file into `model`, in place; on an error the model is as it was.
 
-    The layout is told by the names in the file. A classifier for other classes is left as initialised. One that has a
-    background row more than ours, for classes of the same names, loses that row.
+    The layout is told by the names in the file, see `recognise.LAYOUTS`. A classifier for other classes is left as
+    initialised, and so is a head of another kind. One that has a background row more than ours, for classes of the same
+    names, loses that row. Where the file's origin normalises its input otherwise, `model.backbone.normalization`
+    follows the file.
 
     Args:
         model: Network with the attribute `classifier`.
-        path: File of weights.
+        path: File of weights, or run folder.
         class_names: Of `model`, without or with a leading background; None compares sizes only.
         allow_partial: Accept a file that fills less than nine tenths of the model.
 
     Raises:
         CheckpointError: Unreadable, of unknown layout, or too little of it fits.
     """
-    state, meta = read_weights(path)
-    layout = _layout_of(state, path)
-    state, adapted = _adapt_classifier(layout.convert(state), meta, model, class_names)
-    ours = model.state_dict()
-    fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
-    skipped = {name for name in ours if name.startswith(f"{model.classifier}.")} - fits.keys() if adapted else set()
-    report = LoadReport(
-        path=str(path),
+    file = read_weights(path)
+    layout = layout_of(file.state, file.path, model.state_dict().keys())
+    try:
+        converted = layout.convert(file.state, file.meta)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from error
+    return fill(
+        model,
+        converted.state,
+        file.meta,
+        source=str(file.path),
         layout=layout.NAME,
+        class_names=class_names,
+        allow_partial=allow_partial,
+        adapted=converted.adapted,
+        normalization=converted.normalization,
+    )
+
+
+def fill(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    *,
+    source: str,
+    layout: str,
+    class_names: Sequence[str] | None,
+    allow_partial: bool,
+    adapted: Sequence[str] = (),
+    normalization: Normalization | None = None,
+) -> LoadReport:
+    """Put tensors that have our names into `model`; see `load_weights`.
+
+    Args:
+        model: Network with the attribute `classifier`.
+        state: Tensors by the names of the model's state dict.
+        meta: What the file says of them: `classes`, `background`.
+        source: Where they come from, for the report.
+        layout: Whose names they had.
+        class_names: See `load_weights`.
+        allow_partial: See `load_weights`.
+        adapted: What was done to the tensors before, for the report.
+        normalization: Of the input that they were trained with; None leaves the backbone's.
+
+    Raises:
+        CheckpointError: Too little of it fits.
+    """
+    ours = model.state_dict()
+    state, reshaped = match_shapes(state, ours)
+    state, replaced = _adapt_classifier(state, meta, model, class_names)
+    fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
+    skipped = {name for name in ours if name.startswith(f"{model.classifier}.")} - fits.keys() if replaced else set()
+    head, other_head = _adapt_head(ours, fits, skipped)
+    skipped |= head
+    pending = _normalization_phrase(model, normalization)
+    report = LoadReport(
+        path=source,
+        layout=layout,
         matched=tuple(fits),
-        missing=tuple(name for name in ours if name not in fits and name not in skipped and _COUNTER not in name),
-        unexpected=tuple(name for name in state if name not in fits),
-        adapted=tuple(adapted),
+        missing=tuple(name for name in ours if name not in fits and name not in skipped and not _derived(name)),
+        unexpected=tuple(name for name in state if name not in fits and not _derived(name)),
+        adapted=(*adapted, *reshaped, *_adapt_splits(state, ours, fits), *replaced, *other_head, *pending),
+        normalization=normalization,
     )
     if not allow_partial:
-        _check_enough(report, ours, state)
+        _check_enough(report, ours, state, _own_parts(model))
     model.load_state_dict(fits, strict=False)
+    if pending:
+        model.backbone.normalization = normalization
     return report
 
 
-def _layout_of(state: Mapping[str, Tensor], path: str | Path) -> ModuleType:
-    for layout in LAYOUTS:
-        if layout.recognises(state):
-            return layout
-    known = ", ".join(layout.NAME for layout in LAYOUTS)
-    raise CheckpointError(f"{path} has names of no known layout (first: '{next(iter(state))}'). Known: {known}.")
+def match_shapes(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Add or take trailing axes of length 1: a 1×1×1 convolution is a linear layer.
+
+    Returns:
+        All tensors, and a phrase where some were reshaped.
+    """
+    shaped, count = {}, 0
+    for name, tensor in state.items():
+        wanted = ours[name].shape if name in ours else tensor.shape
+        reshape = tensor.shape != wanted and _core(tensor.shape) == _core(wanted)
+        shaped[name] = tensor.reshape(wanted) if reshape else tensor
+        count += reshape
+    return shaped, [f"{count} tensors reshaped (1×1×1 convolutions, linear layers)"] if count else []
+
+
+def _core(shape: Sequence[int]) -> tuple[int, ...]:
+    shape = tuple(shape)
+    return _core(shape[:-1]) if shape and shape[-1] == 1 else shape
+
+
+def _derived(name: str) -> bool:
+    """Whether a tensor need not be in a file: counters, and statistics of splits, which are made of all together."""
+    return name.endswith((_COUNTER, *SPLIT_ENTRIES))
+
+
+def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits: Mapping[str, Tensor]) -> list[str]:
+    theirs = {tensor.shape[0] for name, tensor in state.items() if name.endswith(SPLIT_ENTRIES) and name not in fits}
+    if not theirs:
+        return []
+    wanted = next((tensor.shape[0] for name, tensor in ours.items() if name.endswith(SPLIT_ENTRIES)), 1)
+    return [f"statistics of {theirs.pop()} norm splits aggregated, {wanted} here"]
+
+
+def _adapt_head(
+    ours: Mapping[str, Tensor], fits: Mapping[str, Tensor], skipped: set[str]
+) -> tuple[set[str], list[str]]:
+    """Leave a head as initialised where the file has a backbone and nothing of this head."""
+    head = {name for name in ours if name.startswith("head.")}
+    other = any(name.startswith("backbone.") for name in fits) and head.isdisjoint(fits) and bool(head - skipped)
+    return (head, ["head newly initialised (the file has another, or none)"]) if other else (set(), [])
+
+
+def _normalization_phrase(model: nn.Module, normalization: Normalization | None) -> list[str]:
+    backbone = getattr(model, "backbone", None)
+    if normalization is None or backbone is None or _same(normalization, backbone.normalization):
+        return []
+    return [f"input normalised as these weights were trained, {in_words(normalization)}"]
+
+
+def _same(one: Normalization, other: Normalization) -> bool:
+    return all(math.isclose(a, b, abs_tol=1e-6) for a, b in zip(sum(one, ()), sum(map(tuple, other), ()), strict=True))
+
+
+def _own_parts(model: nn.Module) -> tuple[str, ...]:
+    """Prefixes of what no file of another library can hold (see `ssdet_cli.models.backbones`)."""
+    return tuple(f"backbone.{part}" for part in getattr(getattr(model, "backbone", None), "own_parts", ()))
 
 
 def _adapt_classifier(
@@ -97,14 +202,18 @@ def _row_names(names: Sequence[str] | None, rows: int, *, background: bool) -> l
     return [BACKGROUND, *names[len(names) - rows + 1 :]] if background else list(names)
 
 
-def _check_enough(report: LoadReport, ours: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    wanted = len(report.missing) + sum(_COUNTER not in name for name in report.matched)
-    filled = wanted - len(report.missing)
+def _check_enough(
+    report: LoadReport, ours: Mapping[str, Tensor], state: Mapping[str, Tensor], own_parts: tuple[str, ...]
+) -> None:
+    missing = [name for name in report.missing if not name.startswith(own_parts)]
+    filled = sum(not _derived(name) for name in report.matched)
+    wanted = len(missing) + filled
     if filled >= ENOUGH * wanted and filled > 0:
         return
-    name = report.missing[0]
+    name = (missing or report.missing)[0]
     found = f"{tuple(state[name].shape)} in the file" if name in state else "absent from the file"
     raise CheckpointError(
         f"{report.path} fills only {filled} of {wanted} tensors of this model; "
-        f"'{name}' should be {tuple(ours[name].shape)} and is {found}. Is it for another backbone?"
+        f"'{name}' should be {tuple(ours[name].shape)} and is {found}. Is it for another backbone? "
+        "--allow-partial (allow_partial) takes what fits."
     )

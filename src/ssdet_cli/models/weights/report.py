@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ssdet_cli.models.weights.layout import Normalization
+
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -10,10 +12,12 @@ class LoadReport:
     Attributes:
         path: The file.
         layout: Whose naming it uses.
-        matched: Taken from the file as they are.
+        matched: Taken from the file.
         missing: Kept as the model had them: absent from the file, or there in another shape.
         unexpected: In the file but not in the model, or there in another shape.
-        adapted: What was done about the classifier, one phrase each.
+        adapted: What was changed on the way, one phrase each: the classifier, shapes, statistics, normalisation.
+        normalization: Mean and standard deviation of the input that the weights were trained with; None where the file
+            does not tell.
     """
 
     path: str
@@ -22,6 +26,7 @@ class LoadReport:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     adapted: tuple[str, ...]
+    normalization: Normalization | None = None
 
     def summary(self) -> str:
         """Return the outcome as one line."""
@@ -30,3 +35,19 @@ class LoadReport:
             if names:
                 parts.append(f"{len(names)} {label} ({names[0]}{', …' if len(names) > 1 else ''})")
         return "; ".join([*parts, *self.adapted]) + "."
+
+    def details(self) -> str:
+        """Return the summary and a line for every tensor and every adaptation."""
+        kinds = {
+            "adapted": self.adapted,
+            "kept as initialised": self.missing,
+            "not used": self.unexpected,
+            "loaded": self.matched,
+        }
+        return "\n".join([self.summary(), *(f"  {kind}: {name}" for kind, names in kinds.items() for name in names)])
+
+
+def in_words(normalization: Normalization) -> str:
+    """Return `mean 0.45, 0.45, 0.45, std 0.225, 0.225, 0.225`."""
+    mean, std = (", ".join(f"{value:.4g}" for value in part) for part in normalization)
+    return f"mean {mean}, std {std}"
