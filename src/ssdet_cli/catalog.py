@@ -81,9 +81,7 @@ class Catalog:
         """
         name = self.canonical(name)
         family = self._family(name)
-        target = (
-            self.families[family] if family else name if ":" in name else {**self._plugins(), **self.entries}[name]
-        )
+        target = self.families[family] if family else name if ":" in name else {**self._plugins(), **self.entries}[name]
         module, _, attribute = target.partition(":")
         try:
             found = getattr(import_module(module), attribute)

@@ -18,6 +18,7 @@ from ssdet_cli.errors import ConfigError
         (["optim.warmup_steps=10", "loop.steps=10"], "optim.warmup_steps .10. must be smaller than loop.steps .10."),
         (["optim.lr=-1"], "optim.lr=-1"),
         (["augment.probability=1.5"], "augment.probability"),
+        (["model.options.length=[3]"], r"Option length=\[3\] must be a number, a word, true, false or null"),
     ],
 )
 def test_contradictions_are_told_in_terms_of_keys(words, expected):

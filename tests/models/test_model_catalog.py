@@ -29,7 +29,6 @@ def test_every_entry_resolves_and_keeps_the_contract():
             backbone = BACKBONES.get(name)()
         assert len(backbone.stage_names) == len(backbone.stage_channels)
         assert backbone.stage_channels[-1] == backbone.num_features
-        assert backbone.temporal_stride == 1
         assert backbone.default_clip == (INFO[name].frames, INFO[name].stride, INFO[name].crop)
         assert [len(part) for part in backbone.normalization] == [3, 3]
 
@@ -47,6 +46,12 @@ def test_options_reach_backbone_and_head():
     model = create_model("x3d_tiny", 4, dropout=0.25, norm_momentum=0.01)
     assert model.head.dropout.p == 0.25
     assert model.backbone.conv5.norm.momentum == 0.01
+
+
+def test_options_of_the_wrong_type_are_refused_and_text_of_the_right_one_is_taken():
+    assert create_model("x3d_tiny", 4, norm_momentum="0.01").backbone.conv5.norm.momentum == 0.01
+    with pytest.raises(ConfigError, match="Option norm_momentum='fast': input should be a valid number"):
+        create_model("x3d_tiny", 4, norm_momentum="fast")
 
 
 @pytest.mark.parametrize(("options", "message"), [({"num_classes": 0}, "num_classes"), ({"dropout": 1.0}, "dropout")])

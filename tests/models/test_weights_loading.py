@@ -100,6 +100,38 @@ def test_model_with_background_takes_back_its_own_classifier(tmp_path):
     assert torch.equal(target.head.fc2.weight, source.head.fc2.weight)
 
 
+@pytest.mark.parametrize("head", ["super_event", "tgm_super_event"])
+def test_all_that_belongs_to_classes_is_replaced_together(tmp_path, head):
+    source = randomise(create_model("x3d_tiny", 5, head=head))
+    target = create_model("x3d_tiny", 3, head=head)
+    before = {name: tensor.clone() for name, tensor in target.head.classes.state_dict().items()}
+    report = load_weights(target, save(tmp_path / "w.pt", source))
+    assert report.adapted == ("head.classes newly initialised (5 classes in the file, 3 here)",)
+    assert report.missing == report.unexpected == ()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in target.head.classes.state_dict().items())
+    assert torch.equal(target.head.super_events.kernels.centre, source.head.super_events.kernels.centre)
+
+
+@pytest.mark.parametrize("head", ["super_event", "tgm_super_event"])
+def test_background_is_dropped_from_all_that_belongs_to_classes(tmp_path, head):
+    source = randomise(create_model("x3d_tiny", 4, head=head))
+    target = create_model("x3d_tiny", 3, head=head)
+    load_weights(target, save(tmp_path / "w.pt", source, background=True, classes=CLASSES), class_names=CLASSES)
+    for name, tensor in source.head.classes.state_dict().items():
+        assert torch.equal(target.head.classes.state_dict()[name], tensor[1:]), name
+
+
+def test_another_head_keeps_what_fits_and_is_said_to_be_new(tmp_path):
+    path = save(tmp_path / "w.pt", randomise(tiny(5)))
+    target = create_model("x3d_tiny", 3, head="tgm")
+    report = load_weights(target, path)
+    assert report.adapted == ("head newly initialised but for fc1.weight (another in the file)",)
+    assert report.missing == () and set(report.unexpected) == {"head.fc2.weight", "head.fc2.bias"}
+    assert {name.partition(".")[0] for name in report.matched} == {"backbone", "head"}
+    events = create_model("x3d_tiny", 3, head="super_event")
+    assert load_weights(events, save(tmp_path / "t.pt", target)).adapted == report.adapted
+
+
 def test_create_model_starts_from_a_file(tmp_path):
     source = randomise(tiny())
     model = create_model("x3d_tiny", 3, pretrained=save(tmp_path / "w.pt", source))

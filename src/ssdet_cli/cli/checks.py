@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssdet_cli.catalog import nearest
+from ssdet_cli.config.sections import HUB
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def check_paths(cfg: "Section") -> None:
         _check_data(cfg.data)
         if hasattr(cfg, "model") and cfg.data.annotations is None and cfg.data.dataset in _NEEDS_ANNOTATIONS:
             raise DataError(f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations).")
-    if hasattr(cfg, "model") and cfg.model.init is not None:
+    if hasattr(cfg, "model") and cfg.model.init is not None and str(cfg.model.init) != HUB:
         must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
     for path in getattr(cfg, "checkpoints", ()):
         must_exist(path, "--checkpoint (checkpoints)", CheckpointError)

@@ -69,7 +69,10 @@ Backbone = Annotated[
 ]
 Init = Annotated[
     Path | None,
-    typer.Option(metavar="RUN|WEIGHTS", help="Run folder or weights file to start from (model.init)."),
+    typer.Option(
+        metavar="RUN|WEIGHTS|hub",
+        help="Run folder or weights file to start from; hub: what torchvision or timm publish (model.init).",
+    ),
 ]
 Dataset = Annotated[
     str | None,

@@ -5,11 +5,13 @@ A field here is the only home of its default, type, unit and sentence: YAML, `se
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Split = Literal["train", "val", "test"]
+#: Stands for the weights that a network's own library publishes where a file of weights is asked for.
+HUB = "hub"
 
 
 class Section(BaseModel):
@@ -29,6 +31,17 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split_commas)]
 #: `0` alone is a number to YAML.
 GpuList = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+
+
+def _scalars(options: dict[str, Any]) -> dict[str, Any]:
+    for key, value in options.items():
+        if value is not None and not isinstance(value, bool | int | float | str):
+            raise ValueError(f"Option {key}={value!r} must be a number, a word, true, false or null.")
+    return options
+
+
+#: Keywords of a part that is chosen by name; only the part knows which there are.
+Options = Annotated[dict[str, Any], AfterValidator(_scalars)]
 
 
 class RunConfig(Section):
@@ -89,8 +102,13 @@ class ModelConfig(Section):
 
     backbone: str = Field("x3d_m", description="Name from `ssdet backbones`, or module:attribute.")
     head: str = Field("linear", description="Per-frame head.")
-    dropout: float = Field(0.5, ge=0, lt=1, description="Before the classifier.")
-    init: Path | None = Field(None, description="Run folder or weights file to start from.")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Before the classifier; default: the head's own.")
+    options: Options = Field(
+        {}, description="More keywords of the backbone or the head, as in model.options.slow_sampling=linspace."
+    )
+    init: Path | None = Field(
+        None, description="Run folder or weights file to start from, or hub: what torchvision or timm publish."
+    )
     allow_partial: bool = Field(False, description="Accept weights of which less than 90 % fit.")
 
 

@@ -36,6 +36,7 @@ class Sample:
     valid: Tensor | None = None
     frame_seconds: Tensor | None = None
     label_seconds: Tensor | None = None
+    lengths: Tensor | None = None
     failures: tuple[tuple[str, str], ...] = ()
 
 
@@ -52,6 +53,7 @@ def collate(samples: list[Sample]) -> VideoBatch:
         valid=stack("valid"),
         frame_seconds=stack("frame_seconds"),
         label_seconds=stack("label_seconds"),
+        lengths=stack("lengths"),
         video_ids=tuple(sample.video_id for sample in samples),
         backends=tuple(sample.backend for sample in samples),
         failures=tuple(failure for sample in samples for failure in sample.failures),
@@ -159,7 +161,7 @@ class FrameLabelledClips(_Clips):
     def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
         """Read one window and rasterise the segments at every raw frame of it."""
         with self.reader.open(record) as reader:
-            indices, _, start = self._window(reader.num_frames, rng)
+            indices, real, start = self._window(reader.num_frames, rng)
             frames, rate, count = reader.frames(indices), reader.frame_rate, reader.num_frames
             backend = reader.backend
         raw = start + np.arange(self.clip.frames * self.clip.stride)
@@ -174,6 +176,7 @@ class FrameLabelledClips(_Clips):
             torch.from_numpy(raw < count),
             torch.from_numpy(sampled),
             torch.from_numpy(seconds),
+            torch.tensor(real.sum()),
         )
 
 

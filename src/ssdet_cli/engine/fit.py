@@ -187,7 +187,7 @@ class Trainer:
         with torch.no_grad():
             batch = self.task.prepare(batch.to(self.session.device, non_blocking=True), generator)
         with self.autocast():
-            logits = self.network(batch.frames)
+            logits = self.network(batch.frames, **batch.network_inputs())
         result = self.task.loss(logits, batch)
         (result.loss / self.loop.accumulate).backward()
         self.meter.add(dict(result.totals))

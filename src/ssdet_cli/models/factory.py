@@ -1,19 +1,21 @@
 """From a name to a network."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import nn
 
 from ssdet_cli.catalog import nearest
+from ssdet_cli.config.sections import HUB
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones import BACKBONES, REQUIRED
 from ssdet_cli.models.detectors.frame import FrameDetector
 from ssdet_cli.models.heads import HEADS
 from ssdet_cli.models.weights import load_weights
-from ssdet_cli.models.weights.hub import HUB, load_hub
+from ssdet_cli.models.weights.hub import load_hub
 
 
 def list_models() -> list[str]:
@@ -21,49 +23,69 @@ def list_models() -> list[str]:
     return BACKBONES.names()
 
 
+def list_heads() -> list[str]:
+    """Return the names of the per-frame heads, sorted; with `in_channels`, `create_model` builds one alone."""
+    return HEADS.names()
+
+
 def create_model(
     name: str,
     num_classes: int,
     *,
     head: str = "linear",
+    in_channels: int | None = None,
     pretrained: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Build a per-frame detector.
+    """Build a per-frame detector, or a head alone.
 
     Args:
-        name: Backbone of the catalogue, its alias, or an import path `module:attribute`.
+        name: Backbone of the catalogue, its alias, or an import path `module:attribute`; with `in_channels`, a head.
         num_classes: K, background included where there is one.
-        head: Head of the catalogue or import path.
+        head: Head of the catalogue or import path, behind a backbone.
+        in_channels: C of the features that a head alone takes.
         pretrained: Weights file to start from, see `load_weights`; "hub" is what torchvision or timm publish for
             their networks, see `load_hub`.
         class_names: Names of the K classes (or of all but a leading background); with `pretrained` they decide
             whether the file's classifier means the same as ours.
-        **options: Keywords of the backbone or of the head (`dropout=0.5`).
+        **options: Keywords of the backbone or of the head (`dropout=0.5`); one that both have goes to both.
 
     Returns:
-        Module taking (B, 3, T, H, W) normalised float frames to (B, K, T) logits.
+        Module taking (B, 3, T, H, W) normalised float frames, and optionally `lengths` (B,), the real frames of each
+        clip, to (B, K, T) logits; a head alone takes (B, C, T) features and `lengths` in their steps.
 
     Raises:
-        ConfigError: Unknown name or option, a value out of range, or a backbone that does not keep the contract.
+        ConfigError: Unknown name or option, a value of the wrong type or out of range, or a backbone that does not
+            keep the contract.
         CheckpointError: `pretrained` cannot be read or does not fit.
     """
     if num_classes < 1:
         raise ConfigError(f"num_classes must be at least 1, got {num_classes}.")
-    build_backbone, build_head = BACKBONES.get(name), HEADS.get(head)
-    backbone_options, head_options = _split_options(options, name, build_backbone, head, build_head)
-    backbone = build_backbone(**backbone_options)
-    _check_contract(name, backbone)
-    model = FrameDetector(
-        backbone,
-        build_head(backbone.num_features, num_classes, **{"hidden": backbone.head_hidden, **head_options}),
-    )
+    if in_channels is not None:
+        model = _head_alone(name, num_classes, in_channels, options)
+    else:
+        of_backbone, of_head = split_options(options, name, head)
+        backbone = BACKBONES.get(name)(**of_backbone)
+        _check_contract(name, backbone)
+        of_head = {"hidden": backbone.head_hidden, **of_head}
+        model = FrameDetector(backbone, HEADS.get(head)(backbone.num_features, num_classes, **of_head))
     if pretrained is not None and str(pretrained) == HUB:
         load_hub(model, name, class_names=class_names)
     elif pretrained is not None:
         load_weights(model, pretrained, class_names=class_names)
     return model
+
+
+def _head_alone(name: str, num_classes: int, in_channels: int, options: Mapping[str, Any]) -> nn.Module:
+    if name in (*BACKBONES.names(), *BACKBONES.aliases):
+        raise ConfigError(f"in_channels is for heads, which take features; '{name}' is a backbone and takes frames.")
+    if in_channels < 1:
+        raise ConfigError(f"in_channels must be at least 1, got {in_channels}.")
+    build = HEADS.get(name)
+    known = _keywords(build)
+    _refuse_unknown(options, known, f"head '{name}'")
+    return build(in_channels, num_classes, **_typed(options, known))
 
 
 def _check_contract(name: str, backbone: object) -> None:
@@ -79,24 +101,44 @@ def _check_contract(name: str, backbone: object) -> None:
             raise ConfigError(f"Backbone '{name}' lacks `{attribute}` ({meaning}); see docs/plugins.md.")
 
 
-def _keywords(build: Callable[..., nn.Module]) -> set[str]:
-    parameters = inspect.signature(build).parameters.values()
-    return {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+def split_options(options: Mapping[str, Any], name: str, head: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give each keyword to the part that takes it, as the type that it asks for; nothing is built.
+
+    Raises:
+        ConfigError: Unknown name or option, or a value of the wrong type.
+    """
+    if name in HEADS.names() and name not in BACKBONES.names():
+        raise ConfigError(f"'{name}' is a head: give in_channels, C of its features, or a backbone and head='{name}'.")
+    of_backbone, of_head = _keywords(BACKBONES.get(name)), _keywords(HEADS.get(head))
+    _refuse_unknown(options, {**of_backbone, **of_head}, f"backbone '{name}' with head '{head}'")
+    return _typed(options, of_backbone), _typed(options, of_head)
 
 
-def _split_options(
-    options: dict[str, Any], name: str, build_backbone: Callable, head: str, build_head: Callable
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give each keyword to the part that takes it."""
-    of_backbone, of_head = _keywords(build_backbone), _keywords(build_head)
+def _keywords(build: Callable[..., nn.Module]) -> dict[str, Any]:
+    """Keyword -> annotation."""
+    parameters = inspect.signature(build, eval_str=True).parameters.values()
+    return {
+        parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def _refuse_unknown(options: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None:
     for key in options:
-        if key not in of_backbone | of_head:
-            known = sorted(of_backbone | of_head)
-            raise ConfigError(
-                f"Unknown option '{key}' for backbone '{name}' with head '{head}'.{nearest(key, known)} "
-                f"Known: {', '.join(known)}."
-            )
-    return (
-        {key: value for key, value in options.items() if key in of_backbone},
-        {key: value for key, value in options.items() if key in of_head},
-    )
+        if key not in known:
+            listed = ", ".join(sorted(known))
+            raise ConfigError(f"Unknown option '{key}' for {what}.{nearest(key, known)} Known: {listed}.")
+
+
+def _typed(options: Mapping[str, Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that are among the keywords, as the types that these ask for."""
+    return {key: _as(keywords[key], key, value) for key, value in options.items() if key in keywords}
+
+
+def _as(annotation: Any, key: str, value: Any) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return value
+    try:
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise ConfigError(f"Option {key}={value!r}: {reason[0].lower()}{reason[1:]}.") from error

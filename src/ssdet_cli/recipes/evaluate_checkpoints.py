@@ -63,7 +63,7 @@ def data_of(cfg: EvaluateConfig, meta: dict[str, Any]) -> FrameLabelledData:
 def restore(state: dict[str, Any], here: Session) -> nn.Module:
     """The network of a checkpoint, ready to predict."""
     meta = state["meta"]
-    model = create_model(meta["backbone"], meta["num_classes"], head=meta["head"])
+    model = create_model(meta["backbone"], meta["num_classes"], head=meta["head"], **meta.get("options", {}))
     model.load_state_dict(state["model"])
     return model.to(here.device).eval()
 

@@ -100,7 +100,7 @@ def fixed_draws(
                     log.say(f"Left out of validation, the next clip stands in: {reason}")
             batch: VideoBatch = task.prepare(batch.to(here.device, non_blocking=True), None)
             with autocast():
-                logits = network(batch.frames)
+                logits = network(batch.frames, **batch.network_inputs())
             meter.add(dict(task.loss(logits, batch).totals))
         return meter.means(here)
 

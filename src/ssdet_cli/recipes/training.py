@@ -16,7 +16,7 @@ from ssdet_cli import __version__
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.config.load import to_plain
-from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.clips import collate, with_files
@@ -27,9 +27,11 @@ from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
 from ssdet_cli.engine.runlog import RunLog, environment
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
+from ssdet_cli.models.factory import split_options
 from ssdet_cli.models.weights.files import read_weights
+from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.recipes import generate
 from ssdet_cli.recipes.generate import DEFAULT
 from ssdet_cli.tasks.interface import Task
@@ -71,9 +73,11 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     """Make the run folder (rank 0), open its log, and load what a resumed run continues from.
 
     Raises:
-        ConfigError: The folder holds another run, or the configuration differs from the resumed run's.
+        ConfigError: The network has no such option, or the folder holds another run, or the configuration differs from
+            that of the resumed run.
         CheckpointError: The checkpoint to resume from cannot be read.
     """
+    split_options(_options(cfg.model), cfg.model.backbone, cfg.model.head)  # a typo is told before anything is made
     console = Console(stderr=True) if session.is_main else None
     if dry_run:
         yield Run(session, RunLog(None, console), None, None)
@@ -162,16 +166,41 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
     return videos
 
 
+def _options(model: ModelConfig) -> dict[str, Any]:
+    """Keywords of the network's parts.
+
+    Raises:
+        ConfigError: An option that is a key of its own.
+    """
+    if twice := sorted(type(model).model_fields.keys() & model.options.keys()):
+        raise ConfigError(f"model.options.{twice[0]} is a key of its own; give model.{twice[0]}.")
+    return {**model.options} if model.dropout is None else {"dropout": model.dropout, **model.options}
+
+
 def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
     """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
     torch.manual_seed(cfg.run.seed)
-    model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, dropout=cfg.model.dropout)
-    if cfg.model.init is not None and run.state is None:
+    model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, **_options(cfg.model))
+    if cfg.model.init is None or run.state is not None:
+        return model
+    if str(cfg.model.init) == HUB:
+        report = _load_published(cfg, model, classes, run.session)
+    else:
         file = checkpoint_file(cfg.model.init)
         _check_backbone(cfg, file)
         report = load_weights(model, file, class_names=classes, allow_partial=cfg.model.allow_partial)
-        run.log.say(report.summary())
+    run.log.say(report.summary())
     return model
+
+
+def _load_published(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], session: Session) -> LoadReport:
+    """Load what the backbone's library publishes; rank 0 fetches it, the others then find it there."""
+    if not session.is_main:
+        session.broadcast(None)
+    report = load_hub(model, cfg.model.backbone, class_names=classes, allow_partial=cfg.model.allow_partial)
+    if session.is_main:
+        session.broadcast(None)
+    return report
 
 
 def _check_backbone(cfg: TrainingConfig, file: Path) -> None:
@@ -193,6 +222,7 @@ def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, 
         "command": cfg.command,
         "backbone": cfg.model.backbone,
         "head": cfg.model.head,
+        "options": _options(cfg.model),
         "num_classes": len(classes) + background,
         "classes": list(classes),
         "background": background,

@@ -91,13 +91,11 @@ class TimmFrames(StagedBackbone):
         if frames_per_chunk is not None and frames_per_chunk < 1:
             raise ConfigError(f"frames_per_chunk must be at least 1, got {frames_per_chunk}.")
         if time_depth < 0 or time_kernel < 1 or time_kernel % 2 == 0:
-            raise ConfigError(
-                f"time_depth must be at least 0 and time_kernel odd, got {time_depth} and {time_kernel}."
-            )
+            raise ConfigError(f"time_depth must be at least 0 and time_kernel odd, got {time_depth} and {time_kernel}.")
         self.name = name
         self.frames_per_chunk = frames_per_chunk
         self.options = {} if drop_path is None else {"drop_path_rate": drop_path}
-        self.image = _build(name, self.options)
+        self.image, self.only_size = _build(name, self.options)
         if checkpointing:
             _checkpoint(self.image, name)
         config = self.image.pretrained_cfg
@@ -121,13 +119,21 @@ class TimmFrames(StagedBackbone):
         if not where:
             raise CheckpointError(f"timm publishes no weights for '{self.name}'; give a file (--init FILE).")
         try:
-            image = _build(self.name, self.options, pretrained=True)
+            image, _ = _build(self.name, self.options, pretrained=True)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise unreachable(f"{where} of timm", "name the file", error) from error
         return Published(where, "timm", {f"image.{key}": value for key, value in image.state_dict().items()}, {}, None)
 
     def _chunked(self, run: Callable[[Tensor], Any], frames: Tensor) -> list[Any]:
-        """Run the image model on frames (N, 3, H, W), so many at once."""
+        """Run the image model on frames (N, 3, H, W), so many at once.
+
+        Raises:
+            ConfigError: The model takes one size only, and it is another.
+        """
+        if self.only_size is not None and tuple(frames.shape[2:]) != self.only_size:
+            height, width = self.only_size
+            got = f"{frames.shape[2]}x{frames.shape[3]}"
+            raise ConfigError(f"{PREFIX}{self.name} takes {height}x{width} pixels only, got {got} (clip.size).")
         size = self.frames_per_chunk or (len(frames) if self.training else CHUNK)
         return [run(frames)] if len(frames) <= size else [run(chunk) for chunk in frames.split(size)]
 
@@ -162,8 +168,8 @@ class TimmFrames(StagedBackbone):
             yield self.stage_names[index], to_clips(torch.cat(parts), frames.shape[2])
 
 
-def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> nn.Module:
-    """Build timm's model without classifier, for any size of picture where it can."""
+def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> tuple[nn.Module, tuple[int, int] | None]:
+    """Build timm's model without classifier, for any size of picture where it can; else its size is returned too."""
     known = [*timm.list_models(), *timm.list_pretrained()] if "." in name else timm.list_models()
     if name not in known and not timm.is_model(name):
         raise ConfigError(f"timm has no image model '{name}'.{nearest(name, known)}")
@@ -172,7 +178,8 @@ def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> n
     choices = _ANY_SIZE if fixed else _ANY_SIZE[-1:]
     for any_size in choices:
         try:
-            return timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **any_size)
+            image = timm.create_model(name, pretrained=pretrained, num_classes=0, **options, **any_size)
+            return image, None if any_size or not fixed else tuple(config.input_size[1:])
         except TypeError as error:  # a keyword that this family of timm does not have
             if any_size == choices[-1]:
                 raise ConfigError(f"timm's '{name}' cannot be built: {error}.") from error

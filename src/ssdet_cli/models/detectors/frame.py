@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ssdet_cli.models.layers.time_axis import to_input_frames
+from ssdet_cli.models.layers.time_axis import hold_last, to_input_frames
 
 
 class FrameDetector(nn.Module):
@@ -10,7 +10,7 @@ class FrameDetector(nn.Module):
 
     Args:
         backbone: See `ssdet_cli.models.backbones` for what it must offer.
-        head: Module taking (B, C, T) to (B, K, T).
+        head: See `ssdet_cli.models.heads`.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -23,11 +23,17 @@ class FrameDetector(nn.Module):
         """Name of the submodule whose rows are classes."""
         return f"head.{self.head.classifier}"
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W).
+    def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (B, K, T) of normalised frames (B, 3, T, H, W), of which `lengths` (B,) are real in each clip.
 
-        Where the backbone strides over time, logits between its steps are linear, and constant beyond the ends.
+        Where the backbone strides over time, logits between its steps are linear, and constant beyond the ends. The
+        head never sees the steps beyond a clip's length; the backbone does, as frames like any other.
         """
-        logits = self.head(self.backbone.forward_features(frames))
+        features, stride = self.backbone.forward_features(frames), self.backbone.temporal_stride
+        if lengths is None:
+            logits = self.head(features)
+        else:
+            lengths = -(-lengths.to(features.device) // stride)
+            logits = hold_last(self.head(features, lengths), lengths)
         offset = getattr(self.backbone, "temporal_offset", 0.0)
-        return to_input_frames(logits, frames.shape[2], self.backbone.temporal_stride, offset)
+        return to_input_frames(logits, frames.shape[2], stride, offset)

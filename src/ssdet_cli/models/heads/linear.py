@@ -1,12 +1,11 @@
 """The classifier of X3D, applied to every frame by itself."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ssdet_cli.errors import ConfigError
+from ssdet_cli.models.heads.base import PerFrameHead
 
 
-class LinearHead(nn.Module):
+class LinearHead(PerFrameHead):
     """Hidden layer without bias, ReLU, dropout, classifier (X3D, Feichtenhofer 2020, table 1).
 
     Initialised as SlowFast's recipe has it: hidden layer N(0, 2 / fan_out), classifier N(0, 0.01²) with bias 0.
@@ -24,24 +23,16 @@ class LinearHead(nn.Module):
     classifier = "fc2"
 
     def __init__(self, in_features: int, num_classes: int, *, hidden: int | None = None, dropout: float = 0.5) -> None:
-        super().__init__()
-        if not 0.0 <= dropout < 1.0:
-            raise ConfigError(f"dropout must be at least 0 and below 1, got {dropout}.")
-        self.fc1 = nn.Linear(in_features, hidden, bias=False) if hidden else None
-        self.dropout = nn.Dropout(dropout)
-        self.fc2 = nn.Linear(hidden or in_features, num_classes)
+        super().__init__(in_features, hidden, dropout)
+        self.fc2 = nn.Linear(self.width, num_classes)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new weights."""
-        if self.fc1 is not None:
-            nn.init.kaiming_normal_(self.fc1.weight, mode="fan_out", nonlinearity="relu")
+        super().reset_parameters()
         nn.init.normal_(self.fc2.weight, std=0.01)
         nn.init.zeros_(self.fc2.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return logits (B, K, T) of features (B, C, T)."""
-        hidden = features.transpose(1, 2)
-        if self.fc1 is not None:
-            hidden = F.relu(self.fc1(hidden))
-        return self.fc2(self.dropout(hidden)).transpose(1, 2)
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (B, K, T) of features (B, C, T); no frame sees another, so lengths (B,) change nothing."""
+        return self.fc2(self.dropout(self.project(features))).transpose(1, 2)

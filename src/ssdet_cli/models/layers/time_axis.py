@@ -17,6 +17,13 @@ def steps(num_frames: int, stride: int) -> int:
     return -(-num_frames // stride)
 
 
+def hold_last(values: Tensor, lengths: Tensor) -> Tensor:
+    """Give the steps of (B, K, S) values beyond `lengths` (B,) those of the last step before."""
+    steps = torch.arange(values.shape[2], device=values.device)
+    index = torch.minimum(steps, lengths.clamp_min(1)[:, None] - 1)
+    return values.gather(2, index[:, None].expand(-1, values.shape[1], -1))
+
+
 def to_input_frames(values: Tensor, num_frames: int, stride: int, offset: float) -> Tensor:
     """Bring values at steps to all input frames: linear between steps, constant before the first and after the last.
 

@@ -17,8 +17,6 @@ from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.load import fill
 from ssdet_cli.models.weights.report import LoadReport
 
-#: The word that stands for "what the network's library publishes" where a file of weights is asked for.
-HUB = "hub"
 #: Seconds to wait for a server's first answer.
 PATIENCE = 10
 
@@ -96,8 +94,11 @@ def torchvision_weights(name: str, classifier: str | None) -> Published:
     state = read_weights(file).state
     head = f"{classifier}." if classifier else None
     rest = {key: tensor for key, tensor in state.items() if not key.startswith(("fc.", "head.", "classifier."))}
-    rows = {key.removeprefix(head): tensor.flatten(1) if tensor.ndim > 1 else tensor
-            for key, tensor in state.items() if head and key.startswith(head)}
+    rows = {
+        key.removeprefix(head): tensor.flatten(1) if tensor.ndim > 1 else tensor
+        for key, tensor in state.items()
+        if head and key.startswith(head)
+    }
     return Published(
         source=str(file),
         library="torchvision",
@@ -121,4 +122,6 @@ def _fetch(weights: Any, file: Path) -> None:
 def unreachable(what: str, remedy: str, error: Exception) -> CheckpointError:
     """Return the one line about weights that cannot be fetched."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return CheckpointError(f"{what} cannot be fetched ({reason}). Fetch it elsewhere and {remedy}, or give --init FILE.")
+    return CheckpointError(
+        f"{what} cannot be fetched ({reason}). Fetch it elsewhere and {remedy}, or give --init FILE."
+    )

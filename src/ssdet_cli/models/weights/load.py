@@ -17,6 +17,7 @@ from ssdet_cli.models.weights.report import LoadReport, in_words
 ENOUGH = 0.9
 BACKGROUND = "background"
 _COUNTER = "num_batches_tracked"
+_HEAD = "head"
 
 
 def load_weights(
@@ -91,11 +92,9 @@ def fill(
     """
     ours = model.state_dict()
     state, reshaped = match_shapes(state, ours)
-    state, replaced = _adapt_classifier(state, meta, model, class_names)
+    state, replaced, prefixes = _adapt_head(state, meta, model, class_names)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
-    skipped = {name for name in ours if name.startswith(f"{model.classifier}.")} - fits.keys() if replaced else set()
-    head, other_head = _adapt_head(ours, fits, skipped)
-    skipped |= head
+    skipped = {name for name in ours if name.startswith(prefixes)} - fits.keys()
     pending = _normalization_phrase(model, normalization)
     report = LoadReport(
         path=source,
@@ -103,7 +102,7 @@ def fill(
         matched=tuple(fits),
         missing=tuple(name for name in ours if name not in fits and name not in skipped and not _derived(name)),
         unexpected=tuple(name for name in state if name not in fits and not _derived(name)),
-        adapted=(*adapted, *reshaped, *_adapt_splits(state, ours, fits), *replaced, *other_head, *pending),
+        adapted=(*adapted, *reshaped, *_adapt_splits(state, ours, fits), *replaced, *pending),
         normalization=normalization,
     )
     if not allow_partial:
@@ -147,15 +146,6 @@ def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits:
     return [f"statistics of {theirs.pop()} norm splits aggregated, {wanted} here"]
 
 
-def _adapt_head(
-    ours: Mapping[str, Tensor], fits: Mapping[str, Tensor], skipped: set[str]
-) -> tuple[set[str], list[str]]:
-    """Leave a head as initialised where the file has a backbone and nothing of this head."""
-    head = {name for name in ours if name.startswith("head.")}
-    other = any(name.startswith("backbone.") for name in fits) and head.isdisjoint(fits) and bool(head - skipped)
-    return (head, ["head newly initialised (the file has another, or none)"]) if other else (set(), [])
-
-
 def _normalization_phrase(model: nn.Module, normalization: Normalization | None) -> list[str]:
     backbone = getattr(model, "backbone", None)
     if normalization is None or backbone is None or _same(normalization, backbone.normalization):
@@ -170,6 +160,35 @@ def _same(one: Normalization, other: Normalization) -> bool:
 def _own_parts(model: nn.Module) -> tuple[str, ...]:
     """Prefixes of what no file of another library can hold (see `ssdet_cli.models.backbones`)."""
     return tuple(f"backbone.{part}" for part in getattr(getattr(model, "backbone", None), "own_parts", ()))
+
+
+def _adapt_head(
+    state: dict[str, Tensor], meta: Mapping[str, Any], model: nn.Module, class_names: Sequence[str] | None
+) -> tuple[dict[str, Tensor], list[str], tuple[str, ...]]:
+    """Make room for our head where the file's is another, or for our classifier where its classes are others.
+
+    Returns:
+        What is left of the file, what was done about it in phrases, and prefixes of what the file need not hold.
+    """
+    classifier, head = f"{model.classifier}.", f"{_HEAD}."
+    ours = model.state_dict()
+    rows_fit = all(
+        name in state and state[name].shape[1:] == tensor.shape[1:]
+        for name, tensor in ours.items()
+        if name.startswith(classifier)
+    )
+    if rows_fit or not classifier.startswith(head):
+        state, adapted = _adapt_classifier(state, meta, model, class_names)
+        return state, adapted, (classifier,) if adapted else ()
+    held = any(name.startswith(head) for name in state)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(classifier)}
+    kept = [
+        name.removeprefix(head)
+        for name, tensor in state.items()
+        if name.startswith(head) and name in ours and ours[name].shape == tensor.shape
+    ]
+    but = f" but for {', '.join(kept)}" if kept else ""
+    return state, [f"{_HEAD} newly initialised{but} ({'another' if held else 'none'} in the file)"], (head,)
 
 
 def _adapt_classifier(
