@@ -19,6 +19,8 @@ from ssdet_cli.models.layers.fusion import FusionInit, LogitFusion, Reweighting,
 from ssdet_cli.models.layers.grid_pool import GridPool, grid_unpool
 from ssdet_cli.models.layers.temporal_alignment import temporal_alignment
 
+#: Mean and standard deviation of the three channels.
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 #: Height and width that fine features are pooled to.
 FINE_POINTS = 7
 
@@ -30,6 +32,14 @@ def pooled_stages(backbone: nn.Module, clips: Tensor, points: int = FINE_POINTS)
         name: to_clips(F.adaptive_avg_pool2d(stage.transpose(1, 2).flatten(0, 1), points), stage.shape[2])
         for name, stage in stages.items()
     }
+
+
+def renormalised(clips: Tensor, before: Normalization, after: Normalization) -> Tensor:
+    """Return clips (B, 3, T, H, W), normalised by `before`, as `after` would have normalised them."""
+    if before == after:
+        return clips
+    (mean, std), (new_mean, new_std) = (clips.new_tensor(values)[:, :, None, None, None] for values in (before, after))
+    return (clips * std + (mean - new_mean)) / new_std
 
 
 class Fusion(nn.Module):
@@ -126,9 +136,9 @@ class CoarseStream(nn.Module):
     ) -> Tensor:
         """Return logits (B, K, T); arguments as of `CoarseFine`."""
         num_frames = clips.shape[2]
-        self._check(fine_features, len(clips))
+        self._check(fine_features, clips.shape[0])
         if fine_mask is None:
-            fine_mask = clips.new_ones((len(clips), fine_features[self.fusion.last].shape[2]), dtype=torch.bool)
+            fine_mask = clips.new_ones((clips.shape[0], fine_features[self.fusion.last].shape[2]), dtype=torch.bool)
         else:
             # What stands in padding must not count, whatever it is: zero times infinity would.
             padding = ~fine_mask[:, None, :, None, None]
@@ -168,7 +178,13 @@ class CoarseFine(nn.Module):
     Args:
         fine: Per-frame detector, a checkpoint of which is the fine stream's; only its backbone runs here.
         coarse: The coarse stream.
+
+    Raises:
+        ConfigError: The fine stream has no feature for every frame.
     """
+
+    #: Parts that no weights of an X3D hold.
+    own_parts = tuple(f"coarse.{part}" for part in CoarseStream.own_parts)
 
     def __init__(self, fine: FrameDetector, coarse: CoarseStream) -> None:
         super().__init__()
@@ -182,7 +198,7 @@ class CoarseFine(nn.Module):
 
     @property
     def backbone(self) -> X3D:
-        """Backbone of the coarse stream: what the clips should be like."""
+        """Backbone of the coarse stream: says what the clips should be like, normalisation included."""
         return self.coarse.backbone
 
     @property
@@ -200,9 +216,22 @@ class CoarseFine(nn.Module):
     def _fine_learns(self) -> bool:
         return any(parameter.requires_grad for parameter in self.fine.backbone.parameters())
 
+    def get_extra_state(self) -> Tensor:
+        """Mean and standard deviation of the fine stream's input, (2, 3): the streams may come from different files."""
+        return torch.tensor(self.fine.backbone.normalization, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take them back."""
+        self.fine.backbone.normalization = tuple(tuple(row) for row in state.tolist())
+
     def fine_features(self, clips: Tensor) -> dict[str, Tensor]:
-        """Return the fine stream's features of (B, 3, T, H, W): stage name -> (B, D, T, 7, 7)."""
+        """Return the fine stream's features: stage name -> (B, D, T, 7, 7).
+
+        Args:
+            clips: (B, 3, T, H, W), normalised for the coarse stream.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and (self._fine_learns() or clips.requires_grad)):
+            clips = renormalised(clips, self.backbone.normalization, self.fine.backbone.normalization)
             return pooled_stages(self.fine.backbone, clips)
 
     def forward(
@@ -235,7 +264,15 @@ class CoarseFine(nn.Module):
         return self.coarse(clips, fine_features, fine_mask, fine_start)
 
 
-def build_coarse_fine(fine: X3D, coarse: X3D, num_classes: int, *, dropout: float = 0.5, **options) -> CoarseFine:
+def build_coarse_fine(
+    fine: X3D,
+    coarse: X3D,
+    num_classes: int,
+    *,
+    dropout: float = 0.5,
+    fusion_init: FusionInit = "reference",
+    sigma_divisor: float = 8.0,
+) -> CoarseFine:
     """Put two backbones together.
 
     Args:
@@ -243,10 +280,16 @@ def build_coarse_fine(fine: X3D, coarse: X3D, num_classes: int, *, dropout: floa
         coarse: Of the coarse stream.
         num_classes: K, of both classifiers.
         dropout: Of both heads and of the fusion of the logits.
-        **options: See `CoarseStream`.
+        fusion_init: See `layers.fusion.FusionInit`.
+        sigma_divisor: See `layers.temporal_alignment`.
     """
     head = LinearHead(fine.num_features, num_classes, hidden=fine.head_hidden, dropout=dropout)
-    channels = dict(zip(fine.stage_names, fine.stage_channels, strict=True))
-    return CoarseFine(
-        FrameDetector(fine, head), CoarseStream(coarse, num_classes, channels, dropout=dropout, **options)
+    stream = CoarseStream(
+        coarse,
+        num_classes,
+        dict(zip(fine.stage_names, fine.stage_channels, strict=True)),
+        dropout=dropout,
+        fusion_init=fusion_init,
+        sigma_divisor=sigma_divisor,
     )
+    return CoarseFine(FrameDetector(fine, head), stream)

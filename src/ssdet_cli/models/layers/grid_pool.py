@@ -49,9 +49,9 @@ def sample_frames(frames: Tensor, positions: Tensor, num_frames: int) -> Tensor:
         (B·K, C, H, W), channels-last.
     """
     times = positions * (num_frames - 1)
-    lower = times.detach().long().clamp(max=max(num_frames - 2, 0))
+    lower = times.detach().long()
     upper = (lower + 1).clamp(max=num_frames - 1)
-    first = torch.arange(len(positions), device=positions.device)[:, None] * num_frames
+    first = torch.arange(positions.shape[0], device=positions.device)[:, None] * num_frames
     share = (times - lower).flatten()[:, None, None, None]
     # With the channels last in the shape too, what is gathered keeps the layout.
     stack = frames.permute(0, 2, 3, 1)
@@ -70,7 +70,9 @@ def grid_unpool(values: Tensor, positions: Tensor, num_steps: int) -> Tensor:
     Returns:
         (B, C, L), at least single precision.
     """
-    times = torch.linspace(0, 1, num_steps, device=positions.device, dtype=positions.dtype).expand(len(positions), -1)
+    times = torch.linspace(0, 1, num_steps, device=positions.device, dtype=positions.dtype).expand(
+        positions.shape[0], -1
+    )
     left = torch.searchsorted(positions.detach().contiguous(), times.contiguous(), right=True) - 1
     left = left.clamp(0, positions.shape[1] - 2)
     start, end = positions.gather(1, left), positions.gather(1, left + 1)
