@@ -108,6 +108,11 @@ class TimmFrames(StagedBackbone):
         self.stage_channels = (*channels, self.num_features)
         self.stage_strides = (1,) * len(self.stage_names)
 
+    @property
+    def temporal_reach(self) -> int:
+        """Frames to one side that the convolutions over time see."""
+        return sum(block.time.kernel_size[0] // 2 for block in self.time)
+
     def published(self) -> Published:
         """Return timm's own weights, downloaded unless they are there.
 

@@ -6,7 +6,7 @@ depthwise convolutions, the stem's temporal convolution and squeeze-and-excitati
 shapes of 3-D convolutions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones.info import INFO
+from ssdet_cli.models.backbones.x3d_chunks import run_in_chunks
 from ssdet_cli.models.layers.depthwise import depthwise_conv3d
 from ssdet_cli.models.layers.frames import to_clips, to_frames
 from ssdet_cli.models.layers.sub_batchnorm import SubBatchNorm, drop_split_entries, set_norm_splits
@@ -111,8 +112,11 @@ class SqueezeExcite(nn.Module):
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Return (B·T, C, H, W) frames, scaled."""
         clips = to_clips(frames, num_frames)
-        scale = torch.sigmoid(self.expand(F.relu(self.reduce(clips.mean((2, 3, 4))))))
-        return to_frames(clips * scale[:, :, None, None, None])
+        return to_frames(clips * self.scale(clips.mean((2, 3, 4)))[:, :, None, None, None])
+
+    def scale(self, means: Tensor) -> Tensor:
+        """Return the factors (B, C) of channels with the means (B, C) over time and space."""
+        return torch.sigmoid(self.expand(F.relu(self.reduce(means))))
 
 
 class Bottleneck(nn.Module):
@@ -133,10 +137,18 @@ class Bottleneck(nn.Module):
 
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W)."""
-        # In place wherever a fresh tensor is overwritten: on a CPU new memory costs more than the arithmetic.
-        hidden = self.conv_b(self.conv_a(frames, num_frames).relu_(), num_frames)
+        hidden = self.begin(frames, num_frames)
         if self.squeeze is not None:
             hidden = self.squeeze(hidden, num_frames)
+        return self.end(hidden, frames, num_frames)
+
+    def begin(self, frames: Tensor, num_frames: int) -> Tensor:
+        """Return what is squeezed, of the block's input."""
+        # In place wherever a fresh tensor is overwritten: on a CPU new memory costs more than the arithmetic.
+        return self.conv_b(self.conv_a(frames, num_frames).relu_(), num_frames)
+
+    def end(self, hidden: Tensor, frames: Tensor, num_frames: int) -> Tensor:
+        """Return the block's output, of what was squeezed and of the block's input; no frame sees another."""
         hidden = self.conv_c(F.silu(hidden, inplace=not torch.is_grad_enabled()), num_frames)
         if self.shortcut is not None:
             frames = self.shortcut(frames, num_frames)
@@ -230,22 +242,51 @@ class X3D(nn.Module):
             frames = self.stage(name, frames, clips.shape[2])
             yield name, frames
 
+    def _known(self, names: Iterable[str]) -> set[str]:
+        wanted = set(names)
+        if unknown := sorted(wanted.difference(self.stage_names)):
+            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
+        return wanted
+
     def forward_stages(self, frames: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Return the named stages of (B, 3, T, H, W) frames, each (B, C, T, h, w).
 
         Raises:
             ConfigError: A name is not a stage.
         """
-        wanted = set(names)
-        if unknown := sorted(wanted.difference(self.stage_names)):
-            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
-        outputs = {}
+        wanted, outputs = self._known(names), {}
         for name, output in self._stages(frames):
             if name in wanted:
                 outputs[name] = to_clips(output, frames.shape[2])
             if len(outputs) == len(wanted):
                 break
         return outputs
+
+    def forward_stages_in_chunks(
+        self, chunks: Iterable[Tensor], names: Iterable[str]
+    ) -> Iterator[tuple[str, int, Tensor]]:
+        """Run one video of any length, block by block over chunks of time; exactly `forward_stages` of all of it.
+
+        One block's output of the whole video is held in host memory, the stem's being the largest; what squeezes
+        computes its first half twice. See `x3d_chunks`.
+
+        Args:
+            chunks: Successive frames (1, 3, t, H, W).
+            names: Stages.
+
+        Yields:
+            Stage, number of the chunk from 0, and (1, C, t, h, w) on the chunks' device.
+
+        Raises:
+            ConfigError: A name is not a stage.
+        """
+        wanted = self._known(names)
+        last = max(map(self.stage_names.index, wanted), default=-1)
+        for name, number, output in run_in_chunks(self, chunks):
+            if self.stage_names.index(name) > last:
+                return
+            if name in wanted:
+                yield name, number, to_clips(output, len(output))
 
     def forward_features(self, frames: Tensor) -> Tensor:
         """Return features (B, C, T) of (B, 3, T, H, W) frames: the last stage, mean over space."""
