@@ -40,6 +40,7 @@ class Origin:
         command: Command that trained them; empty where the file does not say.
         stride: Raw frames from one input frame to the next.
         size: Side of the centre crop, pixels.
+        normalization: Mean and standard deviation per channel that frames were normalised with.
         pool: Side h = w of the stored maps.
         dtype: "float16", "bfloat16" or "float32".
         stages: Name -> channels.
@@ -54,6 +55,7 @@ class Origin:
     checkpoint: str
     stride: int
     size: int
+    normalization: list[list[float]]
     pool: int
     dtype: str
     stages: dict[str, int]

@@ -138,7 +138,7 @@ class FeatureFileWriter:
         header = self.header()
         size = len(header) + origin.num_bytes(video["num_frames"])
         try:
-            self._file = open(self._part, "w+b")  # noqa: SIM115 (it lives as long as this object)
+            self._file = open(self._part, "w+b")
             try:
                 self._file.write(header)
                 self._file.flush()
