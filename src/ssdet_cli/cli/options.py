@@ -16,6 +16,12 @@ KEYS = {
     "protocol": "protocol",
     "checkpoint": "checkpoints",
     "predictions": "predictions",
+    "trained": "checkpoint",
+    "stages": "stages",
+    "pool": "pool",
+    "format": "format",
+    "dtype": "dtype",
+    "exact": "inference.exact",
     "split": "split",
     "allow_missing": "allow_missing",
     "data": "data.videos",
@@ -38,6 +44,14 @@ KEYS = {
     "rdzv_endpoint": "run.rdzv_endpoint",
     "seed": "run.seed",
 }
+
+#: Parameter -> its option, where the option has another key in another command.
+OPTIONS = {"trained": "--checkpoint"}
+
+
+def option_of(name: str) -> str:
+    """The option behind which a parameter's value stands."""
+    return OPTIONS.get(name, "--" + name.replace("_", "-"))
 
 
 def given(ctx: typer.Context) -> dict[str, Any]:
