@@ -130,6 +130,13 @@ class ModelConfig(Section):
     allow_partial: bool = Field(False, description="Accept weights of which less than 90 % fit.")
 
 
+class FineSource(Section):
+    """Where the fine stream of a Coarse-Fine network comes from."""
+
+    features: Path | None = Field(None, description="Folder of stored features, from ssdet extract-features.")
+    weights: Path | None = Field(None, description="Run folder or weights file of the fine stream.")
+
+
 class AugmentConfig(Section):
     """Volume augmentations (pretraining)."""
 

@@ -1,4 +1,4 @@
-"""What `pretrain` and `finetune` do alike: data, network, run folder, resume, dry run, report."""
+"""What the training commands do alike: data, network, run folder, resume, dry run, report."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ from ssdet_cli.engine.runlog import RunLog, environment
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
-from ssdet_cli.models.factory import split_options
+from ssdet_cli.models.factory import check_options
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.recipes import generate
@@ -64,7 +64,7 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
             that of the resumed run.
         CheckpointError: The checkpoint to resume from cannot be read.
     """
-    split_options(_options(cfg.model), cfg.model.backbone, cfg.model.head)  # a typo is told before anything is made
+    check_options(cfg.network, cfg.model.head, options_of(cfg.model))  # a typo is told before anything is made
     console = Console(stderr=True) if session.is_main else None
     if dry_run:
         yield Run(session, RunLog(None, console), None, None)
@@ -134,7 +134,7 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
     return videos
 
 
-def _options(model: ModelConfig) -> dict[str, Any]:
+def options_of(model: ModelConfig) -> dict[str, Any]:
     """Keywords of the network's parts.
 
     Raises:
@@ -148,9 +148,15 @@ def _options(model: ModelConfig) -> dict[str, Any]:
 def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
     """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
     torch.manual_seed(cfg.run.seed)
-    model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, **_options(cfg.model))
+    model = create_model(cfg.network, outputs, head=cfg.model.head, **options_of(cfg.model))
+    load_init(cfg, model, classes, run)
+    return model
+
+
+def load_init(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], run: Run) -> None:
+    """Load `model.init` into a network and say what became of it; nothing where the run is resumed."""
     if cfg.model.init is None or run.state is not None:
-        return model
+        return
     if str(cfg.model.init) == HUB:
         report = _load_published(cfg, model, classes, run.session)
     else:
@@ -158,7 +164,6 @@ def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], 
         _check_backbone(cfg, file)
         report = load_weights(model, file, class_names=classes, allow_partial=cfg.model.allow_partial)
     run.log.say(report.summary())
-    return model
 
 
 def _load_published(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], session: Session) -> LoadReport:
@@ -190,7 +195,7 @@ def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, 
         "command": cfg.command,
         "backbone": cfg.model.backbone,
         "head": cfg.model.head,
-        "options": _options(cfg.model),
+        "options": options_of(cfg.model),
         "num_classes": len(classes) + background,
         "classes": list(classes),
         "background": background,
