@@ -65,9 +65,10 @@ def sample_frames(frames: Tensor, positions: Tensor, num_frames: int, lengths: T
     Returns:
         (B·K, C, H, W), channels-last.
     """
-    times = positions * last_frames(num_frames, lengths)
+    last = last_frames(num_frames, lengths)
+    times = positions * last
     lower = times.detach().long()
-    upper = (lower + 1).clamp(max=num_frames - 1)
+    upper = torch.minimum(lower + 1, torch.as_tensor(last, device=lower.device))
     first = torch.arange(positions.shape[0], device=positions.device)[:, None] * num_frames
     share = (times - lower).flatten()[:, None, None, None]
     # With the channels last in the shape too, what is gathered keeps the layout.
@@ -117,8 +118,8 @@ def spread(values: Tensor, num_frames: int, steps: Tensor, lengths: Tensor) -> T
         (B, C, T).
     """
     frames = torch.arange(num_frames, device=values.device, dtype=values.dtype)
-    share = (frames / (lengths[:, None] - 1).clamp(min=1)).clamp(max=1)
-    at = share * (steps[:, None] - 1)
+    last = lengths[:, None] - 1
+    at = torch.minimum(frames, last) / last.clamp(min=1) * (steps[:, None] - 1)
     left = torch.minimum(at.long(), steps[:, None] - 2)
     index = left[:, None].expand(-1, values.shape[1], -1)
     return torch.lerp(values.gather(2, index), values.gather(2, index + 1), (at - left)[:, None])
