@@ -178,7 +178,7 @@ class FeatureStore:
                 f"than those asked for ({str(wanted)[:12]}...); extract them again."
             )
         what = {
-            "stride": "features of every {held}th raw frame, every {wanted}th is needed (inference.stride)",
+            "stride": "features of one raw frame in {held}, one in {wanted} is needed (inference.stride)",
             "size": "features of {held} pixels, {wanted} are needed (inference.size)",
             "pool": "maps of {held}x{held}, {wanted}x{wanted} are needed (--pool)",
         }[name].format(held=held, wanted=wanted)

@@ -68,6 +68,8 @@ class FeatureWriter:
     def finished(self, video_ids: Iterable[str] = ()) -> dict[str, Any]:
         """Make the index anew from the files: video id -> `file`, `frames`, `bytes`; damaged files are left out.
 
+        `frames` are input frames; of a `.npy` file, which does not tell them, its rows.
+
         Args:
             video_ids: Videos that may be there, beside those of the present index; a `.npy` file has its name alone
                 to tell whose it is.
@@ -184,8 +186,8 @@ class FeatureFileWriter:
             values = values.clamp(-limit, limit)
         target.copy_(values)
 
-    def commit(self) -> dict[str, Any]:
-        """Bring the file to disk and give it its name; returns its entry of the index.
+    def commit(self) -> None:
+        """Bring the file to disk and give it its name.
 
         Raises:
             SsdetError: It cannot be written.
@@ -199,8 +201,6 @@ class FeatureFileWriter:
         except OSError as error:
             self.discard()
             raise SsdetError(f"Cannot write {self.path}: {error.strerror}.") from error
-        frames = self.video["num_frames"]
-        return {"file": self.path.name, "frames": frames, "bytes": self.path.stat().st_size}
 
     def discard(self) -> None:
         """Take the unfinished file away."""

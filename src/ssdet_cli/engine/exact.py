@@ -121,7 +121,7 @@ def _frames(
     for window in group:
         if window.failure:
             raise _Unreadable(window)
-        seen.append(replace(window, frames=window.frames[:, :0]))
+        seen.append(replace(window, frames=torch.empty(0)))  # not a view, which would hold them
         yield normalize(window.frames[None].to(device, non_blocking=True))
 
 

@@ -1,7 +1,6 @@
 """A backbone's stages, pooled over space and joined in a file."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +32,7 @@ class FeatureJoin:
 
     def __init__(self, video: VideoFacts, writer: FeatureWriter) -> None:
         self._stages = writer.origin.stage_strides
-        self._added, self.video_id = 0, video.video_id
+        self._added, self._video_id = 0, video.video_id
         self._file = writer.begin(
             {
                 "video_id": video.video_id,
@@ -54,9 +53,10 @@ class FeatureJoin:
             self._added += 1
         return self._added == window.count * len(self._stages)
 
-    def finish(self) -> dict[str, Any]:
-        """Give the file its name."""
-        return self._file.commit()
+    def finish(self) -> str:
+        """Give the file its name; returns the video's id."""
+        self._file.commit()
+        return self._video_id
 
     def discard(self) -> None:
         """Take the unfinished file away."""

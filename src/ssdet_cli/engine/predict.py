@@ -143,7 +143,8 @@ def predict(
                     if video_id not in begun:
                         begun[video_id] = join(window.video)
                     if begun[video_id].add(window, outputs):
-                        results.append(begun.pop(video_id).finish())
+                        results.append(begun[video_id].finish())
+                        del begun[video_id]
                 advance(len(results) + len(failures))
     finally:
         for unfinished in begun.values():

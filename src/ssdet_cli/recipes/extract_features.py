@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -107,7 +106,7 @@ class _Extraction:
         need = sum(map(self.origin.num_bytes, lengths.frames.values()))
         self.log.say(
             f"Dry run of {self.origin.backbone}: {len(lengths.frames)} videos, {frames:,} input frames, "
-            f"{need / 2**30:.2f} GiB of features; {1000 * seconds:.1f} ms per frame on {self.here.device} without "
+            f"{_sized(need)} of features; {1000 * seconds:.1f} ms per frame on {self.here.device} without "
             f"reading, {frames * seconds / 3600 / self.here.world_size:.2f} h. Nothing was written."
         )
         return self.folder
@@ -135,10 +134,10 @@ class _Extraction:
     def _check_space(self, lengths: Lengths) -> None:
         need = sum(map(self.origin.num_bytes, lengths.frames.values()))
         free = shutil.disk_usage(self.folder).free
-        self.log.say(f"{need / 2**30:.2f} GiB will be written to {self.folder}, {free / 2**30:.1f} GiB are free.")
+        self.log.say(f"{_sized(need)} will be written to {self.folder}, {_sized(free)} are free.")
         if need + _SPARE > free:
             raise SsdetError(
-                f"The features need {need / 2**30:.2f} GiB and {self.folder} has {free / 2**30:.2f} GiB free; "
+                f"The features need {_sized(need)} and {self.folder} has {_sized(free)} free; "
                 "make room, give another --output, or store less (--pool, --stages, --dtype)."
             )
 
@@ -164,7 +163,7 @@ class _Extraction:
         network = pooled_stages(self.backbone, names, side)
         return in_batches(network, batch_size=self.cfg.inference.batch_size, **how)
 
-    def _predict(self, share: list[VideoRecord], began: float) -> tuple[list[Mapping[str, object]], dict[str, str]]:
+    def _predict(self, share: list[VideoRecord], began: float) -> tuple[list[str], dict[str, str]]:
         dataset = VideoWindows(
             share, self.cfg.data, stride=self.origin.stride, size=self.origin.size, windows=self.windows
         )
@@ -207,3 +206,7 @@ class _Extraction:
                 f"{len(failures)} of {len(self.videos)} videos could not be read and have no features, the first: "
                 f"{next(iter(failures.values()))} All others are stored; --allow-missing makes this a success."
             )
+
+
+def _sized(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"

@@ -61,7 +61,7 @@ def restore(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> Frozen:
         **told,
     )
     log.say(
-        f"{origin.backbone} of {origin.checkpoint} on {here.device}: every {origin.stride}th frame, "
+        f"{origin.backbone} of {origin.checkpoint} on {here.device}: one frame in {origin.stride}, "
         f"{origin.size} pixels, stages {', '.join(names)}."
     )
     return Frozen(backbone, origin)
