@@ -24,6 +24,7 @@ _FREE_ON_RESUME = (
     "run.device",
     "run.node_rank",
     "run.rdzv_endpoint",
+    "run.verbose",
     "data.workers",
     "data.prefetch",
     "data.videos",

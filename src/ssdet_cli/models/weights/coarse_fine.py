@@ -9,6 +9,10 @@ from ssdet_cli.errors import CheckpointError
 from ssdet_cli.models.weights.layout import Converted
 
 NAME = "Coarse-Fine coarse stream"
+REFUSAL = (
+    "This is a Coarse-Fine coarse network (grid pooling and fusion layers beside its X3D), which no per-frame detector "
+    "can hold; give the fine stream's weights."
+)
 
 
 def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> bool:
@@ -22,7 +26,4 @@ def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:
     Raises:
         CheckpointError: Always.
     """
-    raise CheckpointError(
-        "This is a Coarse-Fine coarse network (grid pooling and fusion layers beside its X3D), which no per-frame "
-        "detector can hold; give the fine stream's weights."
-    )
+    raise CheckpointError(REFUSAL)

@@ -62,7 +62,7 @@ def weights_file(path: str | Path) -> Path:
                 return path / "checkpoints" / name
         raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
     if not path.is_file():
-        raise CheckpointError(f"There is no weights file {path}; give a run folder or a file.")
+        raise CheckpointError(f"{path} does not exist; give a run folder or a file of weights.")
     return path
 
 
