@@ -53,7 +53,14 @@ def create_model(
     if num_classes < 1:
         raise ConfigError(f"num_classes must be at least 1, got {num_classes}.")
     build_backbone, build_head = BACKBONES.get(name), HEADS.get(head)
+    if not callable(build_backbone):
+        kind = type(build_backbone).__name__
+        raise ConfigError(f"Backbone '{name}' is a {kind}, which cannot be called to build a network.")
     backbone_options, head_options = _split_options(options, name, build_backbone, head, build_head)
+    try:
+        inspect.signature(build_backbone).bind(**backbone_options)
+    except TypeError as error:
+        raise ConfigError(f"Backbone '{name}' cannot be built: {error}.") from error
     backbone = build_backbone(**backbone_options)
     _check_contract(name, backbone)
     model = FrameDetector(

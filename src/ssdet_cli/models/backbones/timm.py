@@ -170,8 +170,9 @@ class TimmFrames(StagedBackbone):
 
 def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> tuple[nn.Module, tuple[int, int] | None]:
     """Build timm's model without classifier, for any size of picture where it can; else its size is returned too."""
-    known = [*timm.list_models(), *timm.list_pretrained()] if "." in name else timm.list_models()
-    if name not in known and not timm.is_model(name):
+    tagged = "." in name
+    known = timm.list_models(include_tags=tagged)
+    if name not in known and (tagged or not timm.is_model(name)):  # timm knows more names than it lists: old ones
         raise ConfigError(f"timm has no image model '{name}'.{nearest(name, known)}")
     config = timm.get_pretrained_cfg(name)
     fixed = config is not None and config.fixed_input_size

@@ -126,20 +126,17 @@ class MViT(VideoBackbone):
     classifier = "head.1"
     same_features = False
     stage_names = ("stage1", "stage2", "stage3", "stage4")
-    ends = (1, 3, 14, 16)
 
     def _run(self, frames: Tensor) -> Iterator[Tensor]:
         tokens = self.video.conv_proj(frames)
         size = tuple(tokens.shape[2:])
         tokens = self._with_positions(tokens.flatten(2).transpose(1, 2), size)
-        start = 0
-        for end in self.ends:
-            for block in self.video.blocks[start:end]:
-                tokens, size = block(tokens, size)
-            if end == self.ends[-1]:
+        for block, following in zip(self.video.blocks, [*self.video.blocks[1:], None], strict=True):
+            tokens, size = block(tokens, size)
+            if following is None:
                 tokens = self.video.norm(tokens)
-            yield tokens[:, 1:].transpose(1, 2).unflatten(2, size)
-            start = end
+            if following is None or following.pool_skip is not None:  # the next one strides over space
+                yield tokens[:, 1:].transpose(1, 2).unflatten(2, size)
 
     def _with_positions(self, tokens: Tensor, size: tuple[int, int, int]) -> Tensor:
         """Put the class token before (B, t · h · w, C) and add absolute positions where the network has them."""
