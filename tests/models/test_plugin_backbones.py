@@ -86,7 +86,7 @@ def test_an_attribute_that_is_missing_is_named_in_one_line(lab, attribute, monke
     ("name", "message"),
     [
         ("math:pi", "Backbone 'math:pi' is a float, which cannot be called to build a network"),
-        ("math:gcd", "Backbone 'math:gcd' gives a int, not a torch.nn.Module"),
+        ("math:gcd", "Backbone 'math:gcd' gives a value of type int, not a torch.nn.Module"),
         ("torch.nn:Linear", "Backbone 'torch.nn:Linear' cannot be built: missing a required argument: 'in_features'"),
         ("my_labb:TinyFrames", "cannot be imported from 'my_labb:TinyFrames'"),
     ],

@@ -115,13 +115,13 @@ class TimmFrames(StagedBackbone):
             CheckpointError: There are none, or they can be neither found nor fetched.
         """
         config = self.image.pretrained_cfg
-        where = f"huggingface.co/{config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
+        where = f"https://huggingface.co/{config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
         if not where:
             raise CheckpointError(f"timm publishes no weights for '{self.name}'; give a file (--init FILE).")
         try:
             image, _ = _build(self.name, self.options, pretrained=True)
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise unreachable(f"{where} of timm", "name the file", error) from error
+            raise unreachable(where, "give its model.safetensors by --init FILE", error) from error
         return Published(where, "timm", {f"image.{key}": value for key, value in image.state_dict().items()}, {}, None)
 
     def _chunked(self, run: Callable[[Tensor], Any], frames: Tensor) -> list[Any]:
