@@ -38,7 +38,7 @@ _built: dict[str, nn.Module] = {}
 
 
 def built(name: str) -> nn.Module:
-    """The network, made once, in evaluation; parameters that begin at zero are drawn, so that nothing is switched off."""
+    """The network in evaluation, made once; parameters that begin at zero are drawn, so that nothing is off."""
     name = SAME.get(name, name)
     if name not in _built:
         _built.clear()  # tests run network by network: one is kept
@@ -89,7 +89,7 @@ def test_entries_that_are_said_to_be_the_same_are():
         assert one.backbone.default_clip != two.backbone.default_clip
 
 
-@pytest.mark.parametrize("name", DISTINCT)
+@pytest.mark.parametrize("name", DISTINCT, scope="module")
 class TestContract:
     def test_it_has_what_every_backbone_has(self, name):
         backbone = built(name).backbone

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import CheckpointError, ConfigError
-from ssdet_cli.models.backbones.staged import StagedBackbone
+from ssdet_cli.models.backbones.staged import known_stages
 from ssdet_cli.models.layers.frames import to_clips, to_frames
 from ssdet_cli.models.weights.hub import Published, unreachable
 
@@ -53,7 +53,7 @@ class TimeBlock(nn.Module):
         return features + self.mix(F.gelu(hidden).transpose(1, 2)).transpose(1, 2)
 
 
-class TimmFrames(StagedBackbone):
+class TimmFrames(nn.Module):
     """An image model on every frame and a stack of `TimeBlock`, as a backbone (see `ssdet_cli.models.backbones`).
 
     Stages are those that timm offers for the image model, `stage1` onwards, frame by frame and before any convolution
@@ -137,6 +137,10 @@ class TimmFrames(StagedBackbone):
         size = self.frames_per_chunk or (len(frames) if self.training else CHUNK)
         return [run(frames)] if len(frames) <= size else [run(chunk) for chunk in frames.split(size)]
 
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return `forward_features(frames)`."""
+        return self.forward_features(frames)
+
     def forward_features(self, frames: Tensor) -> Tensor:
         """Return features (B, C, T) of (B, 3, T, H, W) frames."""
         pooled = torch.cat(self._chunked(self.image, to_frames(frames)))
@@ -148,9 +152,7 @@ class TimmFrames(StagedBackbone):
         Raises:
             ConfigError: A name is not a stage.
         """
-        wanted = tuple(dict.fromkeys(names))
-        if unknown := sorted(set(wanted).difference(self.stage_names)):
-            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
+        wanted = known_stages(names, self.stage_names)
         indices = [self.stage_names.index(name) for name in wanted if name != "time"]
         outputs = dict(self._intermediates(frames, indices)) if indices else {}
         if "time" in wanted:

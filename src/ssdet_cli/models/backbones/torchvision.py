@@ -5,6 +5,7 @@ classifier and the pooling over time are left out. A network that strides over t
 input frames, the first one centred at input frame `temporal_offset`.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -73,9 +74,9 @@ class VideoBackbone(StagedBackbone):
         for name, stride, output in zip(self.stage_names, self.stage_strides, outputs, strict=False):
             yield name, output[:, :, : steps(frames.shape[2], stride)]
 
+    @abstractmethod
     def _run(self, frames: Tensor) -> Iterator[Tensor]:
         """Yield the output (B, C, steps, h, w) of one stage after the other."""
-        raise NotImplementedError
 
 
 class ResNet(VideoBackbone):
@@ -120,11 +121,14 @@ class MViT(VideoBackbone):
     something else than ours.
 
     Positions are torchvision's own at 16 frames of 224² pixels. Elsewhere absolute ones (v1) are interpolated,
-    linearly over time and bicubically over space; relative ones (v2) torchvision interpolates by itself.
+    linearly over time and bicubically over space; relative ones (v2) torchvision interpolates by itself. Attention
+    goes over the whole clip and its memory grows with the square of the length: longer videos go through in windows of
+    16 frames.
     """
 
     classifier = "head.1"
     same_features = False
+    longest_clip = 16
     stage_names = ("stage1", "stage2", "stage3", "stage4")
 
     def _run(self, frames: Tensor) -> Iterator[Tensor]:
