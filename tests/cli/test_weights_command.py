@@ -129,7 +129,7 @@ def test_convert_of_our_own_run_keeps_what_it_says_and_builds_no_network(ssdet, 
     [
         (["inspect", "nowhere.pt"], "nowhere.pt does not exist; give a run folder or a file of weights"),
         (["inspect", "odd.pt"], "odd.pt has names of no known layout (first: 'a')"),
-        (["inspect", "page.pt"], "page.pt is a web page and not weights"),
+        (["inspect", "page.pt"], "page.pt cannot be read as weights: it is a web page and not weights"),
         (["inspect", "x3d.pyth", "--backbone", "x3d_n"], "Unknown backbone 'x3d_n'. Did you mean 'x3d_"),
         (["convert", "x3d.pyth", "w.pt"], "w.pt: weights are written as safetensors"),
         (["convert", "x3d.pyth", "w.safetensors", "--backbone", "x3d_m"], "of this model; 'backbone."),

@@ -95,7 +95,7 @@ def as_pickle(path, payload):
 def test_a_file_that_wants_to_run_code_is_refused_and_does_not_run(tmp_path, write):
     write(tmp_path / "w.pkl", Bomb(str(tmp_path / "executed")))
     with pytest.raises(
-        CheckpointError, match=r"w.pkl holds a Python object \(.*\), which cannot be read without running"
+        CheckpointError, match=r"w.pkl cannot be read as weights: it holds a Python object \(.*\), which"
     ):
         read_weights(tmp_path / "w.pkl")
     assert not (tmp_path / "executed").exists()
@@ -111,7 +111,7 @@ def test_torchscript_is_named_for_what_it_is(tmp_path):
     with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:  # the parts that only such an archive has
         for part in ("data.pkl", "constants.pkl", "code/__torch__.py"):
             archive.writestr(f"w/{part}", "")
-    with pytest.raises(CheckpointError, match=r"w.pt holds a TorchScript program, which .* save its state_dict\(\)"):
+    with pytest.raises(CheckpointError, match=r"it holds a TorchScript program, which .* save its state_dict\(\)"):
         read_weights(tmp_path / "w.pt")
 
 
