@@ -366,7 +366,7 @@ def caffe2_x3d_module(module):
 
 
 def write_caffe2(net, module_name, stems):
-    """Blobs of numpy arrays for BGR pictures, with a momentum beside each and the counters of training."""
+    """Blobs of numpy arrays for BGR pictures, with a momentum beside some and the counters of training."""
     blobs = {"lr": 0.1, "model_iter": 5}
     entries = {"running_mean": "rm", "running_var": "riv"}
     for module, tensors in net.items():
@@ -374,5 +374,7 @@ def write_caffe2(net, module_name, stems):
             short = {"weight": "s", "bias": "b"} if "running_mean" in tensors else {"weight": "w", "bias": "b"}
             name = f"{module_name(module)}_{ {**entries, **short}[entry] }"
             array = (tensor.flip(1) if module in stems else tensor).numpy().copy()
-            blobs |= {name: array, f"{name}_momentum": array * 0}
+            blobs[name] = array
+            if array.ndim == 1:
+                blobs[f"{name}_momentum"] = array * 0
     return {"blobs": blobs}

@@ -173,12 +173,16 @@ def write_truncated_safetensors(path):
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("a.pt", lambda path: None, "There is no weights file"),
-        ("b.pt", lambda path: path.mkdir(), "is a folder"),
+        ("a.pt", lambda path: None, "does not exist; give a run folder or a file"),
+        ("b.pt", lambda path: path.mkdir(), "is it a run folder"),
         ("c.pt", write_truncated, "cannot be read as weights"),
         ("d.pt", lambda path: path.write_text("hello, this is no checkpoint\n"), "cannot be read as weights"),
-        ("e.pt", lambda path: path.write_bytes(b""), "cannot be read as weights"),
-        ("f.pt", lambda path: torch.save({"model": Marker()}, path), "cannot be read as weights"),
+        ("e.pt", lambda path: path.write_bytes(b""), "is empty"),
+        (
+            "f.pt",
+            lambda path: torch.save({"model": Marker()}, path),
+            r"cannot be read as weights: it holds a Python object \(.*Marker\)",
+        ),
         ("g.pt", lambda path: torch.save([1, 2], path), "holds no weights"),
         ("h.pt", lambda path: torch.save({"epoch": 3, "model": {}}, path), "holds no weights"),
         ("i.pt", lambda path: torch.save({"stem.weight": torch.zeros(2)}, path), "names of no known layout"),

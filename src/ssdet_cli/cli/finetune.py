@@ -16,6 +16,7 @@ def finetune(
     overrides: options.Overrides = None,
     config: options.Config = None,
     init: options.Init = None,
+    allow_partial: options.AllowPartial = False,
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
     videos: options.Videos = None,
@@ -38,12 +39,14 @@ def finetune(
     seed: options.Seed = None,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     print_config: options.PrintConfig = False,
 ) -> None:
     """Teach a pretrained backbone to label every frame of a video."""
     request = Request(config, overrides or (), resume, dry_run, print_config)
     flags = {
         "model.init": init,
+        "model.allow_partial": allow_partial or None,
         "data.dataset": dataset,
         "data.annotations": annotations,
         "data.videos": videos,
@@ -61,5 +64,6 @@ def finetune(
         "run.node_rank": node_rank,
         "run.rdzv_endpoint": rdzv_endpoint,
         "run.seed": seed,
+        "run.verbose": verbose or None,
     }
     carry_out(configure("finetune", request, flags), request)

@@ -74,6 +74,13 @@ Init = Annotated[
         help="Run folder or weights file to start from; hub: what torchvision or timm publish (model.init).",
     ),
 ]
+AllowPartial = Annotated[
+    bool, typer.Option("--allow-partial", help="Accept weights of which less than 90 % fit (model.allow_partial).")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="List every tensor that --init filled, changed or left out (run.verbose)."),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(

@@ -29,6 +29,7 @@ def pretrain(
     ] = None,
     dataset: options.Dataset = None,
     init: options.Init = None,
+    allow_partial: options.AllowPartial = False,
     augment: Annotated[
         str | None,
         typer.Option(
@@ -50,6 +51,7 @@ def pretrain(
     seed: options.Seed = None,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     print_config: options.PrintConfig = False,
 ) -> None:
     """Learn to detect from clips that have one label each."""
@@ -61,6 +63,7 @@ def pretrain(
         "data.videos": data,
         "data.dataset": dataset,
         "model.init": init,
+        "model.allow_partial": allow_partial or None,
         "augment.methods": augment,
         "loop.steps": steps,
         "loop.batch_size": batch_size,
@@ -73,5 +76,6 @@ def pretrain(
         "run.node_rank": node_rank,
         "run.rdzv_endpoint": rdzv_endpoint,
         "run.seed": seed,
+        "run.verbose": verbose or None,
     }
     carry_out(configure("pretrain", request, flags), request)

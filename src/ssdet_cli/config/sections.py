@@ -55,6 +55,7 @@ class RunConfig(Section):
     nnodes: int = Field(1, ge=1, description="Machines.")
     node_rank: int = Field(0, ge=0, description="Number of this machine, from 0.")
     rdzv_endpoint: str | None = Field(None, description="host:port where several machines meet.")
+    verbose: bool = Field(False, description="List every tensor that model.init filled, changed or left out.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
@@ -103,6 +104,9 @@ class ModelConfig(Section):
     backbone: str = Field("x3d_m", description="Name from `ssdet backbones`, or module:attribute.")
     head: str = Field("linear", description="Per-frame head.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Before the classifier; default: the head's own.")
+    norm_splits: int = Field(
+        1, ge=1, description="Parts of a batch that every batch norm sees by itself while training (X3D)."
+    )
     options: Options = Field(
         {}, description="More keywords of the backbone or the head, as in model.options.slow_sampling=linspace."
     )

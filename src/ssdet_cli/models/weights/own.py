@@ -14,8 +14,8 @@ PARTS = {"backbone", "head", "pool", "fusion", "fine", "coarse", "_extra_state"}
 
 
 def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> bool:
-    """Tell by the names whether a state dict is ours: all of it is a part of one of our detectors."""
-    return {name.partition(".")[0] for name in state} <= PARTS
+    """Tell by the names whether a state dict is ours: all of it is parts of our detectors, or belongs to `wanted`."""
+    return {name.partition(".")[0] for name in state} <= PARTS or state.keys() <= set(wanted)
 
 
 def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:

@@ -15,6 +15,7 @@ from ssdet_cli.models.weights import (
     own,
     pytorchvideo,
     slowfast,
+    temporal_heads,
     timm,
     torchvision,
 )
@@ -28,6 +29,7 @@ LAYOUTS: tuple[ModuleType, ...] = (
     pytorchvideo,
     accelerator,
     caffe2,
+    temporal_heads,
     torchvision,
     timm,
 )

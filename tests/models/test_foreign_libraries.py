@@ -1,0 +1,70 @@
+"""Weights of torchvision's video networks and of timm's image models, under those libraries' own names."""
+
+import pytest
+import timm
+import torch
+import torchvision.models
+
+from ssdet_cli.errors import CheckpointError
+from ssdet_cli.models import create_model, load_weights
+
+
+def source(name, classes=9):
+    torch.manual_seed(0)
+    return torchvision.models.get_model(name, weights=None, num_classes=classes).eval()
+
+
+@pytest.mark.parametrize("name", ["mc3_18", "swin3d_t"])
+def test_torchvision_s_clip_logits_are_the_mean_of_ours(name, tmp_path):
+    network = source(name)
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    model = create_model(f"torchvision/{name}", 9).eval()
+    before = model.backbone.normalization
+    report = load_weights(model, tmp_path / "w.pth")
+    assert report.layout == "torchvision" and not report.missing and not report.unexpected
+    assert model.backbone.normalization == before
+    clips = torch.randn(1, 3, 8, 32, 32)
+    with torch.no_grad():
+        steps = model.head(model.backbone.forward_features(clips))
+        torch.testing.assert_close(steps.mean(2), network(clips), atol=1e-4, rtol=1e-4)
+
+
+def test_a_classifier_that_is_a_convolution_becomes_linear(tmp_path):
+    network = source("s3d")
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    model = create_model("torchvision/s3d", 9)
+    report = load_weights(model, tmp_path / "w.pth")
+    assert report.layout == "torchvision" and not report.missing and not report.unexpected
+    assert torch.equal(model.head.fc2.weight, network.classifier[1].weight.flatten(1))
+
+
+def test_mvit_s_classifier_reads_another_feature_and_is_left_out(tmp_path):
+    network = source("mvit_v2_s")
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    model = create_model("torchvision/mvit_v2_s", 9)
+    report = load_weights(model, tmp_path / "w.pth")
+    assert report.layout == "torchvision" and not report.missing and not report.unexpected
+    assert report.adapted[0] == "classifier left out, torchvision's reads the class token"
+    assert torch.equal(model.backbone.video.norm.weight, network.norm.weight)
+
+
+def test_timm_s_image_model_is_filled_and_the_rest_stays_as_initialised(tmp_path):
+    torch.manual_seed(0)
+    image = timm.create_model("resnet10t", num_classes=1000).eval()
+    torch.save({"state_dict": image.state_dict(), "arch": "resnet10t"}, tmp_path / "w.pth.tar")
+    model = create_model("timm/resnet10t", 3).eval()
+    report = load_weights(model, tmp_path / "w.pth.tar")
+    assert report.layout == "timm"
+    assert all(name.startswith("backbone.time.") for name in report.missing)
+    assert report.unexpected == ("backbone.image.fc.weight", "backbone.image.fc.bias")
+    assert any(phrase.startswith("head newly initialised") for phrase in report.adapted)
+    frames = torch.randn(1, 3, 2, 64, 64)
+    with torch.no_grad():
+        expected = image.forward_head(image.forward_features(frames[:, :, 0]), pre_logits=True)
+        torch.testing.assert_close(model.backbone.forward_features(frames)[:, :, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_timm_s_names_alone_are_no_layout(tmp_path):
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"no known layout .* timm's models are known only by the backbone"):
+        load_weights(create_model("x3d_tiny", 3), tmp_path / "w.pth")
