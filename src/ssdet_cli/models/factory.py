@@ -12,6 +12,8 @@ from ssdet_cli.catalog import nearest
 from ssdet_cli.config.sections import HUB
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones import BACKBONES, REQUIRED
+from ssdet_cli.models.detectors import COARSE_FINE, coarse_fine_names
+from ssdet_cli.models.detectors.coarse_fine import CoarseFine, build_coarse_fine
 from ssdet_cli.models.detectors.frame import FrameDetector
 from ssdet_cli.models.heads import HEADS
 from ssdet_cli.models.weights import load_weights
@@ -20,7 +22,7 @@ from ssdet_cli.models.weights.hub import load_hub
 
 def list_models() -> list[str]:
     """Return the names that `create_model` knows, sorted, without aliases and without those of timm (`timm/<name>`)."""
-    return BACKBONES.names()
+    return sorted([*BACKBONES.names(), *coarse_fine_names()])
 
 
 def list_heads() -> list[str]:
@@ -41,7 +43,8 @@ def create_model(
     """Build a per-frame detector, or a head alone.
 
     Args:
-        name: Backbone of the catalogue, its alias, or an import path `module:attribute`; with `in_channels`, a head.
+        name: Backbone of the catalogue, its alias, or an import path `module:attribute`; with `in_channels`, a head;
+            `coarse_fine_<backbone>` with an X3D is both streams of a Coarse-Fine network.
         num_classes: K, background included where there is one.
         head: Head of the catalogue or import path, behind a backbone.
         in_channels: C of the features that a head alone takes.
@@ -49,7 +52,8 @@ def create_model(
             their networks, see `load_hub`.
         class_names: Names of the K classes (or of all but a leading background); with `pretrained` they decide
             whether the file's classifier means the same as ours.
-        **options: Keywords of the backbone or of the head (`dropout=0.5`); one that both have goes to both.
+        **options: Keywords of the backbone or of the head (`dropout=0.5`); one that both have goes to both. Of
+            Coarse-Fine networks those of the backbones, or of `build_coarse_fine`.
 
     Returns:
         Module taking (B, 3, T, H, W) normalised float frames, and optionally `lengths` (B,), the real frames of each
@@ -64,6 +68,8 @@ def create_model(
         raise ConfigError(f"num_classes must be at least 1, got {num_classes}.")
     if in_channels is not None:
         model = _head_alone(name, num_classes, in_channels, options)
+    elif name.startswith(COARSE_FINE):
+        model = _coarse_fine(name, num_classes, head, options)
     else:
         of_backbone, of_head = split_options(options, name, head)
         backbone = _build_backbone(name, of_backbone)
@@ -114,6 +120,21 @@ def _builder(name: str) -> Callable[..., nn.Module]:
         kind = type(build).__name__
         raise ConfigError(f"Backbone '{name}' is a {kind}, which cannot be called to build a network.")
     return build
+
+
+def _coarse_fine(name: str, num_classes: int, head: str, options: Mapping[str, Any]) -> CoarseFine:
+    known = coarse_fine_names()
+    backbone = name.removeprefix(COARSE_FINE)
+    backbone = BACKBONES.aliases.get(backbone, backbone)
+    if COARSE_FINE + backbone not in known:
+        raise ConfigError(f"Unknown model '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+    if head != "linear":
+        raise ConfigError(f"{name} has heads of its own, the linear ones; head='{head}' goes with a backbone alone.")
+    build = BACKBONES.get(backbone)
+    of_backbone, of_both = _keywords(build), _keywords(build_coarse_fine)
+    _refuse_unknown(options, {**of_backbone, **of_both}, name)
+    fine, coarse = (build(**_typed(options, of_backbone)) for _ in range(2))
+    return build_coarse_fine(fine, coarse, num_classes, **_typed(options, of_both))
 
 
 def _check_contract(name: str, backbone: object) -> None:

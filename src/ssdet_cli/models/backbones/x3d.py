@@ -213,14 +213,22 @@ class X3D(nn.Module):
         set_norm_splits(self, norm_splits)
         self.register_load_state_dict_pre_hook(drop_split_entries)
 
+    def stem(self, clips: Tensor) -> Tensor:
+        """Return frames (B·T, C, ⌈H / 2⌉, ⌈W / 2⌉), what the first stage takes, of clips (B, 3, T, H, W)."""
+        num_frames = clips.shape[2]
+        return self.stem_time(self.stem_space(to_frames(clips), num_frames), num_frames).relu_()
+
+    def stage(self, name: str, frames: Tensor, num_frames: int) -> Tensor:
+        """Return frames (B·T, C, h, w), the output of one stage, of the output of the one before it."""
+        output = getattr(self, name)(frames, num_frames)
+        return output.relu_() if name == self.stage_names[-1] else output
+
     def _stages(self, clips: Tensor) -> Iterable[tuple[str, Tensor]]:
         """Yield (name, frames (B·T, C, h, w)) stage by stage."""
-        num_frames = clips.shape[2]
-        frames = self.stem_time(self.stem_space(to_frames(clips), num_frames), num_frames).relu_()
-        for name in self.stage_names[:-1]:
-            frames = getattr(self, name)(frames, num_frames)
+        frames = self.stem(clips)
+        for name in self.stage_names:
+            frames = self.stage(name, frames, clips.shape[2])
             yield name, frames
-        yield "conv5", self.conv5(frames, num_frames).relu_()
 
     def forward_stages(self, frames: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Return the named stages of (B, 3, T, H, W) frames, each (B, C, T, h, w).
