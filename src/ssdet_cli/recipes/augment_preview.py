@@ -383,7 +383,7 @@ def _describe(clip: Excerpt) -> dict[str, Any]:
 
 
 def _span(clip: Excerpt) -> str:
-    end = (int(clip.source[-1]) + 1) / clip.video_frame_rate
+    end = clip.end_seconds
     return f"{clip.start_seconds:.1f} to {end:.1f} s" if end >= 1 else f"{clip.start_seconds:.2f} to {end:.2f} s"
 
 
