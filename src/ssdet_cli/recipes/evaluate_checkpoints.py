@@ -47,7 +47,8 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
         readers = readers_of(score for member in members for score in member)
         result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
         if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
-            log.say(f"PyAV read {readers['pyav']} of {len(predictions)} videos, which decord cannot read.")
+            taken = f"PyAV read {readers['pyav']} of {len(predictions)} videos"
+            log.say(f"{taken}, which decord cannot read or not at this size.")
         if here.is_main:
             finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
         return result

@@ -20,7 +20,7 @@ import numpy as np
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.video._decord import DecordSource, import_decord
+from ssdet_cli.video._decord import DecordSource, import_decord, returns_width
 from ssdet_cli.video._folder import FolderSource
 from ssdet_cli.video._pyav import PyavSource, scaled_size
 
@@ -206,7 +206,7 @@ def open_video(
     Args:
         path: File, or folder of numbered JPEG files.
         backend: "decord", "pyav", "frames", or "auto": a folder is read as frames, a file by decord, and by PyAV
-            where decord is absent or refuses the file (logged once per process).
+            where decord is absent, cannot return that width, or refuses the file (logged once per process).
         frame_rate: Frames per second of a folder; ignored for files, which say it themselves.
         short_side: Shrink frames while decoding until the short side has this many pixels; smaller ones stay.
 
@@ -251,7 +251,9 @@ def _open_file(place: Path, backend: str, short_side: int | None) -> VideoReader
     reference = PyavSource(place)
     try:
         reference.size = scaled_size(reference.header.height, reference.header.width, short_side)
-        if backend == "pyav" or (backend == "auto" and import_decord() is None):
+        width = reference.size[1] if reference.size else reference.header.width
+        # A width that decord cannot return is no fault of the file, so nothing is said.
+        if backend == "pyav" or (backend == "auto" and (import_decord() is None or not returns_width(width))):
             return VideoReader(place, "pyav", reference, reference)
         return _open_with_decord(place, reference, fallback=backend == "auto")
     except BaseException:
