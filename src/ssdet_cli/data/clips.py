@@ -193,9 +193,9 @@ class WholeVideo:
         duration_seconds: Of the file.
         frame_rate: Raw frames per second.
         num_frames: Raw frames.
-        raw_seconds: (num_frames,) float64, when each raw frame appears.
         backend: Which video reader read it.
         failure: Why it could not be read; the other fields are then empty.
+        raw_seconds: (num_frames,) float64, when each raw frame appears; None is `number / frame_rate`.
     """
 
     video_id: str
@@ -204,9 +204,9 @@ class WholeVideo:
     duration_seconds: float
     frame_rate: float
     num_frames: int
-    raw_seconds: np.ndarray
     backend: str = ""
     failure: str = ""
+    raw_seconds: np.ndarray | None = None
 
 
 class WholeVideos(Dataset):
@@ -235,12 +235,11 @@ class WholeVideos(Dataset):
                     duration_seconds=reader.duration_seconds,
                     frame_rate=reader.frame_rate,
                     num_frames=reader.num_frames,
-                    raw_seconds=raw_seconds,
                     backend=reader.backend,
+                    raw_seconds=raw_seconds,
                 )
         except DataError as error:
-            nothing = np.empty(0)
-            return WholeVideo(record.video_id, torch.empty(0), nothing, 0.0, 0.0, 0, nothing, failure=str(error))
+            return WholeVideo(record.video_id, torch.empty(0), np.empty(0), 0.0, 0.0, 0, failure=str(error))
 
 
 def with_files(videos: VideoSet) -> tuple[VideoSet, list[str]]:
