@@ -172,8 +172,32 @@ def test_the_progress_line_tells_what_a_user_waits_for(capsys):
         title="test",
     )
     first = capsys.readouterr().out.splitlines()[0]
-    for part in ("test: 1/12", "epoch 0.2", "loss", "accuracy", "clips/s", "data wait", "min left"):
+    for part in ("test: 1/12", "epoch 0.2", "loss", "accuracy", "clips/s", "data wait 0 %  1 s left"):
         assert part in first
+
+
+def test_counts_are_printed_as_counts_and_time_left_in_seconds_or_minutes(capsys):
+    log = RunLog(None, Console(force_terminal=False, width=200))
+    fit(
+        trainer(),
+        [batch(number) for number in range(12)],
+        steps_per_epoch=5,
+        validate=lambda network: {"loss": 1.0, "videos": 4},
+        monitor=Monitor("loss", higher_is_better=False),
+        log=log,
+        title="test",
+    )
+    assert "Step 12: validation loss 1.0000, videos 4\n" in capsys.readouterr().out
+    log.start("Generating videos", 0, 28)
+    log._began -= 80  # eight videos took so long
+    log.advance(8, "")
+    assert capsys.readouterr().out == "Generating videos: 8/28  3.3 min left\n"
+    log._began, log._last_plain = log._began + 79, 0
+    log.advance(8, "drawing")
+    assert capsys.readouterr().out == "Generating videos: 8/28  drawing  3 s left\n"
+    log._last_plain = 0
+    log.advance(28, "")
+    assert capsys.readouterr().out == "Generating videos: 28/28\n"
 
 
 def test_a_gradient_is_clipped_to_the_norm_asked_for():
