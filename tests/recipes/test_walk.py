@@ -221,7 +221,7 @@ def test_ctrl_c_to_the_whole_process_group_saves_although_workers_hear_it_too(da
 
 def test_evaluation_refuses_a_corrupt_video_unless_told_otherwise(data, tuned, tmp_path):
     copy = corrupt(data, tmp_path)
-    broken = sorted((copy / "dense" / "videos").glob("*.mp4"))[-1]
+    broken = sorted((copy / "dense" / "videos").glob("T*.mp4"))[-1]
     broken.write_bytes(b"no video")
     flags = {"protocol": "charades-localize", "checkpoints": (tuned,), "data.videos": copy / "dense"}
     with pytest.raises(DataError, match=f"1 video.* cannot be scored, the first: .*{broken.name}.*--allow-missing"):
