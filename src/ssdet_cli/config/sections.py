@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Split = Literal["train", "val", "test"]
 #: Stands for the weights that a network's own library publishes where a file of weights is asked for.
@@ -21,9 +22,11 @@ class Section(BaseModel):
 
 
 def _split_commas(value: object) -> object:
-    """Accept `freeze,mixup`, `none` and an empty string for a list of names."""
+    """Accept `freeze,mixup` and `none` for a list; an empty text is more likely a variable that was never set."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise PydanticCustomError("empty_list", "it is empty; write none where nothing is meant")
     if isinstance(value, str):
-        return [] if value in ("", "none") else [part.strip() for part in value.split(",")]
+        return [] if value == "none" else [part.strip() for part in value.split(",")]
     return value
 
 

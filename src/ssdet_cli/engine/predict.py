@@ -50,6 +50,7 @@ class _Sum:
             duration_seconds=video.duration_seconds,
             frame_rate=video.frame_rate,
             num_frames=video.num_frames,
+            raw_seconds=video.raw_seconds,
             backend=video.backend,
         )
 

@@ -1,5 +1,6 @@
 """What `pretrain` and `finetune` do alike: data, network, run folder, resume, dry run, report."""
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -246,7 +247,7 @@ def train(
     if run.folder is None:
         _dry_run(trainer, loader, run, title)
         return None
-    hint = f"Resume with: ssdet {cfg.command} --resume --output {run.folder}"
+    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(run.folder))}"
     summary = fit(
         trainer,
         loader,
@@ -289,5 +290,5 @@ def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
     memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU" if device.type == "cuda" else ""
     run.log.say(
         f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step "
-        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. Nothing was written."
+        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. No run was written."
     )
