@@ -1,9 +1,9 @@
 """Help: fast, complete, and without anything heavy."""
 
 import json
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.main import get_command
@@ -15,6 +15,7 @@ COMMANDS = [
     *([name] for name in Root.table),
     *(["data", name] for name in ("generate", "list")),
     *(["configs", name] for name in ("list", "show", "copy")),
+    *(["weights", name] for name in ("convert", "inspect")),
 ]
 
 
@@ -41,18 +42,21 @@ def test_help_of_every_command_imports_nothing_heavy():
     assert loaded_by_help(*COMMANDS) <= {"pydantic"}
 
 
-def test_help_answers_in_half_a_second():
+def test_help_costs_less_than_half_a_second_of_the_processor():
+    # Not by the clock: on a busy machine that says what the others do.
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     best = float("inf")
-    for _ in range(5):  # the machine may be busy: the fastest of a few says what the command costs
-        began = time.perf_counter()
+    for _ in range(3):
+        before = spent()
         answer = subprocess.run(
             [sys.executable, "-m", "ssdet_cli", "--help"], capture_output=True, text=True, check=True
         )
-        best = min(best, time.perf_counter() - began)
-        if best < 0.5:
-            break
+        best = min(best, spent() - before)
     assert "pretrain" in answer.stdout
-    assert best < 0.5, f"ssdet --help took {best:.2f} s"
+    assert best < 0.5, f"ssdet --help took {best:.2f} s of the processor"
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
