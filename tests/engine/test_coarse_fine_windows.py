@@ -36,7 +36,10 @@ def windows():
     videos = []
     for name, frames in (("short", 5), ("long", 38), ("two", 11)):
         pixels = torch.randint(0, 256, (3, frames, 24, 24), generator=draw, dtype=torch.uint8)
-        facts, cut = VideoFacts(name, raw_frames=frames, frame_rate=10.0), Windows(WINDOW)
+        facts, cut = (
+            VideoFacts(name, raw_frames=frames, frame_rate=10.0, raw_seconds=np.arange(frames) / 10),
+            Windows(WINDOW),
+        )
         spans, weights = cut.spans(frames), cut.weights(frames)
         videos.append(
             [
@@ -64,7 +67,7 @@ def context(network, windows, tmp_path_factory):
         stage_strides=dict.fromkeys(backbone.stage_names, 1),
     )
     writer = FeatureWriter(tmp_path_factory.mktemp("features"), origin)
-    done = writer.prepare([])
+    writer.prepare([])
     apply = in_batches(pooled_stages(backbone, backbone.stage_names, 7), batch_size=2, **HOW)
     predict(windows, apply=apply, join=lambda video: FeatureJoin(video, writer), session=Session(HOW["device"]))
     done = writer.finished(["short", "long", "two"])

@@ -2,6 +2,7 @@
 
 import weakref
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data.annotations import VideoRecord
-from ssdet_cli.data.clips import VideoFacts, VideoWindow, VideoWindows
+from ssdet_cli.data.clips import VideoWindow, VideoWindows
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import logits_in_chunks, stages_in_chunks, windows_of
@@ -42,6 +43,9 @@ class Stream:
 
     def __exit__(self, *error):
         return None
+
+    def seconds(self):
+        return np.arange(self.num_frames) / self.frame_rate
 
     def frames(self, indices):
         if self.damaged_from is not None and indices[-1] >= self.damaged_from:
@@ -139,6 +143,23 @@ def test_no_step_sees_farther_than_its_backbone_says(build, num_frames):
     assert backbone.temporal_reach - multiple < farthest <= backbone.temporal_reach < middle
 
 
+@pytest.mark.parametrize(
+    ("name", "windows"),
+    [
+        ("torchvision/r3d_18", Windows(512, 8, 54)),
+        ("torchvision/s3d", Windows(512, 8, 51)),
+        ("slowfast_r50_4x16", Windows(512, 8, 90)),
+        ("torchvision/swin3d_t", Windows(512, 2)),
+        ("x3d_m", Windows(512)),
+    ],
+)
+def test_how_long_videos_are_cut_follows_from_the_backbone_alone_and_behind_a_head(name, windows):
+    with torch.device("meta"):
+        detector = create_model(name, 2)
+    assert windows_of(detector.backbone, 512, exact=False) == windows
+    assert windows_of(detector, 512, exact=False).multiple == windows.multiple
+
+
 def test_stages_of_a_strided_backbone_in_windows_equal_one_pass():
     backbone, num_frames = strong(small_slowfast()), 150
     windows = windows_of(backbone, 64, exact=False)
@@ -196,7 +217,7 @@ def test_a_video_that_is_damaged_on_the_way_is_a_failure_and_the_next_one_is_who
     damaged = list(stream(40, windows, damaged_from=30))
     assert damaged[-1].failure and len(damaged) > 1
     sound = [
-        VideoWindow(VideoFacts("sound", 0, 20, 1, 10.0, 2.0), each.start, each.frames, each.weights, each.count)
+        VideoWindow(replace(each.video, video_id="sound"), each.start, each.frames, each.weights, each.count)
         for each in stream(20, windows)
     ]
     batched = in_batches(lambda frames: {LOGITS: detector(frames)}, batch_size=4, **HOW)
@@ -256,3 +277,32 @@ def test_a_long_video_takes_the_memory_of_a_few_windows(in_chunks):
     assert count == (7 if in_chunks else 62)
     assert dataset.reader.most <= 64
     assert most <= 6 * 3 * 64 * 16 * 16
+
+
+class Brightness(nn.Module):
+    """Features are the mean of each frame; it remembers how many it was given."""
+
+    temporal_stride, stage_names = 1, ("mean",)
+
+    def __init__(self, longest):
+        super().__init__()
+        self.seen, self.longest_clip = set(), longest
+
+    def forward_features(self, frames):
+        self.seen.add(frames.shape[2])
+        return frames.mean((1, 3, 4))[:, None]
+
+
+@pytest.mark.parametrize(("longest", "seen"), [(4, {4}), (None, {8}), (100, {8})])
+def test_no_window_is_longer_than_the_backbone_wants(longest, seen):
+    detector = FrameDetector(Brightness(longest), nn.Identity()).eval()
+    logits = scores(detector, windows_of(detector, 8, exact=False), 11)
+    assert detector.backbone.seen == seen
+    expected = Stream(11).frames(np.arange(11)).mean((1, 2, 3)) / 255
+    np.testing.assert_allclose(logits[:, 0], expected, rtol=1e-5)
+
+
+def test_attention_over_whole_clips_asks_for_short_windows():
+    with torch.device("meta"):
+        assert create_model("torchvision/mvit_v2_s", 3).longest_clip == 16
+        assert create_model("torchvision/swin3d_t", 3).longest_clip is None

@@ -113,5 +113,5 @@ def _from_checkpoint(cfg: "TrainingConfig", init: Path) -> Mapping[str, Any]:
     from ssdet_cli.engine.checkpoint import checkpoint_file
     from ssdet_cli.models.weights.files import read_weights
 
-    _, meta = read_weights(checkpoint_file(init))
+    meta = read_weights(checkpoint_file(init)).meta
     return meta if {"backbone", "clip"} <= meta.keys() else {}

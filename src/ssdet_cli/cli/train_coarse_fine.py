@@ -19,6 +19,7 @@ def train_coarse_fine(
     config: options.Config = None,
     features: options.Features = None,
     init: options.Init = None,
+    allow_partial: options.AllowPartial = False,
     fine: options.Fine = None,
     joint: Annotated[
         bool,
@@ -43,6 +44,7 @@ def train_coarse_fine(
     node_rank: options.NodeRank = None,
     rdzv_endpoint: options.RdzvEndpoint = None,
     seed: options.Seed = None,
+    verbose: options.Verbose = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
     print_config: options.PrintConfig = False,

@@ -40,6 +40,15 @@ class TrainingConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _splits_fit(self) -> "TrainingConfig":
+        if self.loop.batch_size % self.model.norm_splits:
+            raise ValueError(
+                f"loop.batch_size ({self.loop.batch_size}) must be a multiple of model.norm_splits "
+                f"({self.model.norm_splits})."
+            )
+        return self
+
     @property
     def network(self) -> str:
         """The name that `create_model` knows."""

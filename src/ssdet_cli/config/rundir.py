@@ -1,5 +1,6 @@
 """Run folders: their names, what may be written into them, and finding the newest."""
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _FREE_ON_RESUME = (
     "run.device",
     "run.node_rank",
     "run.rdzv_endpoint",
+    "run.verbose",
     "data.workers",
     "data.prefetch",
     "data.videos",
@@ -85,7 +87,7 @@ def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
     if held and cfg.command == "evaluate":
         raise ConfigError(
             f"{folder} is a training run, and its config.yaml and report.html would be lost; "
-            f"give another folder, such as --output {folder / 'evaluate'}."
+            f"give another folder, such as --output {shlex.quote(str(folder / 'evaluate'))}."
         )
     if held and not resume:
         raise ConfigError(
@@ -117,6 +119,11 @@ def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
     check_folder(cfg, folder, resume=resume)
     write_atomically(folder / "config.yaml", text_of(cfg, folder))
     return folder
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a run that can be continued, unless it is finished."""
+    return any((folder / name).exists() for name in _TRACES)
 
 
 def is_finished(folder: Path) -> bool:

@@ -101,11 +101,16 @@ class ClipReader:
 
 
 def used_range(record: VideoRecord, reader: VideoReader) -> tuple[int, int]:
-    """First frame and number of frames of the part of the file that the record uses."""
-    first = min(int(record.start_seconds * reader.frame_rate), reader.num_frames - 1)
-    end = reader.num_frames
+    """First frame and number of frames of the part of the file that the record uses.
+
+    From the frame on screen at its start to the last one that is shown for at least half of its time.
+    """
+    first, end = 0, reader.num_frames
+    if record.start_seconds:
+        first = int(reader.indices_at([record.start_seconds])[0])
     if record.end_seconds is not None:
-        end = min(end, max(first + 1, round(record.end_seconds * reader.frame_rate)))
+        middles = (reader.seconds() + reader.seconds(np.arange(1, end + 1))) / 2
+        end = max(first + 1, int(np.searchsorted(middles, record.end_seconds, side="right")))
     return first, end - first
 
 
@@ -177,12 +182,12 @@ class FrameLabelledClips(_Clips):
         """Read one window and rasterise the segments at every raw frame of it."""
         with self.reader.open(record) as reader:
             indices, real, start = self._window(reader.num_frames, rng)
-            frames, rate, count = reader.frames(indices), reader.frame_rate, reader.num_frames
-            backend = reader.backend
-        raw = start + np.arange(self.clip.frames * self.clip.stride)
-        seconds = raw / rate
+            raw = start + np.arange(self.clip.frames * self.clip.stride)
+            # Every sampled frame is one of the raw ones, also beyond the end, where nothing is valid.
+            seconds, count = reader.seconds(raw), reader.num_frames
+            frames, backend = reader.frames(indices), reader.backend
         labels = rasterize(record.segments, seconds, self.num_classes)
-        sampled = (start + np.arange(self.clip.frames) * self.clip.stride) / rate
+        sampled = seconds[:: self.clip.stride]
         return Sample(
             record.video_id,
             self._pixels(frames, rng),
@@ -207,6 +212,7 @@ class VideoFacts:
         stride: Raw frames from one input frame to the next.
         frame_rate: Raw frames per second.
         duration_seconds: Of the file.
+        raw_seconds: (raw_frames,) float64, when each raw frame appears.
     """
 
     video_id: str
@@ -215,6 +221,7 @@ class VideoFacts:
     stride: int = 1
     frame_rate: float = 0.0
     duration_seconds: float = 0.0
+    raw_seconds: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
 
     @property
     def num_frames(self) -> int:
@@ -224,7 +231,7 @@ class VideoFacts:
     @property
     def seconds(self) -> np.ndarray:
         """(T,) float64: time of every input frame in the file."""
-        return (self.first + whole_video_indices(self.raw_frames, self.stride)) / self.frame_rate
+        return self.raw_seconds[whole_video_indices(self.raw_frames, self.stride)]
 
 
 @dataclass(frozen=True)
@@ -282,7 +289,15 @@ class VideoWindows(IterableDataset):
     def facts(self, record: VideoRecord, reader: VideoReader) -> VideoFacts:
         """What an open reader says of a record."""
         first, count = used_range(record, reader)
-        return VideoFacts(record.video_id, first, count, self.stride, reader.frame_rate, reader.duration_seconds)
+        return VideoFacts(
+            record.video_id,
+            first,
+            count,
+            self.stride,
+            reader.frame_rate,
+            reader.duration_seconds,
+            reader.seconds()[first : first + count],
+        )
 
     def _read(self, record: VideoRecord) -> Iterator[VideoWindow]:
         with self.reader.open(record) as reader:

@@ -65,7 +65,7 @@ class FeatureStore:
 
     def video(self, video_id: str) -> dict[str, Any]:
         """What the file says of a video: `stride`, `frame_rate`, `first_frame`, `num_frames`, `raw_frames`,
-        `duration_seconds`, `video_id`. Input frame t is shown at (first_frame + t · stride) / frame_rate seconds.
+        `duration_seconds`, `video_id`, and `seconds`, when each input frame is shown.
 
         Raises:
             DataError: No such video, or its file is damaged.

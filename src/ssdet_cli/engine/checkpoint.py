@@ -9,6 +9,7 @@ import torch
 
 from ssdet_cli.errors import CheckpointError
 from ssdet_cli.files import write_atomically
+from ssdet_cli.models.weights.files import weights_file
 
 #: Raised when the meaning of a key changes.
 FORMAT = 1
@@ -27,14 +28,7 @@ def checkpoint_file(path: Path) -> Path:
     Raises:
         CheckpointError: Neither is there.
     """
-    if path.is_dir():
-        for name in ("best.pt", "last.pt"):
-            if (path / "checkpoints" / name).is_file():
-                return path / "checkpoints" / name
-        raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; give a run folder or a checkpoint file.")
-    return path
+    return weights_file(path)
 
 
 def latest_checkpoint(folder: Path) -> dict[str, Any] | None:

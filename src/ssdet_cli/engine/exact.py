@@ -12,6 +12,7 @@ from ssdet_cli.data.clips import VideoWindow
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.engine.predict import LOGITS, Apply
 from ssdet_cli.errors import ConfigError
+from ssdet_cli.models.detectors.frame import temporal_multiple
 
 
 class _Unreadable(Exception):
@@ -26,15 +27,17 @@ def windows_of(network: nn.Module, length: int, *, exact: bool, name: str = "Thi
     """How a network's long videos are cut.
 
     Args:
-        network: Backbone or detector; says its `temporal_reach` and `temporal_multiple` where it has them.
-        length: Input frames of a pass.
+        network: Backbone or detector; says its `temporal_reach`, strides and `longest_clip` where it has them.
+        length: Input frames of a pass; a network with a longest clip gets no more than that.
         exact: The outputs must be those of one pass.
         name: Of the network, for the error.
 
     Raises:
         ConfigError: `exact`, and the network can do it neither in windows nor in chunks; or `length` is too short.
     """
-    reach, multiple = getattr(network, "temporal_reach", None), getattr(network, "temporal_multiple", 1)
+    reach, multiple = getattr(network, "temporal_reach", None), temporal_multiple(getattr(network, "backbone", network))
+    longest = getattr(network, "longest_clip", None)
+    length = length if longest is None else min(length, longest)
     if reach is not None or not exact:
         return Windows(length, multiple, reach)
     if not hasattr(getattr(network, "backbone", network), "forward_stages_in_chunks"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,6 +43,7 @@ class FeatureJoin:
                 "frame_rate": video.frame_rate,
                 "raw_frames": video.raw_frames,
                 "duration_seconds": video.duration_seconds,
+                "seconds": np.round(video.seconds, 6).tolist(),
             }
         )
 

@@ -66,6 +66,7 @@ class ScoreJoin:
             duration_seconds=video.duration_seconds,
             frame_rate=video.frame_rate,
             num_frames=video.raw_frames,
+            raw_seconds=video.raw_seconds,
             backend=self._backend,
         )
 

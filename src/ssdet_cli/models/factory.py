@@ -72,8 +72,7 @@ def create_model(
         model = _coarse_fine(name, num_classes, head, options)
     else:
         of_backbone, of_head = split_options(options, name, head)
-        backbone = BACKBONES.get(name)(**of_backbone)
-        _check_contract(name, backbone)
+        backbone = _build_backbone(name, of_backbone)
         of_head = {"hidden": backbone.head_hidden, **of_head}
         model = FrameDetector(backbone, HEADS.get(head)(backbone.num_features, num_classes, **of_head))
     if pretrained is not None and str(pretrained) == HUB:
@@ -92,6 +91,35 @@ def _head_alone(name: str, num_classes: int, in_channels: int, options: Mapping[
     known = _keywords(build)
     _refuse_unknown(options, known, f"head '{name}'")
     return build(in_channels, num_classes, **_typed(options, known))
+
+
+def _build_backbone(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """Build a backbone and see that it has what is asked of it.
+
+    Raises:
+        ConfigError: It cannot be built without more options, or lacks something.
+    """
+    build = _builder(name)
+    try:
+        inspect.signature(build).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"Backbone '{name}' cannot be built: {error}.") from error
+    backbone = build(**options)
+    _check_contract(name, backbone)
+    return backbone
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    """Find what builds a backbone.
+
+    Raises:
+        ConfigError: Unknown, or nothing that can be called.
+    """
+    build = BACKBONES.get(name)
+    if not callable(build):
+        kind = type(build).__name__
+        raise ConfigError(f"Backbone '{name}' is a {kind}, which cannot be called to build a network.")
+    return build
 
 
 def _coarse_fine(name: str, num_classes: int, head: str, options: Mapping[str, Any]) -> CoarseFine:
@@ -124,7 +152,7 @@ def _check_contract(name: str, backbone: object) -> None:
         ConfigError: It lacks something; the first such thing is named.
     """
     if not isinstance(backbone, nn.Module):
-        raise ConfigError(f"Backbone '{name}' gives a {type(backbone).__name__}, not a torch.nn.Module.")
+        raise ConfigError(f"Backbone '{name}' gives a value of type {type(backbone).__name__}, not a torch.nn.Module.")
     for attribute, meaning in REQUIRED.items():
         if not hasattr(backbone, attribute):
             raise ConfigError(f"Backbone '{name}' lacks `{attribute}` ({meaning}); see docs/plugins.md.")
@@ -150,7 +178,7 @@ def split_options(options: Mapping[str, Any], name: str, head: str) -> tuple[dic
     """
     if name in HEADS.names() and name not in BACKBONES.names():
         raise ConfigError(f"'{name}' is a head: give in_channels, C of its features, or a backbone and head='{name}'.")
-    of_backbone, of_head = _keywords(BACKBONES.get(name)), _keywords(HEADS.get(head))
+    of_backbone, of_head = _keywords(_builder(name)), _keywords(HEADS.get(head))
     _refuse_unknown(options, {**of_backbone, **of_head}, f"backbone '{name}' with head '{head}'")
     return _typed(options, of_backbone), _typed(options, of_head)
 

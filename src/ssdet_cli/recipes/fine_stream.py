@@ -74,10 +74,11 @@ def fine_stream(
     """Open the stored features and find every fault of them before anything is trained; or run the stream itself.
 
     Raises:
-        ConfigError: Videos are to be scored at another sampling than the clips have.
+        ConfigError: Videos are to be scored at another sampling than the clips have, or exactly.
         DataError: A fault of the features.
     """
     _refuse_other_sampling(cfg.inference, cfg.clip.stride, cfg.clip.size)
+    _refuse_exact(cfg.inference)
     longest = LENGTHS * cfg.inference.window
     if cfg.fine.in_graph:
         meta = {"joint": True, "weights": _text(cfg.fine.weights), "features": None, "origin": None}
@@ -116,60 +117,70 @@ def restore(
     those that the coarse stream was trained with, where they still are; else from the stored features of training.
 
     Raises:
-        ConfigError: Another sampling than in training is asked for, or exactness.
+        ConfigError: Another sampling than in training is asked for, or exactness, or weights beside those inside.
         CheckpointError: There is no fine stream, or other weights.
         DataError: A fault of the features.
     """
     meta = state["meta"]
     fine, clip = meta["fine"], meta["clip"]
     _refuse_other_sampling(inference, clip["stride"], clip["size"])
-    if inference.exact:
-        raise ConfigError("inference.exact: a Coarse-Fine network looks at all of a window; leave it out.")
+    _refuse_exact(inference)
     model = create_model(f"coarse_fine_{meta['backbone']}", meta["num_classes"], **meta["options"])
-    network = model if fine["joint"] else model.coarse
-    network.load_state_dict(state["model"])
+    (model if fine["joint"] else model.coarse).load_state_dict(state["model"])
     model.backbone.normalization = tuple(tuple(meta["normalization"][name]) for name in ("mean", "std"))
     longest = LENGTHS * inference.window
-    features, weights = given.features, given.weights
-    if features is None and weights is None and not fine["joint"]:
-        features, weights = _remembered(fine)
+    features, weights = _source(fine, given)
     if features is not None:
-        store = FeatureStore(features)
-        origin = Origin.of(fine["origin"]) if fine["origin"] is not None else None
-        sha256 = origin.weights_sha256 if origin is not None else None
-        _check(store, video_ids, model.coarse.fine_channels, **_sampling(clip), weights_sha256=sha256)
+        store, stages = FeatureStore(features), model.coarse.fine_channels
+        sha256 = None if fine["joint"] else fine["origin"]["weights_sha256"]
+        _check(store, video_ids, stages, stride=clip["stride"], size=clip["size"], weights_sha256=sha256)
         log.say(f"Fine stream: features in {features}.")
-        context = FineContext(store, tuple(model.coarse.fine_channels), longest)
+        context = FineContext(store, tuple(stages), longest)
         apply_of = partial(with_stored_features, context=context, batch_size=inference.batch_size)
         return model.coarse.to(here.device).eval(), apply_of
     if weights is not None:
-        found = _frozen(weights, meta["backbone"], here, log)
-        if fine["joint"]:
-            raise ConfigError(f"--fine {weights}: the checkpoint was trained with --joint and has its own fine stream.")
-        if found.origin.weights_sha256 != fine["origin"]["weights_sha256"]:
-            raise CheckpointError(
-                f"{weights} is not the fine stream of this checkpoint, which was trained with features of "
-                f"{fine['origin']['checkpoint']} (weights {fine['origin']['weights_sha256'][:12]}...)."
-            )
-        model.fine.backbone = found.backbone
-        model.fine.backbone.normalization = tuple(map(tuple, found.origin.normalization))
+        model.fine.backbone = _same_backbone(weights, meta, here, log)
     log.say(f"Fine stream: computed from {weights or 'the checkpoint itself'}.")
     return model.to(here.device).eval(), partial(with_fine_stream, longest=longest)
 
 
-def _remembered(fine: dict[str, Any]) -> tuple[Path | None, Path | None]:
-    """Features or weights that a checkpoint was trained with, whichever is still there; weights first.
+def _source(fine: dict[str, Any], given: FineSource) -> tuple[Path | None, Path | None]:
+    """Features, or weights, that the fine stream of a checkpoint is taken from; neither where it is inside.
 
     Raises:
-        CheckpointError: Neither is.
+        ConfigError: Weights are given for a checkpoint that has them inside.
+        CheckpointError: Nothing is given, and what it was trained with is gone.
     """
-    for name in ("weights", "features"):
-        if fine[name] is not None and (path := Path(fine[name])).exists():
-            return (path, None) if name == "features" else (None, path)
+    if fine["joint"] and given.weights is not None:
+        raise ConfigError(
+            f"--fine {given.weights}: the checkpoint was trained with --joint and has its own fine stream."
+        )
+    if fine["joint"] or given.features is not None or given.weights is not None:
+        return given.features, given.weights
+    if Path(fine["weights"]).exists():
+        return None, Path(fine["weights"])
+    if Path(fine["features"]).exists():
+        return Path(fine["features"]), None
     raise CheckpointError(
         f"This Coarse-Fine checkpoint needs its fine stream, and {fine['weights']} is not there any more; "
         "give --features DIR or --fine RUN|FILE."
     )
+
+
+def _same_backbone(weights: Path, meta: dict[str, Any], here: Session, log: RunLog) -> nn.Module:
+    """The fine backbone of a run or a file.
+
+    Raises:
+        CheckpointError: It is not the one that the checkpoint was trained with.
+    """
+    found, origin = _frozen(weights, meta["backbone"], here, log), meta["fine"]["origin"]
+    if found.origin.weights_sha256 != origin["weights_sha256"]:
+        raise CheckpointError(
+            f"{weights} is not the fine stream of this checkpoint, which was trained with features of "
+            f"{origin['checkpoint']} (weights {origin['weights_sha256'][:12]}...)."
+        )
+    found.backbone.normalization = tuple(map(tuple, found.origin.normalization))
+    return found.backbone
 
 
 def _frozen(source: Path, backbone: str, here: Session, log: RunLog) -> frozen.Frozen:
@@ -202,8 +213,9 @@ def _check(
     )
 
 
-def _sampling(clip: dict[str, int]) -> dict[str, int]:
-    return {"stride": clip["stride"], "size": clip["size"]}
+def _refuse_exact(inference: InferenceConfig) -> None:
+    if inference.exact:
+        raise ConfigError("inference.exact: a Coarse-Fine network looks at all of a window; leave it out.")
 
 
 def _refuse_other_sampling(inference: InferenceConfig, stride: int, size: int) -> None:

@@ -11,10 +11,11 @@ from ssdet_cli.config.sections import HUB
 from ssdet_cli.data.feature_files import Origin
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.exact import windows_of
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError
 from ssdet_cli.models import create_model, load_weights
-from ssdet_cli.models.detectors.frame import stage_strides, temporal_multiple
+from ssdet_cli.models.detectors.frame import stage_strides
 from ssdet_cli.models.weights.fingerprint import fingerprint
 from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.models.weights.report import LoadReport
@@ -81,7 +82,7 @@ def _window(cfg: ExtractFeaturesConfig, backbone: nn.Module) -> int | None:
     """The window's length, where features of longer videos depend on it."""
     if cfg.inference.exact or getattr(backbone, "temporal_reach", None) is not None:
         return None
-    return cfg.inference.window // temporal_multiple(backbone) * temporal_multiple(backbone)
+    return windows_of(backbone, cfg.inference.window, exact=False).length
 
 
 def _of_checkpoint(cfg: ExtractFeaturesConfig) -> tuple[nn.Module, dict[str, Any]]:

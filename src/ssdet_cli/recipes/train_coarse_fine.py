@@ -7,10 +7,9 @@ from ssdet_cli.data.clips import FrameLabelledClips
 from ssdet_cli.data.coarse_fine_clips import CoarseFineClips
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
-from ssdet_cli.errors import DataError
 from ssdet_cli.recipes.fine_stream import build_network, fine_stream
 from ssdet_cli.recipes.scoring import score_while_training
-from ssdet_cli.recipes.training import load_split, meta_of, opened, prepared_data, train
+from ssdet_cli.recipes.training import load_frame_labelled, meta_of, opened, prepared_data, train
 from ssdet_cli.tasks.detection import FrameDetection
 from ssdet_cli.video.transforms import Normalize
 
@@ -24,9 +23,7 @@ def run(cfg: TrainCoarseFineConfig, *, resume: bool = False, dry_run: bool = Fal
     cfg.fine.refuse_nothing()
     with session(cfg.run.device) as here, opened(cfg, here, resume=resume, dry_run=dry_run) as now:
         data = prepared_data(cfg.data, "dense", here, now.log)
-        train_videos, val_videos = load_split(data, "train", now.log), load_split(data, "val", now.log)
-        if train_videos.classes != val_videos.classes:
-            raise DataError(f"{val_videos.name} has other classes than {train_videos.name}; both need one class list.")
+        train_videos, val_videos = load_frame_labelled(data, cfg.command, now.log)
         classes = train_videos.classes
         network = build_network(cfg, classes, now)
         ids = [record.video_id for videos in (train_videos, val_videos) for record in videos.records]

@@ -1,5 +1,6 @@
 """What the training commands do alike: data, network, run folder, resume, dry run, report."""
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.config.load import to_plain
 from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
 from ssdet_cli.data import DATASETS
-from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
@@ -31,6 +32,7 @@ from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.factory import check_options
 from ssdet_cli.models.weights.files import read_weights
+from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.recipes import generate
 from ssdet_cli.recipes.generate import DEFAULT
@@ -134,6 +136,27 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
     return videos
 
 
+def load_frame_labelled(data: DataConfig, command: str, log: RunLog) -> tuple[VideoSet, VideoSet]:
+    """Read the training and the validation split of a set with frame labels.
+
+    Args:
+        data: As configured.
+        command: Whose data it is, for the errors.
+        log: To say what there is.
+
+    Raises:
+        DataError: No labels of frames, no actions at all, or splits of different classes.
+    """
+    train = load_split(data, "train", log)
+    check_labels(train, "frame", command)
+    if not any(record.segments for record in train.records):
+        raise DataError(f"{train.name}: none of its {len(train)} videos in {train.source} has an action.")
+    val = load_split(data, "val", log)
+    if train.classes != val.classes:
+        raise DataError(f"{val.name} has other classes than {train.name}; both need one class list.")
+    return train, val
+
+
 def options_of(model: ModelConfig) -> dict[str, Any]:
     """Keywords of the network's parts.
 
@@ -142,7 +165,10 @@ def options_of(model: ModelConfig) -> dict[str, Any]:
     """
     if twice := sorted(type(model).model_fields.keys() & model.options.keys()):
         raise ConfigError(f"model.options.{twice[0]} is a key of its own; give model.{twice[0]}.")
-    return {**model.options} if model.dropout is None else {"dropout": model.dropout, **model.options}
+    named = {"dropout": model.dropout} if model.dropout is not None else {}
+    if model.norm_splits > 1:
+        named["norm_splits"] = model.norm_splits
+    return {**named, **model.options}
 
 
 def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
@@ -154,8 +180,12 @@ def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], 
 
 
 def load_init(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], run: Run) -> None:
-    """Load `model.init` into a network and say what became of it; nothing where the run is resumed."""
-    if cfg.model.init is None or run.state is not None:
+    """Load `model.init` into a network and say what became of it; of a resumed run only how its input is normalised."""
+    if run.state is not None:  # weights that it started from may have decided that
+        normalization = run.state["meta"]["normalization"]
+        model.backbone.normalization = tuple(normalization["mean"]), tuple(normalization["std"])
+        return
+    if cfg.model.init is None:
         return
     if str(cfg.model.init) == HUB:
         report = _load_published(cfg, model, classes, run.session)
@@ -163,7 +193,7 @@ def load_init(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], r
         file = checkpoint_file(cfg.model.init)
         _check_backbone(cfg, file)
         report = load_weights(model, file, class_names=classes, allow_partial=cfg.model.allow_partial)
-    run.log.say(report.summary())
+    run.log.say(report.details() if cfg.run.verbose else report.summary())
 
 
 def _load_published(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], session: Session) -> LoadReport:
@@ -183,7 +213,7 @@ def _check_backbone(cfg: TrainingConfig, file: Path) -> None:
         ConfigError: The run has another backbone.
     """
     theirs, ours = read_weights(file).meta.get("backbone"), BACKBONES.canonical(cfg.model.backbone)
-    if theirs is not None and BACKBONES.canonical(theirs) != ours:
+    if theirs is not None and not same_shapes(BACKBONES.canonical(theirs), ours):
         raise ConfigError(f"{file} holds {theirs} and model.backbone is {ours}; give --backbone {theirs}.")
 
 
@@ -243,7 +273,7 @@ def train(
     if run.folder is None:
         _dry_run(trainer, loader, run, title)
         return None
-    hint = f"Resume with: ssdet {cfg.command} --resume --output {run.folder}"
+    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(run.folder))}"
     summary = fit(
         trainer,
         loader,
@@ -286,5 +316,5 @@ def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
     memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU" if device.type == "cuda" else ""
     run.log.say(
         f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step "
-        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. Nothing was written."
+        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. No run was written."
     )

@@ -98,7 +98,7 @@ def draw_sheet(rows: Sequence[SheetRow], columns: np.ndarray, item: Excerpt, par
 
 def span(clip: Excerpt) -> str:
     """Say which part of its video an excerpt is."""
-    end = (int(clip.source[-1]) + 1) / clip.video_frame_rate
+    end = clip.end_seconds
     return f"{clip.start_seconds:.1f} to {end:.1f} s" if end >= 1 else f"{clip.start_seconds:.2f} to {end:.2f} s"
 
 

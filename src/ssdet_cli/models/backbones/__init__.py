@@ -21,6 +21,7 @@ It may also have
 - `temporal_multiple`: windows of a long video begin at multiples of it, the largest of its strides without it;
 - `forward_stages_in_chunks(chunks, names)`: stages of a video of any length as one pass would give them, though
   something in the network looks at all of it (see `X3D`);
+- `longest_clip`: input frames beyond which whole videos go through it in windows;
 - `published()`: the weights that its library publishes, for `--init hub` (see `models.weights.hub`);
 - `own_parts`: prefixes of parameters that nobody's weights hold, which may stay as initialised.
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import CheckpointError, ConfigError
-from ssdet_cli.models.backbones.staged import StagedBackbone
+from ssdet_cli.models.backbones.staged import known_stages
 from ssdet_cli.models.layers.frames import to_clips, to_frames
 from ssdet_cli.models.weights.hub import Published, unreachable
 
@@ -53,7 +53,7 @@ class TimeBlock(nn.Module):
         return features + self.mix(F.gelu(hidden).transpose(1, 2)).transpose(1, 2)
 
 
-class TimmFrames(StagedBackbone):
+class TimmFrames(nn.Module):
     """An image model on every frame and a stack of `TimeBlock`, as a backbone (see `ssdet_cli.models.backbones`).
 
     Stages are those that timm offers for the image model, `stage1` onwards, frame by frame and before any convolution
@@ -120,13 +120,13 @@ class TimmFrames(StagedBackbone):
             CheckpointError: There are none, or they can be neither found nor fetched.
         """
         config = self.image.pretrained_cfg
-        where = f"huggingface.co/{config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
+        where = f"https://huggingface.co/{config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
         if not where:
             raise CheckpointError(f"timm publishes no weights for '{self.name}'; give a file (--init FILE).")
         try:
             image, _ = _build(self.name, self.options, pretrained=True)
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise unreachable(f"{where} of timm", "name the file", error) from error
+            raise unreachable(where, "give its model.safetensors by --init FILE", error) from error
         return Published(where, "timm", {f"image.{key}": value for key, value in image.state_dict().items()}, {}, None)
 
     def _chunked(self, run: Callable[[Tensor], Any], frames: Tensor) -> list[Any]:
@@ -142,6 +142,10 @@ class TimmFrames(StagedBackbone):
         size = self.frames_per_chunk or (len(frames) if self.training else CHUNK)
         return [run(frames)] if len(frames) <= size else [run(chunk) for chunk in frames.split(size)]
 
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return `forward_features(frames)`."""
+        return self.forward_features(frames)
+
     def forward_features(self, frames: Tensor) -> Tensor:
         """Return features (B, C, T) of (B, 3, T, H, W) frames."""
         pooled = torch.cat(self._chunked(self.image, to_frames(frames)))
@@ -153,9 +157,7 @@ class TimmFrames(StagedBackbone):
         Raises:
             ConfigError: A name is not a stage.
         """
-        wanted = tuple(dict.fromkeys(names))
-        if unknown := sorted(set(wanted).difference(self.stage_names)):
-            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
+        wanted = known_stages(names, self.stage_names)
         indices = [self.stage_names.index(name) for name in wanted if name != "time"]
         outputs = dict(self._intermediates(frames, indices)) if indices else {}
         if "time" in wanted:
@@ -175,8 +177,9 @@ class TimmFrames(StagedBackbone):
 
 def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> tuple[nn.Module, tuple[int, int] | None]:
     """Build timm's model without classifier, for any size of picture where it can; else its size is returned too."""
-    known = [*timm.list_models(), *timm.list_pretrained()] if "." in name else timm.list_models()
-    if name not in known and not timm.is_model(name):
+    tagged = "." in name
+    known = timm.list_models(include_tags=tagged)
+    if name not in known and (tagged or not timm.is_model(name)):  # timm knows more names than it lists: old ones
         raise ConfigError(f"timm has no image model '{name}'.{nearest(name, known)}")
     config = timm.get_pretrained_cfg(name)
     fixed = config is not None and config.fixed_input_size

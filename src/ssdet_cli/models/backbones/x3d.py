@@ -112,11 +112,8 @@ class SqueezeExcite(nn.Module):
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Return (B·T, C, H, W) frames, scaled."""
         clips = to_clips(frames, num_frames)
-        return to_frames(clips * self.scale(clips.mean((2, 3, 4)))[:, :, None, None, None])
-
-    def scale(self, means: Tensor) -> Tensor:
-        """Return the factors (B, C) of channels with the means (B, C) over time and space."""
-        return torch.sigmoid(self.expand(F.relu(self.reduce(means))))
+        scale = torch.sigmoid(self.expand(F.relu(self.reduce(clips.mean((2, 3, 4))))))
+        return to_frames(clips * scale[:, :, None, None, None])
 
 
 class Bottleneck(nn.Module):
@@ -137,18 +134,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W)."""
-        hidden = self.begin(frames, num_frames)
+        # In place wherever a fresh tensor is overwritten: on a CPU new memory costs more than the arithmetic.
+        hidden = self.conv_b(self.conv_a(frames, num_frames).relu_(), num_frames)
         if self.squeeze is not None:
             hidden = self.squeeze(hidden, num_frames)
-        return self.end(hidden, frames, num_frames)
-
-    def begin(self, frames: Tensor, num_frames: int) -> Tensor:
-        """Return what is squeezed, of the block's input."""
-        # In place wherever a fresh tensor is overwritten: on a CPU new memory costs more than the arithmetic.
-        return self.conv_b(self.conv_a(frames, num_frames).relu_(), num_frames)
-
-    def end(self, hidden: Tensor, frames: Tensor, num_frames: int) -> Tensor:
-        """Return the block's output, of what was squeezed and of the block's input; no frame sees another."""
         hidden = self.conv_c(F.silu(hidden, inplace=not torch.is_grad_enabled()), num_frames)
         if self.shortcut is not None:
             frames = self.shortcut(frames, num_frames)

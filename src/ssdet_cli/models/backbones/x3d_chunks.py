@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ssdet_cli.models.layers.frames import to_frames
 
@@ -43,21 +44,30 @@ def _run_block(block: nn.Module, held: list[Tensor], device: torch.device) -> No
     halo = block.conv_b.weight.shape[2] // 2
     scale = None if block.squeeze is None else _scale(block, _with_neighbours(held, halo, device))
     for number, frames, inner in _with_neighbours(held, halo, device):
-        hidden = block.begin(frames, len(frames))[inner]
+        hidden, frames = _before_squeeze(block, frames)[inner], frames[inner]
         if scale is not None:
             hidden = hidden * scale
-        held[number] = block.end(hidden, frames[inner], len(hidden)).cpu()
+        hidden = block.conv_c(F.silu(hidden), len(hidden))
+        if block.shortcut is not None:
+            frames = block.shortcut(frames, len(frames))
+        held[number] = hidden.add_(frames).relu_().cpu()
+
+
+def _before_squeeze(block: nn.Module, frames: Tensor) -> Tensor:
+    """What is squeezed, of the block's input."""
+    return block.conv_b(block.conv_a(frames, len(frames)).relu_(), len(frames))
 
 
 def _scale(block: nn.Module, chunks: Iterable[tuple[int, Tensor, slice]]) -> Tensor:
     """Factors (C, 1, 1) by which a block scales its channels, from the mean over all chunks."""
     sums, count = [], 0
     for _, frames, inner in chunks:
-        hidden = block.begin(frames, len(frames))[inner]
+        hidden = _before_squeeze(block, frames)[inner]
         sums.append(hidden.float().sum((0, 2, 3)))
         count += hidden.numel() // hidden.shape[1]
     means = (torch.stack(sums).sum(0) / count).to(hidden.dtype)
-    return block.squeeze.scale(means[None])[0, :, None, None]
+    squeeze = block.squeeze
+    return torch.sigmoid(squeeze.expand(F.relu(squeeze.reduce(means))))[:, None, None]
 
 
 def _with_neighbours(held: list[Tensor], halo: int, device: torch.device) -> Iterator[tuple[int, Tensor, slice]]:

@@ -14,7 +14,8 @@ def stage_strides(backbone: nn.Module) -> tuple[int, ...]:
 
 def temporal_multiple(backbone: nn.Module) -> int:
     """Where windows may begin so that a backbone's steps are those of the whole video: at multiples of this."""
-    return math.lcm(getattr(backbone, "temporal_multiple", 1), *stage_strides(backbone))
+    strides = getattr(backbone, "stage_strides", (getattr(backbone, "temporal_stride", 1),))
+    return math.lcm(getattr(backbone, "temporal_multiple", 1), *strides)
 
 
 class FrameDetector(nn.Module):
@@ -50,6 +51,10 @@ class FrameDetector(nn.Module):
     def temporal_multiple(self) -> int:
         """Windows of a long video begin at multiples of it."""
         return temporal_multiple(self.backbone)
+
+    def longest_clip(self) -> int | None:
+        """Input frames that should go in one pass at most, where the backbone knows; see `engine.predict`."""
+        return getattr(self.backbone, "longest_clip", None)
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits (B, K, T) of normalised frames (B, 3, T, H, W), of which `lengths` (B,) are real in each clip.

@@ -62,7 +62,7 @@ def weights_file(path: str | Path) -> Path:
                 return path / "checkpoints" / name
         raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
     if not path.is_file():
-        raise CheckpointError(f"There is no weights file {path}; give a run folder or a file.")
+        raise CheckpointError(f"{path} does not exist; give a run folder or a file of weights.")
     return path
 
 
@@ -86,10 +86,10 @@ def read_weights(path: str | Path) -> WeightsFile:
     except OSError as error:
         raise _unreadable(path, error) from error
     if not first:
-        raise CheckpointError(f"{path} is empty; copy or download the weights again.")
+        raise CheckpointError(f"{path} cannot be read as weights: it is empty; copy or download the weights again.")
     for start, what in _NO_WEIGHTS.items():
         if first.startswith(start):
-            raise CheckpointError(f"{path} is {what}.")
+            raise CheckpointError(f"{path} cannot be read as weights: it is {what}.")
     if path.suffix == ".safetensors" or first[8:10] == b'{"':
         file = _read_safetensors(path)
     elif first.startswith(b"\x80") and _LEGACY_MAGIC not in first:
@@ -186,8 +186,8 @@ def _tensor(entry: object) -> Tensor | None:
 
 def _needs_code(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} holds {what}, which cannot be read without running code from the file; where you trust it, "
-        "load it with the program it came from and save its state_dict() by torch.save or as safetensors."
+        f"{path} cannot be read as weights: it holds {what}, which only code from the file could rebuild; where you "
+        "trust it, load it with the program it came from and save its state_dict() by torch.save or as safetensors."
     )
 
 

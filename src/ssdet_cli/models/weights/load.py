@@ -66,19 +66,29 @@ def load_weights(
     )
 
 
-def fill(
+def fill(model: nn.Module, state: Mapping[str, Tensor], meta: Mapping[str, Any], **told: Any) -> LoadReport:
+    """Put tensors that have our names into `model`; arguments and errors as of `plan`."""
+    report, fits = plan(model, state, meta, **told)
+    if report.normalization is not None:
+        for backbone in _backbones(model):
+            backbone.normalization = report.normalization
+    model.load_state_dict(fits, strict=False)
+    return report
+
+
+def plan(
     model: nn.Module,
     state: Mapping[str, Tensor],
     meta: Mapping[str, Any],
     *,
     source: str,
     layout: str,
-    class_names: Sequence[str] | None,
-    allow_partial: bool,
+    class_names: Sequence[str] | None = None,
+    allow_partial: bool = False,
     adapted: Sequence[str] = (),
     normalization: Normalization | None = None,
-) -> LoadReport:
-    """Put tensors that have our names into `model`; see `load_weights`.
+) -> tuple[LoadReport, dict[str, Tensor]]:
+    """Say what loading tensors that have our names would do; `model` is only looked at and may be on the meta device.
 
     Args:
         model: Network with the attribute `classifier`.
@@ -91,34 +101,38 @@ def fill(
         adapted: What was done to the tensors before, for the report.
         normalization: Of the input that they were trained with; None leaves the backbone's.
 
+    Returns:
+        The report, and the tensors that fit.
+
     Raises:
-        CheckpointError: Too little of it fits.
+        CheckpointError: Too little of it fits, or a tensor of the backbone has another shape there.
     """
     ours = model.state_dict()
     state, reshaped = match_shapes(_for_head_alone(state, ours), ours)
-    replaced, prefixes = [], ()
+    of_head, replaced = [], ()
     for classifier in _classifiers(model):
         state, phrases, free = _adapt_head(state, meta, model, classifier, class_names)
-        replaced, prefixes = [*replaced, *phrases], (*prefixes, *free)
+        of_head, replaced = [*of_head, *phrases], (*replaced, *free)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
-    skipped = {name for name in ours if name.startswith(prefixes)} - fits.keys()
-    pending = _normalization_phrase(model, normalization)
+    skipped = {name for name in ours if name.startswith(replaced)} - fits.keys()
     report = LoadReport(
         path=source,
         layout=layout,
         matched=tuple(fits),
         missing=tuple(name for name in ours if name not in fits and name not in skipped and not _derived(name)),
         unexpected=tuple(name for name in state if name not in fits and not _derived(name)),
-        adapted=(*adapted, *reshaped, *_adapt_splits(state, ours, fits), *replaced, *pending),
+        adapted=(
+            *adapted,
+            *reshaped,
+            *_adapt_splits(state, ours, fits),
+            *of_head,
+            *_adapt_input(model, normalization),
+        ),
         normalization=normalization,
     )
     if not allow_partial:
         _check_enough(report, ours, state, _own_parts(model))
-    if pending:
-        for backbone in _backbones(model):
-            backbone.normalization = normalization
-    model.load_state_dict(fits, strict=False)
-    return report
+    return report, fits
 
 
 def _for_head_alone(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -162,7 +176,7 @@ def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits:
     return [f"statistics of {theirs.pop()} norm splits aggregated, {wanted} here"]
 
 
-def _normalization_phrase(model: nn.Module, normalization: Normalization | None) -> list[str]:
+def _adapt_input(model: nn.Module, normalization: Normalization | None) -> list[str]:
     if normalization is None or all(_same(normalization, each.normalization) for each in _backbones(model)):
         return []
     return [f"input normalised as these weights were trained, {in_words(normalization)}"]

@@ -14,7 +14,7 @@ PARTS = {"backbone", "head", "pool", "fusion", "fine", "coarse", "_extra_state"}
 
 
 def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> bool:
-    """Tell by the names whether a state dict is ours: all of it is a part of a detector, or belongs to `wanted`."""
+    """Tell by the names whether a state dict is ours: all of it is parts of our detectors, or belongs to `wanted`."""
     return {name.partition(".")[0] for name in state} <= PARTS or state.keys() <= set(wanted)
 
 

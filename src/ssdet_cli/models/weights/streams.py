@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from ssdet_cli.errors import CheckpointError
+from ssdet_cli.models.weights.coarse_fine import REFUSAL
 
 FINE, COARSE = "fine.", "coarse."
 #: A tensor that only the coarse stream has.
@@ -37,8 +38,5 @@ def place(state: Mapping[str, Tensor], wanted: Collection[str]) -> tuple[dict[st
         where = "the coarse stream" if _POOL in state else "both streams"
         return {stream + name: tensor for stream in streams for name, tensor in state.items()}, [f"put into {where}"]
     if _POOL in state and _POOL not in wanted:
-        raise CheckpointError(
-            "This is a Coarse-Fine coarse network (grid pooling and fusion layers beside its X3D), which no per-frame "
-            "detector can hold; give the fine stream's weights."
-        )
+        raise CheckpointError(REFUSAL)
     return dict(state), []
