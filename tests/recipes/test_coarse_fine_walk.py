@@ -171,7 +171,7 @@ def test_two_processes_train_from_stored_features_and_both_streams(data, tuned, 
     assert done.returncode == 0, done.stderr
     for name in ("features", "joint"):
         lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        assert [line["videos"] for line in lines if line["split"] == "val"] == [4]
+        assert [line["videos"] for line in lines if line["split"] == "val"] == [3]
 
 
 def test_padding_of_fine_features_has_no_influence(data, features, tmp_path):
@@ -218,7 +218,7 @@ def test_features_missing_for_a_video_are_told(data, broken, tmp_path):
     del index["videos"][name]
     (broken / "index.json").write_text(json.dumps(index))
     refused(
-        data, tmp_path, DataError, f"lacks features of 1 of 9 videos, the first is {name}", f"fine.features={broken}"
+        data, tmp_path, DataError, f"lacks features of 1 of 8 videos, the first is {name}", f"fine.features={broken}"
     )
 
 
@@ -232,7 +232,7 @@ def test_a_truncated_file_is_told(data, broken, tmp_path):
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("stride", "features of every 1th raw frame, every 3th is needed"),
+        ("stride", "features of one raw frame in 1, one in 3 is needed"),
         ("size", "features of 32 pixels, 48 are needed"),
     ],
 )
