@@ -17,6 +17,7 @@ from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones.info import INFO
 from ssdet_cli.models.layers.depthwise import depthwise_conv3d
 from ssdet_cli.models.layers.frames import to_clips, to_frames
+from ssdet_cli.models.layers.squeeze_silu import squeeze_silu
 
 INNER_RATIO = 2.25
 NORMALIZATION = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
@@ -78,24 +79,29 @@ class Conv(nn.Module):
         self.norm = None if momentum is None else nn.BatchNorm2d(outputs, momentum=momentum)
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, frames: Tensor, num_frames: int) -> Tensor:
-        """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W), clips of `num_frames`."""
+    def forward(self, frames: Tensor, num_frames: int, *, relu: bool = False) -> Tensor:
+        """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W), clips of `num_frames`.
+
+        With `relu`, which depthwise ones offer, the frames are overwritten by their ReLU first.
+        """
         if self.norm is None:
-            return self._convolve(frames, num_frames, self.weight)
+            return self._convolve(frames, num_frames, self.weight, relu=relu)
         if self.norm.training or torch.is_grad_enabled():
-            return self.norm(self._convolve(frames, num_frames, self.weight))
+            return self.norm(self._convolve(frames, num_frames, self.weight, relu=relu))
         scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
         offset = self.norm.bias - self.norm.running_mean * scale
-        return self._convolve(frames, num_frames, self.weight * scale[:, None, None, None, None], offset)
+        return self._convolve(frames, num_frames, self.weight * scale[:, None, None, None, None], offset, relu=relu)
 
-    def _convolve(self, frames: Tensor, num_frames: int, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def _convolve(
+        self, frames: Tensor, num_frames: int, weight: Tensor, bias: Tensor | None = None, *, relu: bool
+    ) -> Tensor:
         if self.depthwise:
-            return depthwise_conv3d(frames, weight, num_frames, self.stride, bias)
+            return depthwise_conv3d(frames, weight, num_frames, self.stride, bias, relu=relu)
         return F.conv2d(frames, weight[:, :, 0], bias, self.stride, weight.shape[-1] // 2)
 
 
 class SqueezeExcite(nn.Module):
-    """Scale every channel by what the whole clip, all frames of it, says of all channels (Hu et al., 2018)."""
+    """Scale every channel by what the whole clip, all frames of it, says of all channels (Hu et al., 2018), and swish."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -107,10 +113,9 @@ class SqueezeExcite(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
-        """Return (B·T, C, H, W) frames, scaled."""
-        clips = to_clips(frames, num_frames)
-        scale = torch.sigmoid(self.expand(F.relu(self.reduce(clips.mean((2, 3, 4))))))
-        return to_frames(clips * scale[:, :, None, None, None])
+        """Return (B·T, C, H, W) frames, scaled, behind the swish."""
+        reduce, expand = self.reduce, self.expand
+        return squeeze_silu(frames, num_frames, reduce.weight, reduce.bias, expand.weight, expand.bias)
 
 
 class Bottleneck(nn.Module):
@@ -132,10 +137,12 @@ class Bottleneck(nn.Module):
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W)."""
         # In place wherever a fresh tensor is overwritten: on a CPU new memory costs more than the arithmetic.
-        hidden = self.conv_b(self.conv_a(frames, num_frames).relu_(), num_frames)
+        hidden = self.conv_b(self.conv_a(frames, num_frames), num_frames, relu=True)
         if self.squeeze is not None:
             hidden = self.squeeze(hidden, num_frames)
-        hidden = self.conv_c(F.silu(hidden, inplace=not torch.is_grad_enabled()), num_frames)
+        else:
+            hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
+        hidden = self.conv_c(hidden, num_frames)
         if self.shortcut is not None:
             frames = self.shortcut(frames, num_frames)
         return hidden.add_(frames).relu_()
