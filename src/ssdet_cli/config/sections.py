@@ -90,6 +90,9 @@ class ModelConfig(Section):
     backbone: str = Field("x3d_m", description="Name from `ssdet backbones`, or module:attribute.")
     head: str = Field("linear", description="Per-frame head.")
     dropout: float = Field(0.5, ge=0, lt=1, description="Before the classifier.")
+    checkpoint_activations: bool = Field(
+        False, description="Run blocks again in the backward pass: a fraction of the memory, about a third more time."
+    )
     init: Path | None = Field(None, description="Run folder or weights file to start from.")
     allow_partial: bool = Field(False, description="Accept weights of which less than 90 % fit.")
 

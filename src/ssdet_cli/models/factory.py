@@ -27,6 +27,7 @@ def create_model(
     head: str = "linear",
     pretrained: str | Path | None = None,
     class_names: Sequence[str] | None = None,
+    checkpoint_activations: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Build a per-frame detector.
@@ -38,13 +39,14 @@ def create_model(
         pretrained: Weights file to start from, see `load_weights`.
         class_names: Names of the K classes (or of all but a leading background); with `pretrained` they decide
             whether the file's classifier means the same as ours.
+        checkpoint_activations: Run the backbone's blocks again in the backward pass instead of keeping what it needs.
         **options: Keywords of the backbone or of the head (`dropout=0.5`).
 
     Returns:
         Module taking (B, 3, T, H, W) normalised float frames to (B, K, T) logits.
 
     Raises:
-        ConfigError: Unknown name or option, or a value out of range.
+        ConfigError: Unknown name or option, a value out of range, or a backbone that cannot run its blocks again.
         CheckpointError: `pretrained` cannot be read or does not fit.
     """
     if num_classes < 1:
@@ -52,6 +54,8 @@ def create_model(
     build_backbone, build_head = BACKBONES.get(name), HEADS.get(head)
     backbone_options, head_options = _split_options(options, name, build_backbone, head, build_head)
     backbone = build_backbone(**backbone_options)
+    if checkpoint_activations:
+        _checkpoint(backbone, name)
     model = FrameDetector(
         backbone,
         build_head(backbone.num_features, num_classes, **{"hidden": backbone.head_hidden, **head_options}),
@@ -59,6 +63,15 @@ def create_model(
     if pretrained is not None:
         load_weights(model, pretrained, class_names=class_names)
     return model
+
+
+def _checkpoint(backbone: nn.Module, name: str) -> None:
+    if not hasattr(backbone, "set_checkpointing"):
+        raise ConfigError(
+            f"Backbone '{name}' cannot recompute its activations (it has no set_checkpointing); "
+            "leave checkpoint_activations at false."
+        )
+    backbone.set_checkpointing(True)
 
 
 def _keywords(build: Callable[..., nn.Module]) -> set[str]:

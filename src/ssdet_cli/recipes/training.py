@@ -165,7 +165,13 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
 def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
     """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
     torch.manual_seed(cfg.run.seed)
-    model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, dropout=cfg.model.dropout)
+    model = create_model(
+        cfg.model.backbone,
+        outputs,
+        head=cfg.model.head,
+        dropout=cfg.model.dropout,
+        checkpoint_activations=cfg.model.checkpoint_activations,
+    )
     if cfg.model.init is not None and run.state is None:
         file = checkpoint_file(cfg.model.init)
         _check_backbone(cfg, file)

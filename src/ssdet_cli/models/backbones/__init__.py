@@ -11,6 +11,9 @@ A backbone is an `nn.Module` with
 - `forward_features(frames)`: (B, 3, T, H, W) -> (B, C, T / temporal_stride), mean over space;
 - `forward_stages(frames, names)`: the named stages, each (B, C, T / temporal_stride, h, w).
 
+A backbone that can trade time for memory also has `set_checkpointing(enabled)`: its blocks then keep their inputs only
+and run again in the backward pass (`layers.checkpoint.recompute`); outputs, gradients and statistics stay the same.
+
 One family is one file; a new name is one line here. No torch is imported until a backbone is asked for.
 """
 

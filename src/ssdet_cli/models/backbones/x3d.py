@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones.info import INFO
+from ssdet_cli.models.layers.checkpoint import recompute
 from ssdet_cli.models.layers.depthwise import depthwise_conv3d
 from ssdet_cli.models.layers.frames import to_clips, to_frames
 from ssdet_cli.models.layers.squeeze_silu import squeeze_silu
@@ -101,7 +102,7 @@ class Conv(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale every channel by what the whole clip, all frames of it, says of all channels (Hu et al., 2018), and swish."""
+    """Scale every channel by what the whole clip, all frames of it, says of all channels (Hu et al., 2018); swish."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -153,6 +154,9 @@ class Stage(nn.ModuleList):
     stay, and every second one, from the first on, squeezes.
     """
 
+    #: Whether blocks are run again in the backward pass instead of keeping what it needs.
+    checkpointing = False
+
     def __init__(self, inputs: int, outputs: int, depth: int, **options: float | bool) -> None:
         super().__init__(
             Bottleneck(
@@ -169,7 +173,7 @@ class Stage(nn.ModuleList):
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Run all blocks."""
         for block in self:
-            frames = block(frames, num_frames)
+            frames = recompute(block, frames, num_frames) if self.checkpointing else block(frames, num_frames)
         return frames
 
 
@@ -212,6 +216,11 @@ class X3D(nn.Module):
         for name, wide_in, wide_out, depth in zip(self.stage_names[:-1], inputs, size.widths, size.depths, strict=True):
             setattr(self, name, Stage(wide_in, wide_out, depth, momentum=norm_momentum, zero_last=zero_last))
         self.conv5 = Conv(size.widths[-1], size.conv5, momentum=norm_momentum)
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Keep the blocks' inputs only, and run every block again in the backward pass (less memory, more time)."""
+        for name in self.stage_names[:-1]:
+            getattr(self, name).checkpointing = enabled
 
     def _stages(self, clips: Tensor) -> Iterable[tuple[str, Tensor]]:
         """Yield (name, frames (B·T, C, h, w)) stage by stage."""

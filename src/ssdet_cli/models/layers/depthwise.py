@@ -119,10 +119,10 @@ def _input_gradient(gradient: Tensor, frames: Tensor, weight: Tensor, num_frames
             if not taps.numel():
                 target.zero_()
                 continue
-            if taps.shape[3:] == (1, 1):  # conv3d would take the slow way, without oneDNN
+            padding = (weight.shape[2] // 2, rows.padding, columns.padding)
+            if taps.shape[3:] == (1, 1) and padding[1:] == (0, 0):  # conv3d would go without oneDNN here, slowly
                 part = _convolve_time(gradient, taps, num_frames, None)
             else:
-                padding = (weight.shape[2] // 2, rows.padding, columns.padding)
                 part = F.conv3d(clips, taps, None, 1, padding, 1, len(weight)).transpose(1, 2).flatten(0, 1)
             part = part[:, :, rows.first :, columns.first :]
             target.copy_(part[:, :, : target.shape[2], : target.shape[3]])
@@ -158,28 +158,19 @@ class _Taps:
 
 
 def _weight_gradient(gradient: Tensor, frames: Tensor, weight: Tensor, num_frames: int, stride: int) -> Tensor:
-    taps = weight.shape[2]
-    padding = [size // 2 for size in weight.shape[3:]]
     result = torch.zeros_like(weight)
-    for tap in range(taps):
-        shift = tap - taps // 2
-        if abs(shift) >= num_frames:
-            continue
-        outputs, inputs = _pairs(gradient, frames, num_frames, shift)
-        result[:, :, tap] = torch.ops.aten.convolution_backward(
-            outputs,
-            inputs,
-            weight[:, :, tap],
-            None,
-            [stride, stride],
-            padding,
-            [1, 1],
-            False,
-            [0, 0],
-            weight.shape[0],
-            [False, True, False],
-        )[1]
+    for tap in range(weight.shape[2]):
+        shift = tap - weight.shape[2] // 2
+        if abs(shift) < num_frames:
+            result[:, :, tap] = _tap_gradient(*_pairs(gradient, frames, num_frames, shift), weight, stride)
     return result
+
+
+def _tap_gradient(outputs: Tensor, inputs: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """Return the gradient (C, 1, kH, kW) of one temporal tap of `weight`, a 2-D convolution of paired frames."""
+    padding = [size // 2 for size in weight.shape[3:]]
+    arguments = (None, [stride, stride], padding, [1, 1], False, [0, 0], len(weight), [False, True, False])
+    return torch.ops.aten.convolution_backward(outputs, inputs, weight[:, :, 0], *arguments)[1]
 
 
 def _pairs(gradient: Tensor, frames: Tensor, num_frames: int, shift: int) -> tuple[Tensor, Tensor]:
