@@ -9,7 +9,6 @@ pytorchvideo comes from benchmarks/requirements.txt; without it the others are c
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -125,10 +125,20 @@ def peak_bytes(variant: str, mode: str, options: argparse.Namespace) -> int:
         torch.cuda.reset_peak_memory_stats()
         call()
         return torch.cuda.max_memory_allocated() - before
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_bytes("VmRSS")
     call()
     call()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
+    return resident_bytes("VmHWM") - before
+
+
+def resident_bytes(field: str) -> int:
+    """Return this process's memory, now (VmRSS) or at its highest (VmHWM)."""
+    # getrusage would do on more systems, but its peak is inherited from the parent process.
+    status = Path("/proc/self/status")
+    if not status.exists():
+        raise SystemExit("Peak memory on a CPU is read from /proc, which this system lacks; add --no-memory.")
+    line = next(line for line in status.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
 
 
 def peak_in_child(variant: str, mode: str) -> int:
