@@ -115,6 +115,9 @@ class ModelConfig(Section):
     norm_splits: int = Field(
         1, ge=1, description="Parts of a batch that every batch norm sees by itself while training (X3D)."
     )
+    checkpoint_activations: bool = Field(
+        False, description="Run blocks again in the backward pass: a fraction of the memory, about a third more time."
+    )
     options: Options = Field(
         {}, description="More keywords of the backbone or the head, as in model.options.slow_sampling=linspace."
     )

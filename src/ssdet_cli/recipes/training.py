@@ -153,7 +153,13 @@ def _options(model: ModelConfig) -> dict[str, Any]:
 def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
     """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
     torch.manual_seed(cfg.run.seed)
-    model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, **_options(cfg.model))
+    model = create_model(
+        cfg.model.backbone,
+        outputs,
+        head=cfg.model.head,
+        checkpoint_activations=cfg.model.checkpoint_activations,
+        **_options(cfg.model),
+    )
     if run.state is not None:  # weights that it started from may have decided how its input is normalised
         normalization = run.state["meta"]["normalization"]
         model.backbone.normalization = tuple(normalization["mean"]), tuple(normalization["std"])
