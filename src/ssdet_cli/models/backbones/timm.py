@@ -143,8 +143,10 @@ class TimmFrames(nn.Module):
             height, width = self.only_size
             got = f"{frames.shape[2]}x{frames.shape[3]}"
             raise ConfigError(f"{PREFIX}{self.name} takes {height}x{width} pixels only, got {got} (clip.size).")
-        size = self.frames_per_chunk or (len(frames) if self.training else CHUNK)
-        return [run(frames)] if len(frames) <= size else [run(chunk) for chunk in frames.split(size)]
+        size = self.frames_per_chunk or (None if self.training else CHUNK)
+        if size is None or frames.shape[0] <= size:  # not len(): it would fix the number in an exported network
+            return [run(frames)]
+        return [run(chunk) for chunk in frames.split(size)]
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return `forward_features(frames)`."""
