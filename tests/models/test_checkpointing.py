@@ -8,11 +8,13 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from ssdet_cli.config.commands import PretrainConfig
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models import create_model
 from ssdet_cli.models.backbones.x3d import Stage
 from ssdet_cli.models.layers.checkpoint import recompute
-from ssdet_cli.recipes.training import build_detector
+from ssdet_cli.recipes.training import Run, build_detector
 
 
 def kept_bytes(model, clips):
@@ -103,6 +105,7 @@ def test_a_backbone_that_cannot_is_named():
 
 
 def test_the_configuration_key_reaches_the_backbone():
+    new_run = Run(Session(torch.device("cpu")), RunLog(None, None), folder=None, state=None)
     for wanted in (False, True):
         cfg = PretrainConfig.model_validate({"model": {"backbone": "x3d_tiny", "checkpoint_activations": wanted}})
-        assert build_detector(cfg, 4, (), run=None).backbone.layer2.checkpointing is wanted
+        assert build_detector(cfg, 4, (), new_run).backbone.layer2.checkpointing is wanted
