@@ -99,7 +99,7 @@ class Mixer(nn.Module):
 def test_scores_of_finite_reach_in_windows_equal_one_pass(num_frames):
     torch.manual_seed(1)
     detector = FrameDetector(Mixer(), LinearHead(5, 3)).eval()
-    assert (detector.temporal_reach, detector.temporal_multiple) == (7, 2)
+    assert (detector.temporal_reach, temporal_multiple(detector.backbone)) == (7, 2)
     whole = scores(detector, Windows(1000), num_frames)
     joined = scores(detector, windows_of(detector, 20, exact=True), num_frames)
     assert np.abs(whole - joined).max() < 1e-5

@@ -48,12 +48,8 @@ class FrameDetector(nn.Module):
         return of_backbone + stride * of_head + between
 
     @property
-    def temporal_multiple(self) -> int:
-        """Windows of a long video begin at multiples of it."""
-        return temporal_multiple(self.backbone)
-
     def longest_clip(self) -> int | None:
-        """Input frames that should go in one pass at most, where the backbone knows; see `engine.predict`."""
+        """Input frames that should go in one pass at most, where the backbone knows; see `engine.exact`."""
         return getattr(self.backbone, "longest_clip", None)
 
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
