@@ -37,8 +37,10 @@ def test_every_named_option_stands_for_a_key_that_the_command_has_and_its_help_n
 def test_every_configured_command_can_be_distributed(command):
     held = parameters(command)
     assert {"config", "output", "gpus", "device", "nproc", "nnodes", "node_rank", "rdzv_endpoint"} <= held.keys()
-    if command != "evaluate":  # which draws nothing and has nothing to continue
-        assert {"seed", "resume", "dry_run"} <= held.keys()
+    if command != "evaluate":  # which has nothing to continue, and nothing to try out
+        assert "dry_run" in held
+    if command not in ("evaluate", "extract-features"):  # which draw nothing, and the second always continues
+        assert {"seed", "resume"} <= held.keys()
 
 
 @pytest.mark.parametrize(
@@ -54,8 +56,14 @@ def test_every_configured_command_can_be_distributed(command):
         ),
         ("finetune", Request(None, (), {"gpus": "0,1", "node_rank": 0, "seed": 0, "annotations": Path("a.csv")})),
         ("evaluate", Request(None, ("split=val",), {"checkpoint": [Path("a"), Path("b")], "allow_missing": True})),
+        (
+            "extract-features",
+            Request(
+                None, ("pool=2",), {"trained": Path("a"), "stages": "layer1,conv5", "exact": True, "dtype": "float32"}
+            ),
+        ),
     ],
-    ids=["pretrain", "finetune", "evaluate"],
+    ids=["pretrain", "finetune", "evaluate", "extract-features"],
 )
 def test_the_words_of_a_request_ask_for_the_same_again(ssdet, command, request_):
     again = ssdet(command, *request_.words(), "--print-config")

@@ -8,7 +8,8 @@ import torch
 
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet, rasterize
-from ssdet_cli.data.clips import FrameLabelledClips, WholeVideos, used_range
+from ssdet_cli.data.clips import FrameLabelledClips, VideoWindows, used_range
+from ssdet_cli.data.windows import Windows
 from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.video._pyav import PyavSource
@@ -90,7 +91,9 @@ def test_beyond_the_end_times_go_on_and_nothing_is_valid(varying):
 
 
 def test_whole_videos_and_the_rows_of_frame_map_have_the_times_of_the_file(varying):
-    video = WholeVideos(records(varying), DataConfig(), stride=4, size=32)[(0, 0)]
+    dataset = VideoWindows(records(varying).records, DataConfig(), stride=4, size=32, windows=Windows(512))
+    (window,) = dataset
+    video = window.video
     np.testing.assert_allclose(video.seconds, SECONDS[::4], atol=1e-9)
     assert video.duration_seconds == pytest.approx(7.82)
     scores = VideoScores(

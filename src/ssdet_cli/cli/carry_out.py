@@ -89,15 +89,17 @@ def carry_out(cfg: "Section", request: Request) -> None:
         rundir.refuse_other_config(cfg, cfg.run.output)
         say(f"{cfg.run.output} is finished, all {cfg.loop.steps} steps of it; nothing was changed.")
         return
-    if cfg.command == "evaluate":
+    if cfg.command in ("evaluate", "extract-features"):
         cfg = rundir.with_output(cfg, rundir.run_folder(cfg))
     if launch.needed(cfg.run):
         if not request.dry_run:
             raise SystemExit(launch.start(cfg, rundir.run_folder(cfg), resume=request.resume))  # the ranks have spoken
         words = launch.arguments(cfg.run, [cfg.command, *request.words()])
         say("Launch: " + shlex.join([sys.executable, "-m", "torch.distributed.run", *words]))
-    recipe = import_module(f"ssdet_cli.recipes.{cfg.command}")  # torch starts here
+    recipe = import_module(f"ssdet_cli.recipes.{cfg.command.replace('-', '_')}")  # torch starts here
     if cfg.command == "evaluate":
         recipe.run(cfg)
+    elif cfg.command == "extract-features":
+        recipe.run(cfg, dry_run=request.dry_run)
     else:
         recipe.run(cfg, resume=request.resume, dry_run=request.dry_run)

@@ -30,7 +30,7 @@ def check_names(cfg: "Section") -> None:
 
         BACKBONES.canonical(cfg.model.backbone)
         HEADS.canonical(cfg.model.head)
-    if cfg.data is not None:
+    if cfg.data is not None and cfg.data.dataset is not None:
         DATASETS.canonical(cfg.data.dataset)
         _check_labels(cfg.command, cfg.data.dataset)
     if hasattr(cfg, "protocol"):
@@ -75,7 +75,8 @@ def check_paths(cfg: "Section") -> None:
             raise DataError(f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations).")
     if hasattr(cfg, "model") and cfg.model.init is not None and str(cfg.model.init) != HUB:
         must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
-    for path in getattr(cfg, "checkpoints", ()):
+    one = getattr(cfg, "checkpoint", None)
+    for path in (one,) if one is not None else getattr(cfg, "checkpoints", ()):
         must_exist(path, "--checkpoint (checkpoints)", CheckpointError)
     for path in getattr(cfg, "predictions", ()):
         must_exist(path, "--predictions (predictions)", ConfigError)

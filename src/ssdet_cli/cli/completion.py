@@ -59,6 +59,21 @@ def splits() -> list[str]:
     return ["train", "val", "test"]
 
 
+def splits_or_all() -> list[str]:
+    """Values of `--split` where all of them may be meant."""
+    return [*splits(), "all"]
+
+
+def formats() -> list[str]:
+    """Values of `--format`."""
+    return ["safetensors", "npy"]
+
+
+def dtypes() -> list[str]:
+    """Values of `--dtype`."""
+    return ["float16", "bfloat16", "float32"]
+
+
 def keys(ctx: Any) -> list[str]:
     """Keys of the command's configuration, each with its `=`."""
     from ssdet_cli.config.commands import COMMANDS

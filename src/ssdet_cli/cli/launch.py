@@ -123,7 +123,8 @@ def start(cfg: "Section", folder: Path, *, resume: bool) -> int:
 
     Args:
         cfg: Checked configuration of a command.
-        folder: Run folder; on several machines each writes its own configuration file there.
+        folder: Run folder; on several machines each writes its own configuration file there. Extracted features may
+            have been in it before: whether they are the same features, the ranks must find out first.
         resume: Continue what the folder holds.
 
     Returns:
@@ -135,7 +136,7 @@ def start(cfg: "Section", folder: Path, *, resume: bool) -> int:
     from ssdet_cli.config import rundir
     from ssdet_cli.files import write_atomically
 
-    if cfg.run.node_rank == 0:
+    if cfg.run.node_rank == 0 and cfg.command != "extract-features":
         config = rundir.prepare(cfg, folder, resume=resume) / "config.yaml"
     else:
         config = folder / f"config-node{cfg.run.node_rank}.yaml"

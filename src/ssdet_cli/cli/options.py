@@ -16,6 +16,12 @@ KEYS = {
     "protocol": "protocol",
     "checkpoint": "checkpoints",
     "predictions": "predictions",
+    "trained": "checkpoint",
+    "stages": "stages",
+    "pool": "pool",
+    "format": "format",
+    "dtype": "dtype",
+    "exact": "inference.exact",
     "split": "split",
     "allow_missing": "allow_missing",
     "data": "data.videos",
@@ -40,6 +46,14 @@ KEYS = {
     "seed": "run.seed",
     "verbose": "run.verbose",
 }
+
+#: Parameter -> its option, where the option has another key in another command.
+OPTIONS = {"trained": "--checkpoint"}
+
+
+def option_of(name: str) -> str:
+    """The option behind which a parameter's value stands."""
+    return OPTIONS.get(name, "--" + name.replace("_", "-"))
 
 
 def given(ctx: typer.Context) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ssdet_cli.cli.options import KEYS, given
+from ssdet_cli.cli.options import KEYS, given, option_of
 
 #: Options that torchrun has too, or takes for abbreviations of its own.
 _ALSO_TORCHRUNS = ("nproc", "nnodes", "node_rank", "rdzv_endpoint")
@@ -63,7 +63,7 @@ class Request:
         """The words behind the command's name that ask for the same, also behind torchrun; `--dry-run` is left out."""
         words = ["--config", self.config] if self.config is not None else []
         for name, value in self.flags.items():
-            option = "--" + name.replace("_", "-")
+            option = option_of(name)
             if name in _ALSO_TORCHRUNS:
                 words.append(f"{KEYS[name]}={value}")
             elif value is True:

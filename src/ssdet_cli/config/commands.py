@@ -12,6 +12,7 @@ from ssdet_cli.config.sections import (
     InferenceConfig,
     LoopConfig,
     ModelConfig,
+    Names,
     OptimConfig,
     RunConfig,
     Section,
@@ -115,6 +116,60 @@ class EvaluateConfig(Section):
         return self
 
 
+class ExtractData(DataConfig):
+    """Videos, with or without annotations."""
+
+    dataset: str | None = Field(
+        None, description="Name from `ssdet data list`, or module:attribute; default: every video in data.videos."
+    )
+
+
+class ExtractInference(InferenceConfig):
+    """Passing whole videos through a backbone."""
+
+    stride: int | None = Field(
+        None, ge=1, description="Raw frames between input frames; default: as trained, or the backbone's own."
+    )
+    size: int | None = Field(
+        None, ge=16, description="Side of the centre crop, pixels; default: as trained, or the backbone's own."
+    )
+    batch_size: int = Field(2, ge=1, description="Windows of equal length in one pass.")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto is bf16 where the device has it.")
+
+
+class ExtractFeaturesConfig(Section):
+    """Store a backbone's features of whole videos."""
+
+    command: ClassVar[str] = "extract-features"
+    checkpoint: Path | None = Field(None, description="Run folder or checkpoint whose backbone is used.")
+    model: ModelConfig = ModelConfig()
+    split: Literal["train", "val", "test", "all"] = Field("all", description="Split of the dataset.")
+    stages: Names = Field((), description="Stages to store, by the backbone's names; none is all of them.")
+    pool: int = Field(7, ge=1, description="Height and width that every stage is averaged to.")
+    format: Literal["safetensors", "npy"] = Field(
+        "safetensors", description="npy is one (T, C) float32 array per video, the last stage's mean over space."
+    )
+    dtype: Literal["float16", "bfloat16", "float32"] = Field("float16", description="Of the stored numbers.")
+    allow_missing: bool = Field(False, description="Succeed although videos cannot be read.")
+    data: ExtractData = ExtractData()
+    inference: ExtractInference = ExtractInference()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ExtractFeaturesConfig":
+        if self.checkpoint is not None and self.model.init is not None:
+            raise ValueError("checkpoint and model.init are two networks; give one of them.")
+        if self.data.annotations is not None and self.data.dataset is None:
+            raise ValueError("data.annotations needs data.dataset (--dataset NAME): what kind of annotations they are.")
+        if self.data.dataset is None and self.split != "all":
+            raise ValueError(
+                f"split={self.split} needs data.dataset (--dataset NAME): a folder of videos has no splits."
+            )
+        if self.format == "npy" and len(self.stages) > 1:
+            raise ValueError(f"format=npy stores one stage and stages={','.join(self.stages)} are several; give one.")
+        return self
+
+
 COMMANDS: dict[str, type[Section]] = {
-    config.command: config for config in (PretrainConfig, FinetuneConfig, EvaluateConfig)
+    config.command: config for config in (PretrainConfig, FinetuneConfig, EvaluateConfig, ExtractFeaturesConfig)
 }

@@ -38,7 +38,11 @@ def run_folder(cfg: BaseModel) -> Path:
     """The folder of a run: `run.output`, else a new `runs/<command>-<model>-<time>` that does not exist yet."""
     if cfg.run.output is not None:
         return cfg.run.output
-    what = cfg.model.backbone if hasattr(cfg, "model") else cfg.protocol
+    checkpoint = getattr(cfg, "checkpoint", None)
+    if checkpoint is not None:
+        what = checkpoint.stem
+    else:
+        what = cfg.model.backbone if hasattr(cfg, "model") else cfg.protocol
     plain = "".join(letter if letter.isalnum() or letter in "_." else "-" for letter in what)
     first = ROOT / f"{cfg.command}-{plain}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = first, 2

@@ -180,7 +180,8 @@ class InferenceConfig(Section):
 
     stride: int | None = Field(None, ge=1, description="Raw frames between input frames; default: as trained.")
     size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
-    window: int = Field(
-        512, ge=2, description="Input frames in one pass; longer videos go in half-overlapping windows."
+    window: int = Field(512, ge=2, description="Input frames in one pass; longer videos go in overlapping windows.")
+    exact: bool = Field(
+        False, description="Of a longer video, what one pass would give, also where the network looks at all of it."
     )
     batch_size: int = Field(8, ge=1, description="Windows of equal length in one pass.")

@@ -6,16 +6,18 @@ resumed run sees the clips that an uninterrupted one would.
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet, rasterize
+from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
 from ssdet_cli.video.sampling import centre_window, random_window, whole_video_indices, window_indices
@@ -186,63 +188,118 @@ class FrameLabelledClips(_Clips):
 
 
 @dataclass(frozen=True)
-class WholeVideo:
-    """A video in one piece, for inference.
+class VideoFacts:
+    """What is known of a video once it is open.
 
     Attributes:
         video_id: Name.
-        frames: (3, T, S, S) uint8, every `stride`-th frame.
-        seconds: (T,) float64.
-        duration_seconds: Of the file.
+        first: Raw frame of the file that the video begins with.
+        raw_frames: Raw frames from there to its end.
+        stride: Raw frames from one input frame to the next.
         frame_rate: Raw frames per second.
-        num_frames: Raw frames.
-        backend: Which video reader read it.
-        failure: Why it could not be read; the other fields are then empty.
-        raw_seconds: (num_frames,) float64, when each raw frame appears; None is `number / frame_rate`.
+        duration_seconds: Of the file.
+        raw_seconds: (raw_frames,) float64, when each raw frame appears.
     """
 
     video_id: str
-    frames: Tensor
-    seconds: np.ndarray
-    duration_seconds: float
-    frame_rate: float
-    num_frames: int
+    first: int = 0
+    raw_frames: int = 0
+    stride: int = 1
+    frame_rate: float = 0.0
+    duration_seconds: float = 0.0
+    raw_seconds: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+
+    @property
+    def num_frames(self) -> int:
+        """Input frames."""
+        return -(-self.raw_frames // self.stride)
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """(T,) float64: time of every input frame in the file."""
+        return self.raw_seconds[whole_video_indices(self.raw_frames, self.stride)]
+
+
+@dataclass(frozen=True)
+class VideoWindow:
+    """Some input frames of a video, for one pass.
+
+    Attributes:
+        video: Where they are from.
+        start: First of them, as input frames of the video are counted.
+        frames: (3, T, S, S) uint8.
+        weights: (T,) float32, what each counts for where windows overlap (see `data.windows`).
+        count: Windows of this video.
+        backend: Which video reader read it.
+        failure: Why the video cannot be read, from here on; frames and weights are then empty.
+    """
+
+    video: VideoFacts
+    start: int = 0
+    frames: Tensor = field(default_factory=lambda: torch.empty(0))
+    weights: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    count: int = 1
     backend: str = ""
     failure: str = ""
-    raw_seconds: np.ndarray | None = None
 
 
-class WholeVideos(Dataset):
-    """Every video of a set, whole, centre crop; an unreadable file is an item that says so."""
+class VideoWindows(IterableDataset):
+    """Every video of a list, window after window, centre crop; a file that cannot be read is a window that says so.
 
-    def __init__(self, videos: VideoSet, data: DataConfig, *, stride: int, size: int) -> None:
-        self.videos, self.stride, self.size = videos, stride, size
+    A frame is decoded once, and no more than one window of a video is held, however long it is. Workers share the
+    videos out; the windows of one video come in order.
+
+    Args:
+        records: Videos of this process.
+        data: Backend, frame rate of JPEG folders.
+        stride: Raw frames from one input frame to the next.
+        size: Side of the crop, pixels.
+        windows: How a long video is cut.
+    """
+
+    def __init__(
+        self, records: Sequence[VideoRecord], data: DataConfig, *, stride: int, size: int, windows: Windows
+    ) -> None:
+        self.records, self.stride, self.size, self.windows = tuple(records), stride, size, windows
         self.reader = ClipReader(data, size)
 
-    def __len__(self) -> int:
-        return len(self.videos)
+    def __iter__(self) -> Iterator[VideoWindow]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        for record in self.records[first::step]:
+            try:
+                yield from self._read(record)
+            except DataError as error:
+                yield VideoWindow(VideoFacts(record.video_id), failure=str(error))
 
-    def __getitem__(self, key: tuple[int, int]) -> WholeVideo:
-        record = self.videos.records[key[1]]
-        try:
-            with self.reader.open(record) as reader:
-                indices = whole_video_indices(reader.num_frames, self.stride)
-                raw_seconds = reader.seconds()
-                frames = reader.frames(indices)
-                height, width = frames.shape[1:3]
-                pixels = crop_resize(frames, centre_crop_box(height, width), self.size)
-                return WholeVideo(
-                    video_id=record.video_id,
-                    frames=pixels,
-                    seconds=raw_seconds[indices],
-                    duration_seconds=reader.duration_seconds,
-                    frame_rate=reader.frame_rate,
-                    num_frames=reader.num_frames,
-                    backend=reader.backend,
-                    raw_seconds=raw_seconds,
-                )
-        except DataError as error:
-            return WholeVideo(record.video_id, torch.empty(0), np.empty(0), 0.0, 0.0, 0, failure=str(error))
+    def facts(self, record: VideoRecord, reader: VideoReader) -> VideoFacts:
+        """What an open reader says of a record."""
+        first, count = used_range(record, reader)
+        return VideoFacts(
+            record.video_id,
+            first,
+            count,
+            self.stride,
+            reader.frame_rate,
+            reader.duration_seconds,
+            reader.seconds()[first : first + count],
+        )
+
+    def _read(self, record: VideoRecord) -> Iterator[VideoWindow]:
+        with self.reader.open(record) as reader:
+            video = self.facts(record, reader)
+            spans, weights = self.windows.spans(video.num_frames), self.windows.weights(video.num_frames)
+            held, behind = torch.empty(3, 0, self.size, self.size, dtype=torch.uint8), 0
+            for (start, stop), own in zip(spans, weights, strict=True):
+                fresh = self._frames(reader, video, behind, stop)
+                kept = held[:, held.shape[1] - (behind - start) :] if behind > start else held[:, :0]
+                held, behind = torch.cat((kept, fresh), dim=1) if kept.shape[1] else fresh, stop
+                yield VideoWindow(video, start, held, own, len(spans), reader.backend)
+
+    def _frames(self, reader: VideoReader, video: VideoFacts, start: int, stop: int) -> Tensor:
+        frames = reader.frames(video.first + np.arange(start, stop) * self.stride)
+        height, width = frames.shape[1:3]
+        return crop_resize(frames, centre_crop_box(height, width), self.size)
 
 
 def with_files(videos: VideoSet) -> tuple[VideoSet, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.video.decode import loader_context
@@ -107,18 +107,36 @@ def build_loader(
         data: Workers and prefetch.
         device: Batches for a GPU come in pinned memory.
     """
-    context = None
-    if data.workers:
-        context = multiprocessing.get_context(loader_context())
-        if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload(["ssdet_cli.data.clips"])
     return DataLoader(
         dataset,
         batch_sampler=batches,
         collate_fn=collate or _identity,
-        num_workers=data.workers,
-        multiprocessing_context=context,
-        prefetch_factor=data.prefetch if data.workers else None,
         pin_memory=device.type == "cuda" and collate is not None,
-        worker_init_fn=_start_worker,
+        **_workers(data.workers, data.prefetch),
     )
+
+
+def build_stream(dataset: IterableDataset, data: DataConfig, *, most_workers: int | None = None) -> DataLoader:
+    """A loader of what a dataset yields, item by item; its workers start as those of `build_loader`.
+
+    Args:
+        dataset: Shares its items out among workers by itself.
+        data: Workers and prefetch, in items.
+        most_workers: No more than these; one keeps the items in order.
+    """
+    workers = data.workers if most_workers is None else min(data.workers, most_workers)
+    return DataLoader(dataset, batch_size=None, **_workers(workers, data.prefetch))
+
+
+def _workers(number: int, prefetch: int) -> dict[str, Any]:
+    if number == 0:
+        return {"num_workers": 0}
+    context = multiprocessing.get_context(loader_context())
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["ssdet_cli.data.clips"])
+    return {
+        "num_workers": number,
+        "prefetch_factor": prefetch,
+        "multiprocessing_context": context,
+        "worker_init_fn": _start_worker,
+    }

@@ -1,147 +1,171 @@
-"""The one prediction loop: whole videos in, a score for every input frame out."""
+"""The one prediction loop: windows of videos in, one result per video out.
 
-from collections.abc import Callable, Iterable, Iterator
+What is computed of windows (`Apply`) and how a video's windows become its result (`Join`) come in as values: scores for
+`evaluate`, stored features for `extract-features`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssdet_cli.data.clips import WholeVideo
+from ssdet_cli.data.clips import VideoFacts, VideoWindow
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.evaluation.interface import VideoScores
 
-
-@dataclass(frozen=True)
-class _Piece:
-    """One pass: input frames [start, start + frames.shape[1]) of a video."""
-
-    owner: "_Sum"
-    start: int
-    frames: Tensor
+#: Windows -> windows with outputs by name, each without batch dimension; in any order, and an output may come late.
+#: A window that tells of a failure passes through.
+Apply = Callable[[Iterable[VideoWindow]], Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]]
+#: Name of the logits among outputs.
+LOGITS = "logits"
 
 
-@dataclass
-class _Sum:
-    """Weighted logits of a video whose windows are not all in yet."""
+class Join(Protocol):
+    """Puts the windows of one video together."""
 
-    video: WholeVideo
-    pieces: int
-    logits: np.ndarray | None = None
-    weights: np.ndarray | None = None
-    done: int = field(default=0)
+    def add(self, window: VideoWindow, outputs: Mapping[str, Tensor]) -> bool:
+        """Take outputs in; True once the video is complete."""
+        ...
 
-    def add(self, start: int, logits: np.ndarray, weights: np.ndarray) -> None:
-        if self.logits is None:
-            length = len(self.video.seconds)
-            self.logits = np.zeros((length, logits.shape[1]), dtype=np.float32)
-            self.weights = np.zeros((length, 1), dtype=np.float32)
-        self.logits[start : start + len(logits)] += logits * weights[:, None]
-        self.weights[start : start + len(logits), 0] += weights
-        self.done += 1
+    def finish(self) -> Any:
+        """The result of the complete video."""
+        ...
 
-    def scores(self) -> VideoScores:
+    def discard(self) -> None:
+        """Drop what there is: the video cannot be completed."""
+        ...
+
+
+class ScoreJoin:
+    """Weighted mean of the logits (K, T) of a video's windows."""
+
+    def __init__(self, video: VideoFacts) -> None:
+        self.video = video
+        self._logits: np.ndarray | None = None
+        self._added, self._backend = 0, ""
+
+    def add(self, window: VideoWindow, outputs: Mapping[str, Tensor]) -> bool:
+        """Add a window's logits."""
+        logits = outputs[LOGITS].float().T.cpu().numpy()
+        if self._logits is None:
+            self._logits = np.zeros((self.video.num_frames, logits.shape[1]), np.float32)
+        self._logits[window.start : window.start + len(logits)] += logits * window.weights[:, None]
+        self._added, self._backend = self._added + 1, window.backend
+        return self._added == window.count
+
+    def finish(self) -> VideoScores:
+        """Return the scores."""
         video = self.video
         return VideoScores(
             video_id=video.video_id,
             seconds=video.seconds,
-            logits=self.logits / self.weights,
+            logits=self._logits,
             duration_seconds=video.duration_seconds,
             frame_rate=video.frame_rate,
-            num_frames=video.num_frames,
+            num_frames=video.raw_frames,
             raw_seconds=video.raw_seconds,
-            backend=video.backend,
+            backend=self._backend,
         )
 
-
-def window_starts(length: int, window: int) -> list[int]:
-    """First frames of half-overlapping windows that cover `length` frames; the last one ends with the video."""
-    if length <= window:
-        return [0]
-    hop = window // 2
-    starts = list(range(0, length - window, hop))
-    return [*starts, length - window]
+    def discard(self) -> None:
+        """Nothing is held outside."""
 
 
-def blend_weights(length: int) -> np.ndarray:
-    """Triangle over a window, above 0 everywhere: frames near a window's edge saw least of their surroundings."""
-    ramp = np.arange(1, length + 1, dtype=np.float32)
-    return np.minimum(ramp, ramp[::-1])
+def in_batches(
+    network: Callable[[Tensor], Mapping[str, Tensor]],
+    *,
+    normalize: Callable[[Tensor], Tensor],
+    device: torch.device,
+    batch_size: int,
+    autocast: Callable[[], AbstractContextManager],
+) -> Apply:
+    """Several windows per pass. Only windows of equal length share one, so nothing is padded: a video's outputs do not
+    depend on its company.
+
+    Args:
+        network: (B, 3, T, H, W) normalised -> outputs by name, batch first; in evaluation mode.
+        normalize: uint8 frames -> network input.
+        device: Where to compute.
+        batch_size: Windows per pass.
+        autocast: Precision of the pass.
+    """
+
+    def apply(windows: Iterable[VideoWindow]) -> Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]:
+        for batch in _batches(windows, batch_size):
+            if batch[0].failure:
+                yield batch[0], {}
+                continue
+            frames = torch.stack([window.frames for window in batch]).to(device, non_blocking=True)
+            with autocast():
+                outputs = network(normalize(frames))
+            for index, window in enumerate(batch):
+                yield window, {name: output[index] for name, output in outputs.items()}
+
+    return apply
 
 
 def predict(
-    network: nn.Module,
-    videos: Iterable[list[WholeVideo]],
+    windows: Iterable[VideoWindow],
     *,
-    normalize: Callable[[Tensor], Tensor],
+    apply: Apply,
+    join: Callable[[VideoFacts], Join],
     session: Session,
-    window: int,
-    batch_size: int,
-    autocast: Callable[[], AbstractContextManager],
     advance: Callable[[int], None] = lambda done: None,
-) -> tuple[list[VideoScores], dict[str, str]]:
-    """Score this rank's videos.
-
-    Only windows of equal length share a batch, so nothing is padded: a video's scores do not depend on its company.
+) -> tuple[list[Any], dict[str, str]]:
+    """Carry this rank's videos through, in memory that does not grow with their length.
 
     Args:
-        network: (B, 3, T, H, W) normalised -> (B, K, T); in evaluation mode.
-        videos: Lists of whole videos, each video on one rank only.
-        normalize: uint8 frames -> network input.
+        windows: Of whole videos, each video on one rank only and its windows in order.
+        apply: What is computed.
+        join: Makes what puts a video's windows together; what is left unfinished by an error is discarded.
         session: This process.
-        window: Input frames in one pass; a longer video goes in half-overlapping windows, blended. A network with the
-            attribute `longest_clip` gets no more than that.
-        batch_size: Windows per pass.
-        autocast: Precision of the pass.
         advance: Told the number of finished videos.
 
     Returns:
-        Scores of all ranks in no particular order, and video id -> reason for the unreadable ones.
+        Results of all ranks in no particular order, and video id -> reason for the unreadable ones.
     """
-    longest = getattr(network, "longest_clip", None)
-    window = window if longest is None else min(window, longest)
-    scores: list[VideoScores] = []
+    results: list[Any] = []
     failures: dict[str, str] = {}
-    with torch.no_grad():
-        for pieces in _batches(videos, window, batch_size, failures):
-            frames = torch.stack([piece.frames for piece in pieces]).to(session.device, non_blocking=True)
-            with autocast():
-                logits = network(normalize(frames))
-            weights = blend_weights(frames.shape[2])
-            for piece, values in zip(pieces, logits.float().transpose(1, 2).cpu().numpy(), strict=True):
-                piece.owner.add(piece.start, values, weights)
-                if piece.owner.done == piece.owner.pieces:
-                    scores.append(piece.owner.scores())
-            advance(len(scores) + len(failures))
-    gathered = session.gather((scores, failures))
+    begun: dict[str, Join] = {}
+    try:
+        with torch.no_grad():
+            for window, outputs in apply(windows):
+                video_id = window.video.video_id
+                if window.failure:
+                    failures[video_id] = window.failure
+                    if video_id in begun:
+                        begun.pop(video_id).discard()
+                elif video_id not in failures:
+                    if video_id not in begun:
+                        begun[video_id] = join(window.video)
+                    if begun[video_id].add(window, outputs):
+                        results.append(begun[video_id].finish())
+                        del begun[video_id]
+                advance(len(results) + len(failures))
+    finally:
+        for unfinished in begun.values():
+            unfinished.discard()
+    gathered = session.gather((results, failures))
     return (
-        [score for part, _ in gathered for score in part],
+        [result for part, _ in gathered for result in part],
         {video_id: reason for _, part in gathered for video_id, reason in part.items()},
     )
 
 
-def _pieces(video: WholeVideo, window: int) -> Iterator[_Piece]:
-    starts = window_starts(len(video.seconds), window)
-    owner = _Sum(video, len(starts))
-    for start in starts:
-        yield _Piece(owner, start, video.frames[:, start : start + window])
-
-
-def _batches(
-    videos: Iterable[list[WholeVideo]], window: int, batch_size: int, failures: dict[str, str]
-) -> Iterator[list[_Piece]]:
+def _batches(windows: Iterable[VideoWindow], batch_size: int) -> Iterator[list[VideoWindow]]:
     """Group windows by length; when many lengths wait, the fullest group goes early, which bounds the memory."""
-    waiting: dict[int, list[_Piece]] = {}
-    for video in (video for group in videos for video in group):
-        if video.failure:
-            failures[video.video_id] = video.failure
+    waiting: dict[int, list[VideoWindow]] = {}
+    for window in windows:
+        if window.failure:
+            yield [window]
             continue
-        for piece in _pieces(video, window):
-            length = piece.frames.shape[1]
-            waiting.setdefault(length, []).append(piece)
-            if len(waiting[length]) == batch_size:
-                yield waiting.pop(length)
-            elif sum(map(len, waiting.values())) >= 4 * batch_size:
-                yield waiting.pop(max(waiting, key=lambda key: len(waiting[key])))
+        length = window.frames.shape[1]
+        waiting.setdefault(length, []).append(window)
+        if len(waiting[length]) == batch_size:
+            yield waiting.pop(length)
+        elif sum(map(len, waiting.values())) >= 4 * batch_size:
+            yield waiting.pop(max(waiting, key=lambda key: len(waiting[key])))
     yield from waiting.values()

@@ -144,6 +144,7 @@ def _member(
         size=inference.size,
         window=inference.window,
         batch_size=inference.batch_size,
+        exact=inference.exact,
         normalize=Normalize(**meta["normalization"]).to(here.device),
         here=here,
         autocast=precision("auto", here.device),

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from ssdet_cli.config.commands import FinetuneConfig
 from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data.annotations import VideoSet
-from ssdet_cli.data.clips import WholeVideos
-from ssdet_cli.data.loader import ValidationBatches, build_loader
+from ssdet_cli.data.clips import VideoWindows
+from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.exact import logits_in_chunks, windows_of
 from ssdet_cli.engine.fit import Validate, precision
-from ssdet_cli.engine.predict import predict
+from ssdet_cli.engine.predict import LOGITS, ScoreJoin, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
@@ -49,23 +50,31 @@ def whole_video_scores(
     normalize: Callable[[Tensor], Tensor],
     here: Session,
     autocast: Callable[[], AbstractContextManager],
+    exact: bool = False,
     log: RunLog | None = None,
 ) -> tuple[list[VideoScores], dict[str, str]]:
-    """Run a network over every video of a set, each on one rank; every rank gets all scores and all failures."""
-    dataset = WholeVideos(videos, data, stride=stride, size=size)
-    batches = ValidationBatches(len(dataset), 1, rank=here.rank, world_size=here.world_size)
-    loader = build_loader(dataset, batches, None, data, device=here.device)
+    """Run a network over every video of a set, each on one rank; every rank gets all scores and all failures.
+
+    Raises:
+        ConfigError: `exact`, and the network cannot go through a long video exactly.
+    """
+    windows = windows_of(network, window, exact=exact)
+    records = videos.records[here.rank :: here.world_size]
+    dataset = VideoWindows(records, data, stride=stride, size=size, windows=windows)
+    in_chunks = exact and getattr(network, "temporal_reach", None) is None
+    how = {"normalize": normalize, "device": here.device, "autocast": autocast}
+    if in_chunks:
+        apply = logits_in_chunks(network, **how)
+    else:
+        apply = in_batches(lambda frames: {LOGITS: network(frames)}, batch_size=batch_size, **how)
     if log is not None:
-        log.start("videos", 0, len(batches))
+        log.start("videos", 0, len(records))
     try:
         return predict(
-            network,
-            loader,
-            normalize=normalize,
+            build_stream(dataset, data, most_workers=1 if in_chunks else None),
+            apply=apply,
+            join=ScoreJoin,
             session=here,
-            window=window,
-            batch_size=batch_size,
-            autocast=autocast,
             advance=(lambda done: log.advance(done, "")) if log is not None else lambda done: None,
         )
     finally:
@@ -93,6 +102,7 @@ def score_while_training(
             size=cfg.inference.size or cfg.clip.size,
             window=cfg.inference.window,
             batch_size=cfg.inference.batch_size,
+            exact=cfg.inference.exact,
             normalize=normalize,
             here=here,
             autocast=precision(cfg.loop.precision, here.device),

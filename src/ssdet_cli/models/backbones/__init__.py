@@ -16,6 +16,11 @@ It may also have
 
 - `temporal_offset`: input frame at which its first feature frame is centred, 0 without it;
 - `stage_strides`: input frames per step of every stage, `temporal_stride` without it;
+- `temporal_reach`: input frames before and after that any stage's step depends on; None, or absent, where that is not
+  known or has no limit. Long videos then go through in windows that give what one pass gives;
+- `temporal_multiple`: windows of a long video begin at multiples of it, the largest of its strides without it;
+- `forward_stages_in_chunks(chunks, names)`: stages of a video of any length as one pass would give them, though
+  something in the network looks at all of it (see `X3D`);
 - `longest_clip`: input frames beyond which whole videos go through it in windows;
 - `published()`: the weights that its library publishes, for `--init hub` (see `models.weights.hub`);
 - `own_parts`: prefixes of parameters that nobody's weights hold, which may stay as initialised.

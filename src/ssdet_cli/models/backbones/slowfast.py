@@ -197,6 +197,24 @@ class SlowFast(StagedBackbone):
         self.stage_channels = tuple(EXPANSION * (slow + fast) * 2**index for index in range(4))
         self.num_features = self.stage_channels[-1]
 
+    @property
+    def temporal_multiple(self) -> int:
+        """Windows that begin at a slow frame have the slow frames of the whole video."""
+        return self.alpha
+
+    @property
+    def temporal_reach(self) -> int | None:
+        """Frames that a step sees to one side, by the longest way through both pathways."""
+        if self.slow_sampling == "linspace":
+            return None
+        half = [conv.conv.weight.shape[2] // 2 for conv in self.laterals]
+        fast = slow = self.fast.stem.conv.weight.shape[2] // 2
+        for name, lateral in zip(self.stage_names, half, strict=True):
+            slow = max(slow, fast + lateral) + self.alpha * _halves(getattr(self.slow, name))
+            fast += _halves(getattr(self.fast, name))
+        # A slow step stands for the frames after it, too.
+        return max(slow + self.alpha - 1, fast)
+
     def slow_frames(self, clips: Tensor) -> Tensor:
         """Return the slow pathway's (B, 3, T / alpha, H, W) of (B, 3, T, H, W), T a multiple of alpha."""
         if self.slow_sampling == "aligned":
@@ -228,6 +246,10 @@ class SlowFast(StagedBackbone):
             last = slow, fast
         slow, fast = (pathway.mean((3, 4)) for pathway in last)
         return self._join(slow, fast, frames.shape[2])
+
+
+def _halves(stage: nn.Sequential) -> int:
+    return sum(block.a.conv.weight.shape[2] // 2 for block in stage)
 
 
 def _clip(name: str) -> tuple[int, int, int]:

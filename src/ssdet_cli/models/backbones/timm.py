@@ -117,6 +117,11 @@ class TimmFrames(nn.Module):
                 f"timm's '{self.name}' cannot recompute its activations; leave checkpoint_activations at false."
             ) from error
 
+    @property
+    def temporal_reach(self) -> int:
+        """Frames to one side that the convolutions over time see."""
+        return sum(block.time.kernel_size[0] // 2 for block in self.time)
+
     def published(self) -> Published:
         """Return timm's own weights, downloaded unless they are there.
 

@@ -21,6 +21,11 @@ from ssdet_cli.models.layers.time_axis import pad_frames, steps
 from ssdet_cli.models.weights.hub import Published, torchvision_weights
 
 PREFIX = "torchvision/"
+#: Three taps over time each: the stem, and four convolutions in each stage, the first of which strides.
+_RESNET_REACH = 1 + 4 * 1 + (1 + 3 * 2) + (2 + 3 * 4) + (4 + 3 * 8)
+#: Stem of seven taps; then at steps of 2 one convolution, two Inception blocks and a pooling, at 4 five blocks, a
+#: pooling of the next step, and at 8 two blocks.
+_S3D_REACH = 3 + 2 * (1 + 2 + 1) + 4 * (5 + 1) + 8 * 2
 
 
 class VideoBackbone(StagedBackbone):
@@ -31,6 +36,7 @@ class VideoBackbone(StagedBackbone):
         stage_channels: Channels of the stages.
         stage_strides: Input frames from step to step, per stage; the last one is that of the features.
         offset: Input frame at which the first step of the features is centred.
+        reach: Frames to one side that any step depends on; None where attention looks further or everywhere.
     """
 
     #: Submodule that torchvision classifies with, and whether it does so on what we pool over space.
@@ -42,7 +48,12 @@ class VideoBackbone(StagedBackbone):
     head_hidden = None
 
     def __init__(
-        self, name: str, stage_channels: tuple[int, ...], stage_strides: tuple[int, ...], offset: float = 0.0
+        self,
+        name: str,
+        stage_channels: tuple[int, ...],
+        stage_strides: tuple[int, ...],
+        offset: float = 0.0,
+        reach: int | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -52,6 +63,7 @@ class VideoBackbone(StagedBackbone):
         self.stage_strides = stage_strides
         self.temporal_stride = stage_strides[-1]
         self.temporal_offset = offset
+        self.temporal_reach = reach
         self.num_features = stage_channels[-1]
         preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
         self.normalization = (tuple(preset.mean), tuple(preset.std))
@@ -181,22 +193,22 @@ class Swin(VideoBackbone):
 
 def r3d_18() -> ResNet:
     """Build R3D-18: 3-D convolutions throughout."""
-    return ResNet("r3d_18", (64, 128, 256, 512), (1, 2, 4, 8))
+    return ResNet("r3d_18", (64, 128, 256, 512), (1, 2, 4, 8), reach=_RESNET_REACH)
 
 
 def mc3_18() -> ResNet:
     """Build MC3-18: looks across time in its stem and first stage only, and keeps every frame."""
-    return ResNet("mc3_18", (64, 128, 256, 512), (1, 1, 1, 1))
+    return ResNet("mc3_18", (64, 128, 256, 512), (1, 1, 1, 1), reach=5)
 
 
 def r2plus1d_18() -> ResNet:
     """Build R(2+1)D-18: convolutions over space and over time in turn."""
-    return ResNet("r2plus1d_18", (64, 128, 256, 512), (1, 2, 4, 8))
+    return ResNet("r2plus1d_18", (64, 128, 256, 512), (1, 2, 4, 8), reach=_RESNET_REACH)
 
 
 def s3d() -> S3D:
     """Build S3D: separable convolutions in Inception blocks."""
-    return S3D("s3d", (192, 480, 832, 1024), (2, 2, 4, 8), offset=2.0)
+    return S3D("s3d", (192, 480, 832, 1024), (2, 2, 4, 8), offset=2.0, reach=_S3D_REACH)
 
 
 def mvit_v1_b() -> MViT:

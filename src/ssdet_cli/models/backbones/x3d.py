@@ -6,7 +6,7 @@ depthwise convolutions, the stem's temporal convolution and squeeze-and-excitati
 shapes of 3-D convolutions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones.info import INFO
+from ssdet_cli.models.backbones.x3d_chunks import run_in_chunks
 from ssdet_cli.models.layers.checkpoint import recompute
 from ssdet_cli.models.layers.depthwise import depthwise_conv3d
 from ssdet_cli.models.layers.frames import to_clips, to_frames
@@ -246,22 +247,51 @@ class X3D(nn.Module):
             frames = self.stage(name, frames, clips.shape[2])
             yield name, frames
 
+    def _known(self, names: Iterable[str]) -> set[str]:
+        wanted = set(names)
+        if unknown := sorted(wanted.difference(self.stage_names)):
+            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
+        return wanted
+
     def forward_stages(self, frames: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Return the named stages of (B, 3, T, H, W) frames, each (B, C, T, h, w).
 
         Raises:
             ConfigError: A name is not a stage.
         """
-        wanted = set(names)
-        if unknown := sorted(wanted.difference(self.stage_names)):
-            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
-        outputs = {}
+        wanted, outputs = self._known(names), {}
         for name, output in self._stages(frames):
             if name in wanted:
                 outputs[name] = to_clips(output, frames.shape[2])
             if len(outputs) == len(wanted):
                 break
         return outputs
+
+    def forward_stages_in_chunks(
+        self, chunks: Iterable[Tensor], names: Iterable[str]
+    ) -> Iterator[tuple[str, int, Tensor]]:
+        """Run one video of any length, block by block over chunks of time; exactly `forward_stages` of all of it.
+
+        One block's output of the whole video is held in host memory, the stem's being the largest; what squeezes
+        computes its first half twice. See `x3d_chunks`.
+
+        Args:
+            chunks: Successive frames (1, 3, t, H, W).
+            names: Stages.
+
+        Yields:
+            Stage, number of the chunk from 0, and (1, C, t, h, w) on the chunks' device.
+
+        Raises:
+            ConfigError: A name is not a stage.
+        """
+        wanted = self._known(names)
+        last = max(map(self.stage_names.index, wanted), default=-1)
+        for name, number, output in run_in_chunks(self, chunks):
+            if self.stage_names.index(name) > last:
+                return
+            if name in wanted:
+                yield name, number, to_clips(output, len(output))
 
     def forward_features(self, frames: Tensor) -> Tensor:
         """Return features (B, C, T) of (B, 3, T, H, W) frames: the last stage, mean over space."""

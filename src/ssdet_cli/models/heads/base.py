@@ -32,6 +32,8 @@ class PerFrameHead(nn.Module):
     """
 
     classifier: str
+    #: Steps to either side that a step's logits depend on; None where that is the whole video or not known.
+    temporal_reach: int | None = None
 
     def __init__(self, in_features: int, hidden: int | None, dropout: float) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ class LinearHead(PerFrameHead):
     """
 
     classifier = "fc2"
+    temporal_reach = 0
 
     def __init__(self, in_features: int, num_classes: int, *, hidden: int | None = None, dropout: float = 0.5) -> None:
         super().__init__(in_features, hidden, dropout)

@@ -1,0 +1,126 @@
+"""The backbone that features are taken from, and what they will be features of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ssdet_cli.catalog import nearest
+from ssdet_cli.config.commands import ExtractFeaturesConfig
+from ssdet_cli.config.sections import HUB
+from ssdet_cli.data.feature_files import Origin
+from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.exact import windows_of
+from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.errors import CheckpointError, ConfigError
+from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.models.detectors.frame import stage_strides
+from ssdet_cli.models.weights.fingerprint import fingerprint
+from ssdet_cli.models.weights.hub import load_hub
+from ssdet_cli.models.weights.report import LoadReport
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A backbone in evaluation mode on its device, and the origin of features taken from it."""
+
+    backbone: nn.Module
+    origin: Origin
+
+
+def restore(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> Frozen:
+    """Build and load the backbone of a checkpoint, or one by name with weights.
+
+    Raises:
+        ConfigError: Neither is given, or a stage is unknown.
+        CheckpointError: The weights cannot be read or hold no backbone.
+    """
+    model, told = _of_checkpoint(cfg) if cfg.checkpoint is not None else _of_weights(cfg, here, log)
+    backbone = getattr(model, "backbone", None)
+    if backbone is None:
+        raise CheckpointError(f"{told['checkpoint']} has no backbone to take features from; give a frame detector.")
+    backbone = backbone.to(here.device).eval().requires_grad_(False)
+    clip = told.pop("clip", None)
+    normalization = told.pop("normalization", None) or dict(zip(("mean", "std"), backbone.normalization, strict=True))
+    frames_apart, size = (clip["stride"], clip["size"]) if clip else backbone.default_clip[1:]
+    names = _stages(cfg, backbone)
+    channels = dict(zip(backbone.stage_names, backbone.stage_channels, strict=True))
+    strides = dict(zip(backbone.stage_names, stage_strides(backbone), strict=True))
+    origin = Origin(
+        weights_sha256=fingerprint(backbone),
+        stride=cfg.inference.stride or frames_apart,
+        size=cfg.inference.size or size,
+        normalization=[list(normalization["mean"]), list(normalization["std"])],
+        pool=1 if cfg.format == "npy" else cfg.pool,
+        dtype="float32" if cfg.format == "npy" else cfg.dtype,
+        stages={name: channels[name] for name in names},
+        stage_strides={name: strides[name] for name in names},
+        offset=float(getattr(backbone, "temporal_offset", 0.0)),
+        window=_window(cfg, backbone),
+        format=cfg.format,
+        **told,
+    )
+    log.say(
+        f"{origin.backbone} of {origin.checkpoint} on {here.device}: one frame in {origin.stride}, "
+        f"{origin.size} pixels, stages {', '.join(names)}."
+    )
+    return Frozen(backbone, origin)
+
+
+def _stages(cfg: ExtractFeaturesConfig, backbone: nn.Module) -> tuple[str, ...]:
+    """Stages to store, in the backbone's order; of npy the one."""
+    known = tuple(backbone.stage_names)
+    for name in cfg.stages:
+        if name not in known:
+            raise ConfigError(f"Unknown stage '{name}' (stages).{nearest(name, known)} Known: {', '.join(known)}.")
+    chosen = cfg.stages or (known[-1:] if cfg.format == "npy" else known)
+    return tuple(name for name in known if name in chosen)
+
+
+def _window(cfg: ExtractFeaturesConfig, backbone: nn.Module) -> int | None:
+    """The window's length, where features of longer videos depend on it."""
+    if cfg.inference.exact or getattr(backbone, "temporal_reach", None) is not None:
+        return None
+    return windows_of(backbone, cfg.inference.window, exact=False).length
+
+
+def _of_checkpoint(cfg: ExtractFeaturesConfig) -> tuple[nn.Module, dict[str, Any]]:
+    state = load_checkpoint(cfg.checkpoint)
+    meta = state["meta"]
+    model = create_model(meta["backbone"], meta["num_classes"], head=meta["head"], **meta.get("options", {}))
+    model.load_state_dict(state["model"])
+    told = {
+        "backbone": meta["backbone"],
+        "checkpoint": str(cfg.checkpoint),
+        "command": meta["command"],
+        "options": meta.get("options", {}),
+        "clip": meta["clip"],
+        "normalization": meta["normalization"],
+    }
+    return model, told
+
+
+def _of_weights(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> tuple[nn.Module, dict[str, Any]]:
+    if cfg.model.init is None:
+        raise ConfigError(
+            "extract-features needs --checkpoint RUN|FILE, or --backbone NAME with its weights, --init FILE|hub."
+        )
+    model = create_model(cfg.model.backbone, 1, head=cfg.model.head, **cfg.model.options)
+    if str(cfg.model.init) == HUB:
+        report = _load_published(model, cfg, here)
+    else:
+        report = load_weights(model, cfg.model.init, allow_partial=cfg.model.allow_partial)
+    log.say(report.summary())
+    told = {"backbone": cfg.model.backbone, "checkpoint": str(cfg.model.init), "options": dict(cfg.model.options)}
+    return model, told
+
+
+def _load_published(model: nn.Module, cfg: ExtractFeaturesConfig, here: Session) -> LoadReport:
+    """Load what the backbone's library publishes; rank 0 fetches it, the others then find it there."""
+    if not here.is_main:
+        here.broadcast(None)
+    report = load_hub(model, cfg.model.backbone, allow_partial=cfg.model.allow_partial)
+    if here.is_main:
+        here.broadcast(None)
+    return report

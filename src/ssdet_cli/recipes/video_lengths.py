@@ -1,0 +1,62 @@
+"""Which videos there are, and how long they are by their headers."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from ssdet_cli.config.commands import ExtractData
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.data.clips import ClipReader, used_range
+from ssdet_cli.data.lookup import SPLITS
+from ssdet_cli.data.plain_videos import load_plain_videos
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.errors import ConfigError, DataError
+
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Video id -> input frames, of the videos whose header can be read."""
+
+    frames: dict[str, int]
+
+
+def listed(data: ExtractData, split: str) -> VideoSet:
+    """Videos of a dataset's split, or of all its splits, or of a plain folder.
+
+    Raises:
+        ConfigError: No videos are named.
+        DataError: They, or the annotations, cannot be read.
+    """
+    if data.dataset is None:
+        if data.videos is None:
+            raise ConfigError("extract-features needs --videos DIR (data.videos): a folder of videos.")
+        return load_plain_videos(data.videos)
+    load = DATASETS.get(data.dataset)
+    if split != "all":
+        return load(data.videos, data.annotations, split)
+    parts = [load(data.videos, data.annotations, each) for each in SPLITS]
+    records = {record.video_id: record for part in parts for record in part.records}
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return replace(parts[0], name=f"{data.dataset}, all splits", records=tuple(records.values()), notes=notes)
+
+
+def lengths_of(records: Sequence[VideoRecord], data: ExtractData, stride: int, here: Session) -> Lengths:
+    """Read the headers, each on one rank; every rank gets all lengths. A file that cannot be read is left out here."""
+    as_given = ClipReader(data, 16)
+    # Headers need no decoder, and decord would make an index of each file.
+    by_header = ClipReader(data.model_copy(update={"backend": "pyav"}), 16)
+
+    def length(record: VideoRecord) -> tuple[str, int] | None:
+        is_file = record.path is not None and record.path.is_file()
+        try:
+            with (by_header if is_file else as_given).open(record) as video:
+                return record.video_id, -(-used_range(record, video)[1] // stride)
+        except DataError:
+            return None
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = [pair for pair in threads.map(length, records[here.rank :: here.world_size]) if pair is not None]
+    return Lengths({video_id: frames for part in here.gather(found) for video_id, frames in part})

@@ -1,0 +1,285 @@
+"""`ssdet extract-features` on real video: a plain folder and a dataset, resumed, distributed, and refused."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny_runs import ssdet as command_line
+
+from ssdet_cli.__main__ import carry_out
+from ssdet_cli.config.commands import ExtractFeaturesConfig
+from ssdet_cli.config.load import load_config
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.feature_store import FeatureStore
+from ssdet_cli.models import create_model
+from ssdet_cli.models.weights.fingerprint import fingerprint
+from ssdet_cli.recipes import extract_features
+from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.transforms import Normalize, centre_crop_box, crop_resize
+
+SMALL = ["inference.stride=2", "inference.size=32", "data.workers=0", "pool=2"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(create_model("x3d_tiny", 4).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(data, tmp_path_factory):
+    """Four whole videos, one of them in a subfolder, and one that is none."""
+    folder = tmp_path_factory.mktemp("footage") / "videos"
+    (folder / "day 2").mkdir(parents=True)
+    for number, path in enumerate(sorted((data.dense / "videos").glob("*.mp4"))[:4]):
+        shutil.copy(path, folder / ("day 2" if number == 3 else "") / f"v{number}.mp4")
+    return folder
+
+
+def extract(videos, output, weights, *words, **flags):
+    flags = {"data.videos": videos, "run.output": output, "run.device": "cpu", **flags}
+    given = {"model.backbone": "x3d_tiny", "model.init": weights} if weights is not None else {}
+    cfg = load_config(ExtractFeaturesConfig, None, small(*words), {**given, **flags})
+    return extract_features.run(cfg)
+
+
+def small(*words):
+    """`SMALL` with `words` over it."""
+    given = {word.partition("=")[0] for word in words}
+    return [*(word for word in SMALL if word.partition("=")[0] not in given), *words]
+
+
+def words(videos, weights, *more):
+    given = ["--backbone", "x3d_tiny", "--init", weights, "--videos", videos, "--device", "cpu", *small(*more)]
+    return ["extract-features", *map(str, given)]
+
+
+def one_pass(path, model, stride=2, size=32):
+    with open_video(path, short_side=size) as video:
+        frames = video.frames(range(0, video.num_frames, stride))
+    frames = crop_resize(frames, centre_crop_box(*frames.shape[1:3]), size)
+    with torch.no_grad():
+        stages = model.backbone.forward_stages(
+            Normalize(*model.backbone.normalization)(frames[None]), model.backbone.stage_names
+        )
+    return {name: values[0] for name, values in stages.items()}
+
+
+def loaded(weights):
+    model = create_model("x3d_tiny", 4, pretrained=weights)
+    return model.eval()
+
+
+def test_a_plain_folder_gives_the_stages_of_every_video_with_its_origin(videos, weights, tmp_path):
+    store, model = FeatureStore(extract(videos, tmp_path / "f", weights, dtype="float32")), loaded(weights)
+    assert store.video_ids == ("day 2/v3", "v0", "v1", "v2") and store.complete
+    assert store.origin.weights_sha256 == fingerprint(model.backbone)
+    assert (store.origin.stride, store.origin.size, store.origin.pool) == (2, 32, 2)
+    assert store.origin.stages == {"layer1": 16, "layer2": 24, "layer3": 48, "layer4": 96, "conv5": 216}
+    store.check(["v0", "day 2/v3"], stride=2, size=32, weights_sha256=store.origin.weights_sha256)
+    for video_id in ("v0", "day 2/v3"):
+        expected, got = one_pass(videos / f"{video_id}.mp4", model), store.read(video_id)
+        for name, values in expected.items():
+            pooled = torch.nn.functional.adaptive_avg_pool3d(values, (values.shape[1], 2, 2))
+            assert torch.allclose(got[name], pooled, atol=1e-4), name
+        facts = store.video(video_id)
+        with open_video(videos / f"{video_id}.mp4") as video:
+            assert (facts["raw_frames"], facts["frame_rate"]) == (video.num_frames, video.frame_rate)
+        assert store.num_frames(video_id) == -(-facts["raw_frames"] // 2)
+
+
+def test_exact_windows_are_one_pass_and_a_window_that_matters_is_in_the_origin(videos, weights, tmp_path):
+    whole = FeatureStore(extract(videos, tmp_path / "whole", weights, dtype="float32"))
+    exact = FeatureStore(
+        extract(videos, tmp_path / "exact", weights, "inference.window=7", "inference.exact=true", dtype="float32")
+    )
+    cut = FeatureStore(extract(videos, tmp_path / "cut", weights, "inference.window=7", dtype="float32"))
+    assert (exact.origin.window, cut.origin.window) == (None, 7)
+    for video_id in whole.video_ids:
+        one, same, other = (store.read(video_id)["conv5"] for store in (whole, exact, cut))
+        assert torch.allclose(one, same, atol=1e-5)
+        assert not torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_trained_run_brings_its_own_clip_and_a_dataset_its_splits(data, tuned, tmp_path):
+    flags = {"checkpoint": tuned, "data.dataset": "generated", "data.videos": data.dense, "run.output": tmp_path / "f"}
+    cfg = load_config(
+        ExtractFeaturesConfig, None, ["data.workers=1", "split=test", "stages=conv5"], {**flags, "run.device": "cpu"}
+    )
+    store = FeatureStore(extract_features.run(cfg))
+    assert (len(store), store.origin.stride, store.origin.size, store.origin.command) == (4, 1, 32, "finetune")
+    cfg = cfg.model_copy(update={"split": "all"})
+    splits = [DATASETS.get("generated")(data.dense, None, split) for split in ("train", "val", "test")]
+    wanted = {record.video_id for part in splits for record in part.records}
+    assert set(FeatureStore(extract_features.run(cfg)).video_ids) == wanted > set(store.video_ids)
+    assert store.origin.checkpoint == str(tuned)
+
+
+def test_npy_is_one_array_per_video_that_other_programs_take(videos, weights, tmp_path):
+    folder, model = extract(videos, tmp_path / "f", weights, format="npy"), loaded(weights)
+    array = np.load(folder / "v0.npy")
+    expected = one_pass(videos / "v0.mp4", model)["conv5"].mean((2, 3)).T
+    assert array.dtype == np.float32 and array.shape == expected.shape
+    assert np.allclose(array, expected.numpy(), atol=1e-5)
+    assert {path.name for path in folder.glob("*.npy")} == {"v0.npy", "v1.npy", "v2.npy", "day 2%2Fv3.npy"}
+
+
+def test_a_strided_backbone_is_stored_at_its_own_rate(videos, tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / "r3d.safetensors"
+    save_file(create_model("torchvision/r3d_18", 2).state_dict(), path)
+    given = {"model.backbone": "torchvision/r3d_18", "model.init": path}
+    only = tmp_path / "one"
+    only.mkdir()
+    shutil.copy(videos / "v0.mp4", only)
+    store = FeatureStore(extract(only, tmp_path / "f", None, "inference.size=16", "pool=1", **given))
+    assert store.origin.stage_strides == {"layer1": 1, "layer2": 2, "layer3": 4, "layer4": 8}
+    frames, got = store.num_frames("v0"), store.read("v0")
+    assert [values.shape[1] for values in got.values()] == [-(-frames // stride) for stride in (1, 2, 4, 8)]
+    assert store.origin.window is None
+
+
+def test_an_unreadable_video_is_named_and_costs_the_others_nothing(videos, weights, tmp_path, capfd):
+    footage = tmp_path / "footage"
+    shutil.copytree(videos, footage)
+    (footage / "bad.mp4").write_bytes((footage / "v0.mp4").read_bytes()[:3000])
+    call = [*words(footage, weights), "--output", str(tmp_path / "f")]
+    assert carry_out(call) == 1
+    said = capfd.readouterr().err
+    assert "1 of 5 videos could not be read" in said and "bad.mp4" in said and "Traceback" not in said
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("*.safetensors")}
+    assert len(written) == 4
+    assert carry_out([*call, "--allow-missing"]) == 0
+    assert "4 videos are done already, 1 are left" in capfd.readouterr().err
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("*.safetensors")} == written
+    index = json.loads((tmp_path / "f" / "index.json").read_text())
+    assert index["complete"] and set(index["failed"]) == {"bad"}
+
+
+def test_a_killed_extraction_leaves_whole_files_and_is_continued(videos, weights, tmp_path):
+    footage, output = tmp_path / "footage", tmp_path / "f"
+    footage.mkdir()
+    for number in range(40):
+        os.link(videos / "v0.mp4", footage / f"n{number:02d}.mp4")
+    call = command_line(*words(footage, weights), "--output", output)
+    process = subprocess.Popen(call, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 120
+    while len(list(output.glob("*.safetensors"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+    first = {path.name: path.stat().st_mtime_ns for path in output.glob("*.safetensors")}
+    assert 2 <= len(first) < 40
+    store = FeatureStore(extract(footage, output, weights))
+    assert len(store) == 40 and store.complete
+    store.check(store.video_ids)
+    assert {name: (output / name).stat().st_mtime_ns for name in first} == first
+    assert not list(output.glob(".*.part"))
+
+
+def test_an_interrupt_leaves_an_index_of_what_is_whole(videos, weights, tmp_path, monkeypatch):
+    from ssdet_cli.data.feature_writer import FeatureFileWriter
+
+    commit, calls = FeatureFileWriter.commit, []
+
+    def stop_after_one(self):
+        calls.append(self.path.name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return commit(self)
+
+    monkeypatch.setattr(FeatureFileWriter, "commit", stop_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        extract(videos, tmp_path / "f", weights)
+    store = FeatureStore(tmp_path / "f")
+    assert len(store) == 1 and not store.complete
+    assert len(list((tmp_path / "f").iterdir())) == 3  # one video, the index, the configuration
+
+
+def test_two_processes_share_the_work_and_write_one_index(videos, weights, tmp_path):
+    one = FeatureStore(extract(videos, tmp_path / "one", weights))
+    call = command_line(*words(videos, weights), "--output", tmp_path / "two", "--nproc", 2)
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    done = subprocess.run(
+        call, env={**environment, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Stored 4 videos") == 1
+    two = FeatureStore(tmp_path / "two")
+    assert two.video_ids == one.video_ids and two.complete and two.origin == one.origin
+    two.check(one.video_ids)
+    for video_id in one.video_ids:
+        first, second = one.read(video_id), two.read(video_id)
+        for name in first:  # the same but for the rounding of passes of other sizes
+            assert torch.allclose(first[name].float(), second[name].float(), rtol=2e-3, atol=2e-3), name
+
+
+def test_what_is_wrong_is_told_in_one_line(videos, weights, tmp_path, capfd):
+    extract(videos, tmp_path / "f", weights)
+    before = (tmp_path / "f" / "config.yaml").read_text()
+    full = ["--output", str(tmp_path / "f")]
+    base = ["extract-features", "--device", "cpu", "--output", str(tmp_path / "x")]
+    own = ["--backbone", "x3d_tiny", "--init", str(weights)]
+    cases = {
+        "holds other features: size 32 there, 48 here": [*words(videos, weights, "inference.size=48"), *full],
+        "needs --checkpoint RUN|FILE, or --backbone NAME": [*base, "--videos", str(videos)],
+        "needs --videos DIR": [*base, *own],
+        "two networks; give one": [*base, *own, "--checkpoint", str(weights), "--videos", str(videos)],
+        "Unknown stage 'layr1' .* Did you mean 'layer1'": [*base, *own, "--videos", str(videos), "--stages", "layr1"],
+        "split=train needs data.dataset": [*base, *own, "--videos", str(videos), "--split", "train"],
+        "needs data.dataset": [*base, *own, "--videos", str(videos), "--annotations", str(weights)],
+        "holds no videos": [*base, *own, "--videos", str(weights.parent)],
+        "no .*absent": [*base, *own, "--videos", str(tmp_path / "absent")],
+        "not a checkpoint of ssdet|cannot be read as a checkpoint": [
+            *base, "--checkpoint", str(weights), "--videos", str(videos)
+        ],
+    }  # fmt: skip
+    for text, call in cases.items():
+        assert carry_out(call) == 2, text
+        line = capfd.readouterr().err.splitlines()[-1]
+        assert line.startswith("ssdet: error: ")
+        assert re.search(text, line), (text, line)
+    assert (tmp_path / "f" / "config.yaml").read_text() == before
+    assert not (tmp_path / "x").exists()
+
+
+def test_features_that_do_not_fit_on_the_disk_are_refused_before_any_is_made(videos, weights, tmp_path, monkeypatch):
+    from collections import namedtuple
+
+    from ssdet_cli.errors import SsdetError
+
+    usage = namedtuple("usage", "total used free")(10**9, 10**9, 70 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
+    with pytest.raises(SsdetError, match=r"features need .* [GM]iB and .* has 70.0 MiB free; make room"):
+        extract(videos, tmp_path / "f", weights, "pool=600")
+    assert not list((tmp_path / "f").glob("*.safetensors"))
+
+
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(videos, weights, tmp_path, capfd):
+    assert carry_out([*words(videos, weights), "--output", str(tmp_path / "f"), "--dry-run"]) == 0
+    said = capfd.readouterr().err
+    assert "Dry run of x3d_tiny: 4 videos" in said and "of features" in said and "ms per frame" in said
+    assert not (tmp_path / "f").exists()
+
+
+def test_evaluation_takes_windows_exactly(data, tuned, tmp_path):
+    from ssdet_cli.config.commands import EvaluateConfig
+    from ssdet_cli.recipes import evaluate
+
+    found = {}
+    for name, more in {"one": [], "exact": ["inference.window=8", "inference.exact=true"]}.items():
+        flags = {"protocol": "frame-map", "checkpoints": (tuned,), "run.output": tmp_path / name, "run.device": "cpu"}
+        evaluate.run(load_config(EvaluateConfig, None, more, flags))
+        found[name] = json.loads((tmp_path / name / "metrics.json").read_text())["per_class_AP"]
+    # Rounding may swap two frames of nearly equal scores.
+    assert found["exact"] == pytest.approx(found["one"], abs=2e-3)
