@@ -1,6 +1,7 @@
 """Entry point of `ssdet` and of `python -m ssdet_cli` (which is what torchrun starts)."""
 
 import errno
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from ssdet_cli.errors import SsdetError
 
 def main() -> None:
     """Carry out the command line and leave with its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as behind nohup
+        signal.signal(signal.SIGINT, failures.leave)
     arguments, debug = _take_debug(sys.argv[1:])
     if not debug:
         sys.excepthook = failures.unexpected

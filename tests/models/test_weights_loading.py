@@ -173,7 +173,7 @@ def write_truncated_safetensors(path):
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("a.pt", lambda path: None, "There is no weights file"),
+        ("a.pt", lambda path: None, "give a run folder or a file of weights"),
         ("b.pt", lambda path: path.mkdir(), "is it a run folder"),
         ("c.pt", write_truncated, "cannot be read as weights"),
         ("d.pt", lambda path: path.write_text("hello, this is no checkpoint\n"), "cannot be read as weights"),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ssdet_cli.cli import completion
+from ssdet_cli.cli.failures import interruptible
 from ssdet_cli.cli.groups import new_app
 
 app = new_app()
@@ -37,4 +38,5 @@ def demo(
     """
     from ssdet_cli.recipes import demo as recipe  # torch starts here
 
-    recipe.run(output or recipe.free_folder(), seed=seed, seeds=seeds, device=device, tiny=tiny)
+    with interruptible():
+        recipe.run(output or recipe.free_folder(), seed=seed, seeds=seeds, device=device, tiny=tiny)

@@ -6,9 +6,12 @@ where the elastic launcher looks for it, and the launcher prints the first one.
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -27,23 +30,48 @@ def tell(message: str, code: int) -> None:
 
     Args:
         message: What is wrong.
-        code: Exit code that goes with it; an interruption is said once, by rank 0, and is no failure.
+        code: Exit code that goes with it; an interruption is said once, by the parent or by rank 0, and is no failure.
     """
     line = one_line(message)
-    if code == INTERRUPTED:
+    ours = LAUNCHED in os.environ
+    if code == INTERRUPTED and not ours:
         speaks = is_main()
     else:
-        speaks = not _recorded(line) or LAUNCHED not in os.environ
+        speaks = not _recorded(line, code) or not ours
     if speaks:
         print(f"ssdet: {line}" if code == INTERRUPTED else f"ssdet: error: {line}", file=sys.stderr, flush=True)
 
 
-def _recorded(line: str) -> bool:
+def leave(*_: object) -> None:
+    """Answer SIGINT while nothing is begun yet: say so and end at once.
+
+    An exception would come up in whatever is being imported, and torch does not survive one: its C++ initialisation
+    calls Python, and aborts.
+    """
+    tell("interrupted.", INTERRUPTED)
+    os._exit(INTERRUPTED)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Work begins, all is imported: from here on SIGINT raises KeyboardInterrupt, and what was begun is put in order."""
+    if signal.getsignal(signal.SIGINT) is not leave:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, leave)
+
+
+def _recorded(line: str, code: int) -> bool:
     """Write the line in the form that `torch.distributed.elastic` reads; False where nobody asks for it."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not file:
         return False
-    content = {"message": {"message": line, "extraInfo": {"py_callstack": "", "timestamp": str(int(time.time()))}}}
+    extra = {"py_callstack": "", "timestamp": str(int(time.time()))}
+    content = {"message": {"message": line, "extraInfo": extra}, "exit_code": code}
     Path(file).write_text(json.dumps(content), encoding="utf-8")
     return True
 

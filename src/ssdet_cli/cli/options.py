@@ -92,7 +92,7 @@ Resume = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Build everything, run a step, say what a run would cost, and write nothing."),
+    typer.Option("--dry-run", help="Build everything, run two steps, say what a run would cost, and write nothing."),
 ]
 PrintConfig = Annotated[
     bool, typer.Option("--print-config", help="Print the whole resulting configuration as YAML and leave.")

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.interrupts import held_interrupts
 from ssdet_cli.video.decode import loader_context
 
 
@@ -86,6 +87,14 @@ def _start_worker(number: int) -> None:
         logging.getLogger("ssdet").setLevel(logging.ERROR)
 
 
+class _Loader(DataLoader):
+    """Starts its workers out of reach of Ctrl-C; they import torch first, so `_start_worker` would be too late."""
+
+    def __iter__(self) -> Iterator[Any]:
+        with held_interrupts():
+            return super().__iter__()
+
+
 def _identity(items: list[Any]) -> list[Any]:
     return items
 
@@ -112,7 +121,7 @@ def build_loader(
         context = multiprocessing.get_context(loader_context())
         if context.get_start_method() == "forkserver":
             context.set_forkserver_preload(["ssdet_cli.data.clips"])
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=batches,
         collate_fn=collate or _identity,
