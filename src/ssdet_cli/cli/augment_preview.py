@@ -7,8 +7,8 @@ import typer
 
 from ssdet_cli.cli import checks, completion
 from ssdet_cli.cli.console import say
-from ssdet_cli.cli.failures import interruptible
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.files import refuse_unwritable
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ssdet_cli.cli.console import say
-from ssdet_cli.cli.failures import interruptible
+from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.cli.request import Request
 from ssdet_cli.errors import ConfigError
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssdet_cli.cli.console import console, say
-from ssdet_cli.cli.failures import interruptible
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.interruption import interruptible
 
 if TYPE_CHECKING:
     from ssdet_cli.data.generated import GenerateSettings

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from ssdet_cli.cli import completion
-from ssdet_cli.cli.failures import interruptible
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.interruption import interruptible
 
 app = new_app()
 

@@ -6,18 +6,14 @@ where the elastic launcher looks for it, and the launcher prints the first one.
 
 import json
 import os
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from ssdet_cli.cli.console import LAUNCHED, is_main
-
-INTERRUPTED = 130
+from ssdet_cli.cli.console import is_main
+from ssdet_cli.cli.interruption import INTERRUPTED, LAUNCHED
 
 
 def one_line(text: str) -> str:
@@ -40,29 +36,6 @@ def tell(message: str, code: int) -> None:
         speaks = not _recorded(line, code) or not ours
     if speaks:
         print(f"ssdet: {line}" if code == INTERRUPTED else f"ssdet: error: {line}", file=sys.stderr, flush=True)
-
-
-def leave(*_: object) -> None:
-    """Answer SIGINT while nothing is begun yet: say so and end at once.
-
-    An exception would come up in whatever is being imported, and torch does not survive one: its C++ initialisation
-    calls Python, and aborts.
-    """
-    tell("interrupted.", INTERRUPTED)
-    os._exit(INTERRUPTED)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Work begins, all is imported: from here on SIGINT raises KeyboardInterrupt, and what was begun is put in order."""
-    if signal.getsignal(signal.SIGINT) is not leave:
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, leave)
 
 
 def _recorded(line: str, code: int) -> bool:

@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssdet_cli.cli.console import LAUNCHED
-from ssdet_cli.cli.failures import INTERRUPTED, interruptible
+from ssdet_cli.cli.interruption import INTERRUPTED, LAUNCHED, interruptible
 from ssdet_cli.errors import ConfigError, SsdetError
 
 if TYPE_CHECKING:

@@ -78,9 +78,7 @@ class FrameMap:
         missing = missing_videos(video_set, predictions)
         result = summarize(self, video_set, scores, targets, missing)
         if missing:
-            subset = (
-                f"The score is over {len(scored):,} of {result.videos:,} videos; the missing ones have no rows in it."
-            )
+            subset = f"The score is over {len(scored):,} of {result.videos:,} videos; the others have no rows in it."
             result = replace(result, notes=(*result.notes, subset))
         return result
 
