@@ -171,6 +171,7 @@ def test_doctor_finds_this_machine_usable(ssdet):
     assert outcome.code == 0, outcome.out
     assert "H.264 written and read again" in outcome.out
     assert "ssdet can be used on this machine." in outcome.out
+    assert "several processes gloo starts" in outcome.out
 
 
 def test_pretrain_without_data_says_that_it_uses_the_generated_set(ssdet):
