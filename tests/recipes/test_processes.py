@@ -78,9 +78,7 @@ def check_run_of_two(folder, steps=4, batch_size=4):
     assert summary["scores"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_launch_line_of_a_dry_run_leaves_one_run_of_two_processes_under_torchrun(
-    data, tmp_path, monkeypatch, capfd
-):
+def test_the_launch_line_of_a_dry_run_leaves_one_run_of_two_under_torchrun(data, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     words = ["pretrain", "--config", "generated", "--data", data.weak, "--output", "by hand", "--nproc", 2]
     words += ["--device", "cpu", *SMALL_HERE]

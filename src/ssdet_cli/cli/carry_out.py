@@ -87,7 +87,7 @@ def carry_out(cfg: "Section", request: Request) -> None:
         say(f"{cfg.run.output} is finished, all {cfg.loop.steps} steps of it; nothing was changed.")
         return
     if not launch.under_torchrun():
-        if not request.dry_run:
+        if not request.dry_run and cfg.run.node_rank == 0:  # machine 0 makes the folder, perhaps it has already
             rundir.check_folder(cfg, rundir.run_folder(cfg), resume=request.resume)
         checks.check_gpus(cfg)
     for note in request.notes:
