@@ -67,14 +67,8 @@ def test_what_a_run_decided_is_said_in_one_line(ssdet, run, tmp_path):
     (run / "checkpoints").mkdir()
     for file in (tmp_path / "a.json", run / "checkpoints" / "best.pt"):
         file.touch()
-    words = (
-        "finetune",
-        "--dataset",
-        "json",
-        "--annotations",
-        "a.json",
-        "model.options.dropout=0.1",
-    )  # refused after it was said
+    words = ["finetune", "--dataset", "json", "--annotations", "a.json"]
+    words += ["model.options.dropout=0.1"]  # refused after the line was said
     said = ssdet(*words, "--init", "run").err.splitlines()
     assert said[0] == "Taken from run: model.backbone=x3d_s clip.frames=12 clip.size=128"
     assert len(said) == 2
