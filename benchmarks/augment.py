@@ -45,6 +45,10 @@ def loop_freeze(clips: Tensor, labels: Tensor, start: Tensor, length: Tensor) ->
     return clips_out, labels_out
 
 
+def rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values if dtype.is_floating_point else values.round()
+
+
 def loop_mixup(clips: Tensor, labels: Tensor, start: Tensor, length: Tensor, partner: Tensor) -> tuple[Tensor, Tensor]:
     weight = partner_weight(start, length, clips.shape[2])
     clips_out, labels_out = torch.empty_like(clips), torch.empty_like(labels)
@@ -52,7 +56,7 @@ def loop_mixup(clips: Tensor, labels: Tensor, start: Tensor, length: Tensor, par
         other = int(partner[b])
         for t in range(clips.shape[2]):
             a = float(weight[b, t])
-            clips_out[b, :, t] = (1 - a) * clips[b, :, t] + a * clips[other, :, t]
+            clips_out[b, :, t] = rounded((1 - a) * clips[b, :, t] + a * clips[other, :, t], clips.dtype)
             labels_out[b, :, t] = (1 - a) * labels[b, :, t] + a * labels[other, :, t]
     return clips_out, labels_out
 
@@ -63,9 +67,9 @@ def loop_cutmix(clips: Tensor, labels: Tensor, start: Tensor, length: Tensor, pa
     for b in range(len(clips)):
         other = int(partner[b])
         for t in range(clips.shape[2]):
-            a = alpha[b, t].to(clips.dtype)
+            a = alpha[b, t]
             area = float(a.mean())
-            clips_out[b, :, t] = a * clips[b, :, t] + (1 - a) * clips[other, :, t]
+            clips_out[b, :, t] = rounded(a * clips[b, :, t] + (1 - a) * clips[other, :, t], clips.dtype)
             labels_out[b, :, t] = area * labels[b, :, t] + (1 - area) * labels[other, :, t]
     return clips_out, labels_out
 

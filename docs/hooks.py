@@ -20,6 +20,8 @@ def on_pre_build(config: object) -> None:
         )
         data = generate(Path(place) / "data", settings)
         clips = sorted((data.weak / "train").rglob("*.mp4"))
-        result = run([clips[0], clips[2]], ("freeze", "mixup", "cutmix"), Path(place) / "preview", seed=1)
+        # Named after their actions: the picture shows names, and those of generated files are too long for it.
+        named = [copyfile(clip, Path(place) / f"{clip.parent.name}.mp4") for clip in (clips[0], clips[2])]
+        result = run(named, ("freeze", "mixup", "cutmix"), Path(place) / "preview", seed=1)
         PICTURES.mkdir(exist_ok=True)
         copyfile(result.contact_sheet, PICTURES / "contact-sheet.png")

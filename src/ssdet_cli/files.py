@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ssdet_cli.errors import ConfigError, SsdetError
@@ -48,3 +49,32 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise SsdetError(f"Cannot write {path}: {error.strerror}; what was there before is whole.") from error
+
+
+@contextlib.contextmanager
+def staged(output: Path, what: str) -> Iterator[Path]:
+    """Give a temporary folder inside `output` whose files move there when all went well; none is left when not.
+
+    Args:
+        output: Made where it is missing.
+        what: Names the files in the error.
+
+    Raises:
+        SsdetError: The disk is full or the folder cannot be written.
+    """
+    new = not output.exists()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=output) as folder:
+            try:
+                yield Path(folder)
+            except SsdetError as error:
+                # The reader never saw the temporary folder; what is meant is the place where the file would have gone.
+                raise type(error)(str(error).replace(folder, str(output))) from error
+            for file in sorted(Path(folder).iterdir()):
+                os.replace(file, output / file.name)
+    except OSError as error:
+        raise SsdetError(f"{output}: {what} cannot be written: {error.strerror or error}.") from error
+    finally:
+        if new and output.is_dir() and not any(output.iterdir()):
+            output.rmdir()

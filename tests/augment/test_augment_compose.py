@@ -195,11 +195,12 @@ def draw_for(function, generator):
     return (*draw_windows(4, 8, generator), draw_partner(4, generator))
 
 
-@pytest.mark.parametrize("options", [{}, {"style": "pan"}], ids=["", "pan"])
-@pytest.mark.parametrize("function", [volume_freeze, volume_mixup, volume_cutmix])
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [(volume_freeze, {}), (volume_mixup, {}), (volume_cutmix, {}), (volume_cutmix, {"style": "pan"})],
+    ids=["freeze", "mixup", "sweep", "pan"],
+)
 def test_each_method_is_one_graph_for_all_draws(function, options, fresh_compiler):
-    if options and function is not volume_cutmix:
-        options = {}
     backend, generator = CountingBackend(), seeded(0)
     compiled = torch.compile(function, fullgraph=True, backend=backend)
     clips, labels = clips_and_classes()
@@ -242,6 +243,18 @@ def test_a_compiling_augmentation_has_three_graphs_whatever_is_switched_on(fresh
         torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
         torch.testing.assert_close(soft, want_soft, atol=1e-6, rtol=0)
     assert backend.graphs == 3
+
+
+def test_compiled_kernels_give_the_same_and_take_every_draw(fresh_compiler):
+    clips, labels = clips_and_classes()
+    augment, plain = VolumeAugment(probability=1, compile=True), VolumeAugment(probability=1)
+    augment(clips, labels, seeded(0))
+    with torch.compiler.set_stance("fail_on_recompile"):
+        for seed in (1, 2, 3):
+            got, soft = augment(clips, labels, seeded(seed))
+            want, want_soft = plain(clips, labels, seeded(seed))
+            torch.testing.assert_close(got, want, atol=1e-5, rtol=0)
+            torch.testing.assert_close(soft, want_soft, atol=1e-5, rtol=0)
 
 
 @pytest.mark.needs_cuda

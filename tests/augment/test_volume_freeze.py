@@ -95,10 +95,12 @@ def test_segments_are_drawn_from_exactly_the_lengths_and_starts_of_the_page(fram
     assert drawn == {(s, n) for n in range(1, longest + 1) for s in range(frames - n + 1)}
 
 
-def test_lengths_of_segments_are_uniform():
-    _, length = draw_freeze(20000, 12, seeded(0))
+def test_lengths_and_starts_of_segments_are_uniform():
+    start, length = draw_freeze(20000, 12, seeded(0))
     counts = torch.bincount(length)[1:].float() / len(length)
     torch.testing.assert_close(counts, torch.full((5,), 0.2), atol=0.015, rtol=0)
+    starts = torch.bincount(start[length == 3]).float() / (length == 3).sum()
+    torch.testing.assert_close(starts, torch.full((10,), 0.1), atol=0.02, rtol=0)
 
 
 def test_the_same_seed_draws_the_same_segments():

@@ -28,15 +28,15 @@ def test_every_named_flag_of_pretrain_reaches_its_key(ssdet, tmp_path):
     outcome = ssdet(
         *("pretrain", "--backbone", "x3d", "--data", "d", "--dataset", "folder", "--init", "w.pt", "--augment", "none"),
         *("--steps", 7, "--batch-size", 3, "--lr", 0.5, "--output", "o", "--device", "cpu", "--nproc", 2, "--seed", 5),
-        *("--nnodes", 2, "--node-rank", 1, "--rdzv-endpoint", "a:1", "--print-config"),
+        *("--nnodes", 2, "--node-rank", 1, "--rdzv-endpoint", "a:1", "--print-config", "-v", "--allow-partial"),
     )
     got = yaml.safe_load(outcome.out)
-    assert (got["model"]["backbone"], got["model"]["init"]) == ("x3d", "w.pt")
+    assert (got["model"]["backbone"], got["model"]["init"], got["model"]["allow_partial"]) == ("x3d", "w.pt", True)
     assert (got["data"]["videos"], got["data"]["dataset"], got["augment"]["methods"]) == ("d", "folder", [])
     assert (got["loop"]["steps"], got["loop"]["batch_size"], got["optim"]["lr"]) == (7, 3, 0.5)
     assert got["run"] == {
         **{"output": "o", "seed": 5, "device": "cpu", "gpus": None, "nproc": 2},
-        **{"nnodes": 2, "node_rank": 1, "rdzv_endpoint": "a:1"},
+        **{"nnodes": 2, "node_rank": 1, "rdzv_endpoint": "a:1", "verbose": True},
     }
 
 
@@ -96,6 +96,9 @@ def test_every_shipped_configuration_is_listed_shown_and_loads(ssdet):
 def test_copy_writes_a_file_that_loads_and_overwrites_nothing(ssdet, tmp_path):
     assert ssdet("configs", "copy", "pretrain/generated", "mine.yaml").code == 0
     load_config(PretrainConfig, str(tmp_path / "mine.yaml"))
+    assert (
+        "ssdet pretrain --config 'of mine.yaml'\n" in ssdet("configs", "copy", "pretrain/generated", "of mine.yaml").err
+    )
     (tmp_path / "mine.yaml").write_text("kept: true\n")
     outcome = ssdet("configs", "copy", "pretrain/generated", "mine.yaml")
     assert (outcome.code, "mine.yaml exists already" in outcome.err) == (2, True)
@@ -155,15 +158,39 @@ def test_the_shell_completes_commands_options_and_names(line, offered):
 
 
 def test_data_generate_makes_a_set_and_says_where_it_is(ssdet, tmp_path):
-    words = ("data", "generate", "made", "--size", 32, "--classes", 2, "--videos", 4, "--seconds", 0.5, "--fps", 6)
+    words = (
+        "data",
+        "generate",
+        "made of it",
+        "--size",
+        32,
+        "--classes",
+        2,
+        "--videos",
+        4,
+        "--seconds",
+        0.5,
+        "--fps",
+        6,
+    )
     outcome = ssdet(*words, "--workers", 1)
     assert outcome.code == 0, outcome.err
-    assert len(list((tmp_path / "made/weak").rglob("*.mp4"))) == 6
-    assert (tmp_path / "made/dense/charades.json").is_file()
-    assert "made/weak: 4 training and 2 validation clips of 2 actions" in outcome.out
+    assert len(list((tmp_path / "made of it/weak").rglob("*.mp4"))) == 6
+    assert (tmp_path / "made of it/dense/charades.json").is_file()
+    assert "made of it/weak: 4 training and 2 validation clips of 2 actions" in outcome.out
+    assert "Next: ssdet pretrain --config generated --data 'made of it/weak'\n" in outcome.err
+    assert "ssdet finetune --config generated --videos 'made of it/dense' --init RUN" in outcome.err
     assert "is complete already" in ssdet(*words, "--workers", 1).err
     other = ssdet(*words, "--seed", 1)
     assert (other.code, "seed 0 instead of 1" in other.err) == (2, True)
+
+
+def test_an_empty_configuration_is_taken_and_said(ssdet, tmp_path):
+    (tmp_path / "mine.yaml").write_text("# nothing yet\n")
+    told = "mine.yaml is empty: everything else is at its default."
+    assert told in ssdet("pretrain", "--config", "mine.yaml", "--data", ".", "--gpus", "0").err.splitlines()
+    (tmp_path / "mine.yaml").write_text("loop:\n  steps: 5\n")
+    assert told not in ssdet("pretrain", "--config", "mine.yaml", "--data", ".", "--gpus", "0").err
 
 
 def test_doctor_finds_this_machine_usable(ssdet):

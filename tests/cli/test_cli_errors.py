@@ -19,6 +19,14 @@ from ssdet_cli.errors import ConfigError
         (["pretrain", "--bakbone", "x3d"], "Unknown option --bakbone. Did you mean '--backbone'?"),
         (["--verison"], "Did you mean '--version'?"),
         (["pretrain", "--backbone", "x3d_n", "--data", "."], "Unknown backbone 'x3d_n'. Did you mean 'x3d_"),
+        (["pretrain", "--augment", "", "--data", "."], "augment.methods='': it is empty; write none"),
+        (["pretrain", "--dataset", "charades"], "has labels in seconds, and `ssdet pretrain` needs one class for each"),
+        (
+            ["finetune", "--dataset", "folder", "--videos", "."],
+            "and `ssdet finetune` needs labels in seconds: --dataset",
+        ),
+        (["data", "generate", "made", "--videos", "-1"], "videos (-1) must be between 12, one of each class, and"),
+        (["data", "generate", "made", "--seconds", "0"], "seconds (0.0) must be between 0.5 and 60"),
         (["pretrain", "--augment", "freeze,cutmx", "--data", "."], "Did you mean 'cutmix'?"),
         (
             ["pretrain", "modl.backbone=x3d", "--data", "."],

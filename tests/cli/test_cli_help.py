@@ -15,6 +15,7 @@ COMMANDS = [
     *([name] for name in Root.table),
     *(["data", name] for name in ("generate", "list")),
     *(["configs", name] for name in ("list", "show", "copy")),
+    *(["weights", name] for name in ("convert", "inspect")),
 ]
 
 

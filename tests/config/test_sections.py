@@ -32,12 +32,20 @@ def test_checkpoints_and_predictions_are_not_scored_together():
 
 
 @pytest.mark.parametrize(
-    ("text", "names"), [("none", ()), ("", ()), ("freeze, mixup", ("freeze", "mixup")), ("[cutmix]", ("cutmix",))]
+    ("text", "names"), [("none", ()), ("freeze, mixup", ("freeze", "mixup")), ("[cutmix]", ("cutmix",))]
 )
 def test_names_are_given_with_commas_as_a_list_or_none(text, names):
     flags = {"augment.methods": text} if not text.startswith("[") else None
     words = [f"augment.methods={text}"] if flags is None else []
     assert load_config(PretrainConfig, None, words, flags).augment.methods == names
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_list_of_names_is_refused_because_none_is_the_word(text):
+    with pytest.raises(ConfigError, match=r"augment.methods='\s*': it is empty; write none where nothing is meant"):
+        load_config(PretrainConfig, None, [], {"augment.methods": text})
+    with pytest.raises(ConfigError, match="augment.methods=None: it is empty; write none"):
+        load_config(PretrainConfig, None, [f"augment.methods={text}"])
 
 
 def test_scales_are_given_with_commas_too():

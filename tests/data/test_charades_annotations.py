@@ -223,3 +223,19 @@ def test_the_real_csv_and_json_agree(shared_data, split, videos, segments):
     }
     odd = "7 actions end before they start and are left out (00SL4, AKKWU, IOL8Q, LEOL6)."
     assert from_csv.notes == ((odd,) if split == "train" else ())
+
+
+def test_the_test_split_that_stands_in_for_validation_is_told(tmp_path):
+    path = write_csv(tmp_path / "Charades_v1_test.csv")
+    for place in (path, tmp_path):
+        loaded = load_charades(None, place, "val")
+        assert loaded.notes == (f"{path} has no 'val' split: val is the test split.",)
+    (tmp_path / "json").mkdir()
+    path = write_json(tmp_path / "json" / "charades.json")
+    assert load_charades(None, path, "val").notes == (f"{path} has no 'val' split: val is the test split.",)
+    assert load_charades(None, path, "test").notes == ()
+    entries = json.loads(path.read_text())
+    next(iter(entries.values()))["subset"] = "validation"
+    path.write_text(json.dumps(entries))
+    own = load_charades(None, path, "val")
+    assert (len(own), own.notes) == (1, ())

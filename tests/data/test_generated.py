@@ -1,5 +1,7 @@
 import csv
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -27,7 +29,7 @@ from ssdet_cli.data.generated import (
 from ssdet_cli.errors import ConfigError, DataError
 
 TINY = GenerateSettings(
-    size=32, classes=4, weak_videos=8, weak_val_videos=4, dense_train=3, dense_test=3, seconds=1.0, seed=7
+    size=32, classes=4, weak_videos=8, weak_val_videos=4, dense_train=3, dense_test=3, dense_val=2, seconds=1.0, seed=7
 )
 
 
@@ -63,12 +65,14 @@ def test_the_folder_holds_all_videos_and_annotations_and_nothing_else(tiny):
         "weak_val.csv",
         "dense/charades.json",
         "dense/train.csv",
+        "dense/val.csv",
         "dense/test.csv",
         "dense/classes.txt",
     }
-    plans = [*plan_weak(TINY, "train"), *plan_weak(TINY, "val"), *plan_dense(TINY, "train"), *plan_dense(TINY, "test")]
+    plans = [*plan_weak(TINY, "train"), *plan_weak(TINY, "val")]
+    plans += [plan for split in ("train", "val", "test") for plan in plan_dense(TINY, split)]
     assert video_names(tiny.folder) == {plan.path for plan in plans}
-    assert tiny.written == TINY.videos == len(plans) == 18
+    assert tiny.written == TINY.videos == len(plans) == 20
 
 
 def test_videos_are_h264_files_that_show_what_was_drawn(tiny):
@@ -101,7 +105,8 @@ def test_another_seed_gives_other_annotations_and_more_videos_keep_the_first_one
 
 def test_json_and_csv_say_exactly_the_same(tiny):
     entries = json.loads(tiny.annotations.read_text())
-    rows = {"training": charades_rows(tiny.dense / "train.csv"), "testing": charades_rows(tiny.dense / "test.csv")}
+    files = {"training": "train.csv", "testing": "test.csv", "validation": "val.csv"}
+    rows = {subset: charades_rows(tiny.dense / name) for subset, name in files.items()}
     assert [row["id"] for split in rows.values() for row in split] == list(entries)
     for subset, split in rows.items():
         for row in split:
@@ -177,10 +182,11 @@ def test_loading_the_weak_set_gives_one_label_per_clip(tiny):
 
 
 def test_loading_the_dense_set_gives_the_segments_that_were_planned(tiny):
-    for split, planned in (("train", "train"), ("val", "test"), ("test", "test")):
+    for split in ("train", "val", "test"):
         loaded = load_generated(tiny.dense, None, split)
+        assert not loaded.notes
         assert loaded.classes == TINY.dense_classes and loaded.sha256
-        for record, plan in zip(loaded.records, plan_dense(TINY, planned), strict=True):
+        for record, plan in zip(loaded.records, plan_dense(TINY, split), strict=True):
             assert record.video_id == plan.video_id and record.path.is_file() and record.label is None
             assert record.duration_seconds == plan.duration
             told = [(loaded.classes[s.label], s.start, s.end) for s in record.segments]
@@ -229,7 +235,7 @@ def test_an_interrupted_call_leaves_whole_files_and_the_next_one_goes_on(tiny, t
     with pytest.raises(DataError, match="the generated set is unfinished; make it with `ssdet data generate`"):
         load_generated(folder, None, "train")
     (folder / min(begun)).unlink()
-    assert ensure_generated(folder, TINY).written == 18 - len(begun) + 1
+    assert ensure_generated(folder, TINY).written == 20 - len(begun) + 1
     assert annotation_bytes(folder) == annotation_bytes(tiny.folder)
 
 
@@ -258,8 +264,8 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
 def test_progress_ends_with_all_videos(tmp_path):
     told = []
     generate(tmp_path / "out", TINY, progress=lambda *step: told.append(step), workers=1)
-    assert [step[0] for step in told] == [8, 16, 18]
-    assert told[-1] == (18, 18, "Generating videos")
+    assert [step[0] for step in told] == [8, 16, 20]
+    assert told[-1] == (20, 20, "Generating videos")
 
 
 def test_loading_says_what_is_missing(tmp_path):
@@ -288,7 +294,52 @@ def test_settings_out_of_range_are_named(values, message):
 def test_one_number_of_videos_scales_all_parts_and_600_is_the_default():
     assert GenerateSettings.for_videos(600) == GenerateSettings()
     small = GenerateSettings.for_videos(50, classes=12, seed=3)
-    assert (small.weak_videos, small.weak_val_videos, small.dense_train, small.dense_test) == (50, 8, 4, 12)
+    assert (small.weak_videos, small.dense_train, small.dense_test, small.dense_val) == (50, 4, 12, 2)
+    assert small.weak_val_videos == 12  # one of each class, where the proportion would give 8
+
+
+@pytest.mark.parametrize("videos", [-1, 11, 40_000])
+def test_a_number_of_videos_out_of_range_is_named_as_it_was_given(videos):
+    with pytest.raises(ConfigError, match=rf"^videos \({videos}\) must be between 12, one of each class, and 39996"):
+        GenerateSettings.for_videos(videos)
+
+
+def test_every_number_of_videos_in_range_gives_a_set():
+    for videos in (12, 39_996):
+        assert GenerateSettings.for_videos(videos).weak_videos == videos
+
+
+def test_a_class_without_validation_clips_is_told(tmp_path):
+    data = generate(tmp_path / "out", replace(TINY, weak_val_videos=3, dense_test=1, dense_train=1), workers=1)
+    notes = load_generated(data.weak, None, "val").notes
+    assert notes == (f"1 classes of 'val' have no clips ({TINY.weak_classes[3]}).",)
+    assert load_generated(data.weak, None, "train").notes == ()
+
+
+def test_training_and_test_videos_stay_what_they_were_before_there_was_a_validation_split(tiny):
+    def digest(content):
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    assert digest((tiny.dense / "train.csv").read_bytes()) == "0c5628b3925759ed"
+    assert digest((tiny.dense / "test.csv").read_bytes()) == "efed42d597a88088"
+    entries = json.loads(tiny.annotations.read_text())
+    kept = {video_id: entry for video_id, entry in entries.items() if entry["subset"] != "validation"}
+    assert digest(json.dumps(kept).encode()) == "34fa0073bc627165"
+    assert plan_dense(TINY, "test")[1].entropy == (7, 3, 1)
+    assert plan_dense(TINY, "val")[1].entropy == (7, 4, 1)
+
+
+def test_a_set_of_before_the_validation_split_still_loads_and_says_what_stands_in(tiny, tmp_path):
+    shutil.copytree(tiny.folder, tmp_path / "old")
+    entries = json.loads(tiny.annotations.read_text())
+    kept = {video_id: entry for video_id, entry in entries.items() if entry["subset"] != "validation"}
+    (tmp_path / "old" / "dense" / "charades.json").write_text(json.dumps(kept))
+    settings = json.loads((tmp_path / "old" / "settings.json").read_text())
+    del settings["settings"]["dense_val"]
+    (tmp_path / "old" / "settings.json").write_text(json.dumps(settings))
+    loaded = load_generated(tmp_path / "old" / "dense", None, "val")
+    assert len(loaded) == TINY.dense_test
+    assert [note.endswith("has no 'val' split: val is the test split.") for note in loaded.notes] == [True]
 
 
 def test_every_number_of_classes_gives_distinct_names():

@@ -124,3 +124,10 @@ def test_folders_without_clips_are_refused(tmp_path):
     touch(tmp_path, "run/a.mp4")
     with pytest.raises(DataError, match="at least 2 are needed"):
         load_weak_folder(tmp_path, None, "train")
+
+
+def test_a_split_that_stands_in_for_another_is_told(tmp_path):
+    touch(tmp_path, "train/run/a.mp4", "test/run/b.mp4")
+    assert load_weak_folder(tmp_path, None, "val").notes == (f"{tmp_path} has no 'val' split: val is the test split.",)
+    assert load_weak_folder(tmp_path, None, "test").notes == ()
+    assert load_weak_folder(tmp_path, None, "train").notes == ()

@@ -13,6 +13,7 @@ from torch import nn
 
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import LoopConfig, OptimConfig
+from ssdet_cli.engine import runlog
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session, pick_device
 from ssdet_cli.engine.fit import Meter, Monitor, Trainer, fit
@@ -186,8 +187,37 @@ def test_the_progress_line_tells_what_a_user_waits_for(capsys):
         title="test",
     )
     first = capsys.readouterr().out.splitlines()[0]
-    for part in ("test: 1/12", "epoch 0.2", "loss", "accuracy", "clips/s", "data wait", "min left"):
+    for part in ("test: 1/12", "epoch 0.2", "loss", "accuracy", "clips/s", "data wait", " s left"):
         assert part in first
+
+
+def test_a_validation_prints_counts_as_counts(capsys):
+    log = RunLog(None, Console(force_terminal=False, width=200))
+    fit(
+        trainer(),
+        [batch(number) for number in range(12)],
+        steps_per_epoch=5,
+        validate=lambda network: {"loss": 1.0, "videos": 4},
+        monitor=Monitor("loss", higher_is_better=False),
+        log=log,
+        title="test",
+    )
+    assert "Step 12: validation loss 1.0000, videos 4\n" in capsys.readouterr().out
+
+
+def test_the_time_left_is_in_minutes_or_in_seconds_and_nothing_is_said_at_the_end(capsys, monkeypatch):
+    clock = iter([1000.0, 1080.0, 1080.0, 1080.0, 1091.0, 1091.0, 1091.0, 1102.0, 1102.0])
+    log = RunLog(None, Console(force_terminal=False, width=200))
+    with monkeypatch.context() as patch:
+        patch.setattr(runlog.time, "monotonic", lambda: next(clock))
+        log.start("Generating videos", 0, 28)
+        for done, note in ((8, ""), (24, "drawing"), (28, "")):
+            log.advance(done, note)
+    assert capsys.readouterr().out.splitlines() == [
+        "Generating videos: 8/28  3.3 min left",
+        "Generating videos: 24/28  drawing  16 s left",
+        "Generating videos: 28/28",
+    ]
 
 
 def test_a_gradient_is_clipped_to_the_norm_asked_for():
@@ -236,7 +266,8 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tmp_path, number):
             from pathlib import Path
             from test_fit import HERE, batch, trainer
             from ssdet_cli.engine.fit import Interrupted, Monitor, fit
-            from ssdet_cli.engine.runlog import RunLog
+            from ssdet_cli.engine import runlog
+from ssdet_cli.engine.runlog import RunLog
             folder = Path(sys.argv[1])
             run = trainer(steps=100_000)
             print("ready", flush=True)

@@ -70,7 +70,7 @@ def test_the_page_escapes_names_and_needs_no_network(scored):
 
 
 def test_bars_stand_in_falling_order(scored):
-    widths = [float(width) for width in re.findall(r'<rect [^>]*width="([\d.]+)"', report_html(scored))]
+    widths = [float(width) for width in re.findall(r'<i style="width:max\(([\d.]+)%', report_html(scored))]
     assert len(widths) == 22 and widths == sorted(widths, reverse=True)
     aps = [ap for _, ap, _ in ranked_classes(scored)]
     assert len(aps) == 22 and aps == sorted(aps, reverse=True)

@@ -173,7 +173,7 @@ def write_truncated_safetensors(path):
 @pytest.mark.parametrize(
     ("name", "write", "message"),
     [
-        ("a.pt", lambda path: None, "give a run folder or a file of weights"),
+        ("a.pt", lambda path: None, "does not exist; give a run folder or a file"),
         ("b.pt", lambda path: path.mkdir(), "is it a run folder"),
         ("c.pt", write_truncated, "cannot be read as weights: it is truncated or damaged"),
         ("d.pt", lambda path: path.write_text("hello, this is no checkpoint\n"), "as weights: it is a text file"),
@@ -181,7 +181,7 @@ def write_truncated_safetensors(path):
         (
             "f.pt",
             lambda path: torch.save({"model": Marker()}, path),
-            r"Python object \(.*Marker\), which cannot be read",
+            r"cannot be read as weights: it holds a Python object \(.*Marker\)",
         ),
         ("g.pt", lambda path: torch.save([1, 2], path), "holds no weights"),
         ("h.pt", lambda path: torch.save({"epoch": 3, "model": {}}, path), "holds no weights"),
@@ -196,3 +196,20 @@ def test_files_that_are_no_weights_get_one_line_with_their_path(tmp_path, name, 
     with pytest.raises(CheckpointError, match=message) as caught:
         load_weights(tiny(), path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Command:
+    """What an attacker would pickle."""
+
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+def test_a_file_that_would_execute_code_is_refused_before_it_does(tmp_path, capsys):
+    path = tmp_path / "evil.pt"
+    torch.save({"model": tiny().state_dict(), "other": Command()}, path)
+    with pytest.raises(
+        CheckpointError, match=r"evil.pt holds a Python object \(print\), which cannot be read without running code"
+    ):
+        load_weights(tiny(), path)
+    assert "executed" not in capsys.readouterr().out

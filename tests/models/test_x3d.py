@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ssdet_cli.errors import ConfigError
-from ssdet_cli.models import create_model
+from ssdet_cli.models import create_model, list_models
 from ssdet_cli.models.backbones.info import INFO
 from ssdet_cli.models.backbones.x3d import X3D, X3DSize, squeeze_width
 from ssdet_cli.models.detectors.frame import FrameDetector
@@ -127,6 +127,24 @@ def test_parameters_and_cost_equal_the_table(name):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         assert model(clip).shape == (1, 400, info.frames)
     assert counter.get_total_flops() / 2e9 == pytest.approx(info.gmacs, abs=6e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "with_400", "with_157"),
+    [
+        ("x3d_xs", 3_794_322, 3_296_415),
+        ("x3d_s", 3_794_322, 3_296_415),
+        ("x3d_m", 3_794_322, 3_296_415),
+        ("x3d_l", 6_153_432, 5_655_525),
+        ("x3d_xl", 11_095_904, 10_597_997),
+    ],
+)
+def test_parameter_counts_are_those_of_the_published_networks(name, with_400, with_157):
+    with torch.device("meta"):
+        model = create_model(name, num_classes=157)
+    assert sum(parameter.numel() for parameter in model.parameters()) == with_157
+    assert INFO[name].parameters == with_400
+    assert name in list_models()
 
 
 def test_x3d_m_answers_for_every_frame():

@@ -12,7 +12,15 @@ from ssdet_cli.recipes import finetune, pretrain
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("generated")
     settings = GenerateSettings(
-        size=40, classes=4, novel_classes=1, weak_videos=12, weak_val_videos=5, dense_train=5, dense_test=4, seconds=1.5
+        size=40,
+        classes=4,
+        novel_classes=1,
+        weak_videos=12,
+        weak_val_videos=5,
+        dense_train=5,
+        dense_test=4,
+        dense_val=3,
+        seconds=1.5,
     )
     return generate(folder / "data", settings)
 

@@ -10,6 +10,7 @@ import os
 import shlex
 import subprocess
 
+import numpy as np
 import pytest
 import torch
 from tiny_runs import SMALL, ssdet
@@ -98,7 +99,10 @@ def test_two_processes_evaluate_as_one_does(tuned, tmp_path):
     said = run(ssdet(*words, "--output", "two"), tmp_path)
     assert said.count("Wrote two/metrics.json") == 1
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
-    for name in ("mAP", "wAP", "per_class_AP"):
-        assert two.pop(name) == pytest.approx(one.pop(name), abs=1e-6), name
+    written = [(tmp_path / name / "submission.txt").read_text().split("\n") for name in ("one", "two")]
+    rows = [[line.split()[1:] for line in lines if line] for lines in written]
+    np.testing.assert_allclose(np.array(rows[0], float), np.array(rows[1], float), atol=1e-5)
+    for name in ("mAP", "wAP", "per_class_AP"):  # scores that are equal but for rounding may change places
+        assert two.pop(name) == pytest.approx(one.pop(name), abs=2e-3), name
     assert two == one
     assert (one["videos"], one["missing"], sum(one["videos_read_by"].values())) == (4, 0, 4)

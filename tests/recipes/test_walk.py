@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,8 @@ from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainCo
 from ssdet_cli.config.load import load_config
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
-from ssdet_cli.recipes import evaluate, finetune, pretrain
+from ssdet_cli.recipes import evaluate, evaluate_checkpoints, finetune, pretrain
+from ssdet_cli.recipes.scoring import whole_video_scores
 
 
 def test_a_run_folder_holds_what_design_promises(pretrained):
@@ -78,24 +80,54 @@ def test_a_score_from_a_checkpoint_equals_the_score_of_the_file_it_wrote(data, t
     assert (tmp_path / "a" / "report.html").is_file()
 
 
-def test_scores_do_not_depend_on_which_videos_share_a_batch(data, tuned):
-    def score(batch_size):
-        return evaluate.run(
-            load_config(
-                EvaluateConfig,
-                flags={"protocol": "frame-map", "checkpoints": (tuned,), "inference.batch_size": batch_size},
-            )
-        )
+def test_two_protocols_share_one_pass_over_the_videos_and_leave_the_files_of_two_evaluations(
+    tuned, tmp_path, monkeypatch
+):
+    def configs(place):
+        for protocol in ("frame-map", "charades-localize"):
+            flags = {"protocol": protocol, "checkpoints": (tuned,), "run.output": tmp_path / place / protocol}
+            yield load_config(EvaluateConfig, flags=flags)
 
-    assert score(1).per_class_AP == pytest.approx(score(3).per_class_AP, abs=1e-6)
+    alone = [evaluate.run(cfg) for cfg in configs("alone")]
+    passes = []
+
+    def counted(*arguments, **options):
+        passes.append(arguments)
+        return whole_video_scores(*arguments, **options)
+
+    monkeypatch.setattr(evaluate_checkpoints, "whole_video_scores", counted)
+    together = evaluate_checkpoints.run_protocols(list(configs("together")))
+    assert len(passes) == 1
+    assert [result.mAP for result in together] == [result.mAP for result in alone]
+    for protocol in ("frame-map", "charades-localize"):
+        for name in ("metrics.json", "submission.txt"):
+            files = [tmp_path / place / protocol / name for place in ("alone", "together")]
+            assert files[0].read_bytes() == files[1].read_bytes(), (protocol, name)
+        assert (tmp_path / "together" / protocol / "report.html").is_file()
+
+
+def test_evaluations_that_differ_in_more_than_the_protocol_share_no_pass(tuned):
+    both = [load_config(EvaluateConfig, flags={"checkpoints": (tuned,), "split": split}) for split in ("val", "test")]
+    with pytest.raises(ValueError, match="differ in their protocol and output only"):
+        evaluate_checkpoints.run_protocols(both)
+
+
+def test_scores_do_not_depend_on_which_videos_share_a_batch(tuned, tmp_path):
+    def scores(batch_size):
+        flags = {"protocol": "frame-map", "checkpoints": (tuned,), "inference.batch_size": batch_size}
+        evaluate.run(load_config(EvaluateConfig, flags={**flags, "run.output": tmp_path / str(batch_size)}))
+        lines = (tmp_path / str(batch_size) / "submission.txt").read_text().splitlines()
+        return np.array([line.split()[1:] for line in lines], dtype=float)
+
+    np.testing.assert_allclose(scores(1), scores(3), atol=1e-5)
 
 
 def test_ctrl_c_saves_and_resuming_ends_with_the_weights_of_a_run_never_interrupted(data, tmp_path):
     words = [word for word in SMALL if not word.startswith(("loop.steps", "loop.validate"))]
     words += ["loop.steps=25", "loop.save_every=1", "loop.validate_every=25", "loop.ema=0.9"]
     command = ["pretrain", "--config", "generated", "--data", data.weak, *words]
-    last = tmp_path / "half" / "checkpoints" / "last.pt"
-    with subprocess.Popen(ssdet(*command, "--output", tmp_path / "half"), stderr=subprocess.PIPE, text=True) as run:
+    last = tmp_path / "a half" / "checkpoints" / "last.pt"
+    with subprocess.Popen(ssdet(*command, "--output", tmp_path / "a half"), stderr=subprocess.PIPE, text=True) as run:
         while not last.exists():
             assert run.poll() is None, run.stderr.read()
             time.sleep(0.01)
@@ -105,11 +137,11 @@ def test_ctrl_c_saves_and_resuming_ends_with_the_weights_of_a_run_never_interrup
     hint = re.search(r"Interrupted at step (\d+) of 25; the state is saved. Resume with: ssdet (.*)", said)
     assert hint and "Traceback" not in said
     assert int(hint[1]) < 25
-    subprocess.run(ssdet(*hint[2].split()), check=True, timeout=120)
+    subprocess.run(ssdet(*shlex.split(hint[2])), check=True, timeout=120)
     pretrain.run(
         load_config(PretrainConfig, "generated", words, {"data.videos": data.weak, "run.output": tmp_path / "whole"})
     )
-    whole, resumed = (load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "half"))
+    whole, resumed = (load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "a half"))
     for kind in ("model", "trained"):
         for name, value in whole[kind].items():
             assert torch.equal(value, resumed[kind][name]), name
@@ -134,7 +166,8 @@ def test_a_folder_that_holds_a_run_is_not_written_over(data, pretrained):
 def test_a_dry_run_leaves_nothing_behind(data, tmp_path, capfd):
     assert pretrain.run(configured(PretrainConfig, data.weak, tmp_path / "no"), dry_run=True) is None
     assert not (tmp_path / "no").exists()
-    assert "steps would take" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "steps would take" in said and said.rstrip().endswith("No run was written.")
 
 
 def corrupt(data, tmp_path):
@@ -152,6 +185,7 @@ def test_training_survives_a_corrupt_video_and_names_it_once(data, tmp_path, cap
     said = capfd.readouterr().err
     skipped = json.loads((tmp_path / "run" / "skipped.json").read_text())
     assert set(skipped) == {str(path) for path in broken}
+    assert not [reason for path, reason in skipped.items() if path in reason]
     for path in broken:
         assert said.count(f"Skipped, another clip is drawn: {path}") == 1
 
@@ -187,7 +221,7 @@ def test_ctrl_c_to_the_whole_process_group_saves_although_workers_hear_it_too(da
 
 def test_evaluation_refuses_a_corrupt_video_unless_told_otherwise(data, tuned, tmp_path):
     copy = corrupt(data, tmp_path)
-    broken = sorted((copy / "dense" / "videos").glob("*.mp4"))[-1]
+    broken = sorted((copy / "dense" / "videos").glob("T*.mp4"))[-1]
     broken.write_bytes(b"no video")
     flags = {"protocol": "charades-localize", "checkpoints": (tuned,), "data.videos": copy / "dense"}
     with pytest.raises(DataError, match=f"1 video.* cannot be scored, the first: .*{broken.name}.*--allow-missing"):
@@ -197,7 +231,9 @@ def test_evaluation_refuses_a_corrupt_video_unless_told_otherwise(data, tuned, t
 
 
 def test_a_pretraining_checkpoint_is_no_detector_yet(pretrained):
-    with pytest.raises(CheckpointError, match="run `ssdet finetune`"):
+    with pytest.raises(
+        CheckpointError, match="pretrained is a checkpoint of `pretrain` .*; run `ssdet finetune --init"
+    ):
         evaluate.run(load_config(EvaluateConfig, flags={"checkpoints": (pretrained,)}))
 
 

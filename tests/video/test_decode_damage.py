@@ -10,7 +10,7 @@ import pytest
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.video import decode
-from ssdet_cli.video._decord import import_decord, within
+from ssdet_cli.video._decord import import_decord, returns_width, within
 from ssdet_cli.video.decode import open_video
 from ssdet_cli.video.write import write_video
 
@@ -188,3 +188,36 @@ def test_the_corrupted_real_clip_is_one_line_and_nothing_else(shared_data, caplo
     one_line(error)
     assert not caplog.records
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("width", [8, 16, 24, 48, 72, 32, 50, 64, 96])
+def test_a_width_that_decord_cannot_return_goes_to_pyav_without_a_word(tmp_path, caplog, monkeypatch, width):
+    if import_decord() is None:
+        pytest.skip("without decord there is nothing to choose")
+    monkeypatch.setattr(decode, "_said", set())
+    path = tmp_path / "square.mp4"
+    write_video(path, np.full((4, 128, 128, 3), 90, np.uint8), 8)
+    with caplog.at_level(logging.WARNING, logger="ssdet"), open_video(path, short_side=width) as video:
+        assert video.frames([0, 3]).shape == (2, width, width, 3)
+        assert video.backend == ("decord" if returns_width(width) else "pyav")
+    assert not caplog.records
+    if returns_width(width):
+        return
+    with pytest.raises(DataError, match=f"decord cannot return a width of {width}; use backend 'pyav'"):
+        open_video(path, backend="decord", short_side=width)
+
+
+def test_the_widths_that_decord_cannot_return_are_those_that_it_refuses(tmp_path):
+    decord = import_decord()
+    if decord is None:
+        pytest.skip("decord is not installed here")
+    path = tmp_path / "square.mp4"
+    write_video(path, np.full((2, 128, 128, 3), 90, np.uint8), 8)
+    for width in range(4, 128):
+        reader = decord.VideoReader(str(path), width=width, height=16, num_threads=1)
+        try:
+            reader.get_batch([0, 1])
+            returned = True
+        except (decord.DECORDError, RuntimeError):
+            returned = False
+        assert returned == returns_width(width), width

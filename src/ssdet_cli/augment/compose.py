@@ -17,7 +17,7 @@ from ssdet_cli.augment.frames import check_clips
 from ssdet_cli.augment.volume_cutmix import check_style, volume_cutmix
 from ssdet_cli.augment.volume_freeze import draw_freeze, fixed_freeze_draw, volume_freeze
 from ssdet_cli.augment.volume_mixup import volume_mixup
-from ssdet_cli.augment.windows import draw_partner, draw_windows, fixed_mix_draw
+from ssdet_cli.augment.windows import draw_partner, draw_switches, draw_windows, fixed_mix_draw
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import ConfigError
 
@@ -104,13 +104,13 @@ class VolumeAugment:
         Args:
             clips: (B, C, T, H, W), floating or uint8, on any device.
             labels: (B, K, T), channel 0 is background unless there is none.
-            generator: A CPU generator, so that the draw is the same for every device.
+            generator: On the CPU, where a seed draws the same for every device, or on the clips' device.
 
         Returns:
             clips of the same shape and type; labels (B, K, T) float32.
 
         Raises:
-            ConfigError: A shape or type does not fit, or the generator is not on the CPU.
+            ConfigError: A shape or type does not fit, or the generator is on a third device.
         """
         check_clips(clips, labels)
         return self.apply(clips, labels, self.draw(clips.shape[0], clips.shape[2], generator, clips.device))
@@ -125,15 +125,15 @@ class VolumeAugment:
         Args:
             batch: Clips B.
             frames: Frames T, at least 2.
-            generator: A CPU generator: switches must be known without waiting for a device.
-            device: Where the draws go; the host does not wait for the copies.
+            generator: On the CPU or on `device`. The same seed draws otherwise on another kind of generator, and
+                the same again on the same kind.
+            device: Where the draws go; the host does not wait for them.
 
         Raises:
-            ConfigError: T below 2, or the generator is not on the CPU.
+            ConfigError: T below 2, or the generator is neither on the CPU nor on `device`.
         """
-        if generator.device.type != "cpu":
-            raise ConfigError(f"The generator must be on cpu, so that nothing waits for {generator.device}.")
-        switch = dict(zip(METHODS, torch.rand(len(METHODS), generator=generator).tolist(), strict=True))
+        _check_generator(generator, torch.device(device))
+        switch = dict(zip(METHODS, draw_switches(generator, len(METHODS)), strict=True))
         draws = {
             "freeze": FreezeDraw(*draw_freeze(batch, frames, generator, device)),
             "mixup": _draw_mix(batch, frames, generator, device),
@@ -197,6 +197,12 @@ class VolumeAugment:
         clip_class = torch.eye(batch + 1)[1:, :, None].expand(-1, -1, frames)
         rows = torch.zeros(batch, 1, frames, 1, width)
         return self.apply(rows, clip_class, draws)[1]
+
+
+def _check_generator(generator: torch.Generator, device: torch.device) -> None:
+    own = generator.device
+    if own.type != "cpu" and (own.type != device.type or device.index not in (None, own.index)):
+        raise ConfigError(f"The generator must be on cpu or on {device} like the clips, got one on {own}.")
 
 
 def _draw_mix(batch: int, frames: int, generator: torch.Generator, device: torch.device | str) -> MixDraw:

@@ -109,13 +109,22 @@ def _pan(clips: Tensor, labels: Tensor, partner: Tensor) -> tuple[Tensor, Tensor
     shift = 7 * width * torch.arange(frames, device=clips.device) // (16 * frames)
     begin = 7 * width // 16
     reach = width - begin
-    own = _take_slices(clips, torch.arange(clips.shape[0], device=clips.device), shift, reach)
-    other = _take_slices(clips, partner, begin - shift, reach)
-    # Writing the parts into place is faster than `torch.cat` along rows.
+    slices, columns = clips.unfold(4, reach, 1), slice(begin, reach)
+    own_at = _slice_index(clips, torch.arange(clips.shape[0], device=clips.device), shift)
+    other_at = _slice_index(clips, partner, begin - shift)
     mixed = torch.empty_like(clips)
-    mixed[..., :begin] = own[..., :begin]
-    mixed[..., begin:reach] = interpolate(other[..., : reach - begin], own[..., begin:], alpha[begin:reach])
-    mixed[..., reach:] = other[..., reach - begin :]
+    if torch.compiler.is_compiling() or clips.requires_grad:
+        own, other = torch.ops.aten.index(slices, own_at), torch.ops.aten.index(slices, other_at)
+        mixed[..., :begin], mixed[..., reach:] = own[..., :begin], other[..., reach - begin :]
+        own, other = own[..., begin:], other[..., : reach - begin]
+    else:
+        # Gathering into place saves the two copies that a compiler fuses away; `torch.cat` along rows is slower still.
+        gather = torch.ops.aten.index.Tensor_out
+        gather(slices, own_at, out=mixed[..., :reach])
+        own = mixed[..., columns].clone()
+        gather(slices, other_at, out=mixed[..., begin:])
+        other = mixed[..., columns].clone()
+    mixed[..., columns] = interpolate(other, own, alpha[columns])
     area = alpha.mean().expand(clips.shape[0], frames)
     return mixed, mix_labels(labels, partner, area)
 
@@ -125,11 +134,11 @@ def pan_alpha(width: int, device: torch.device | str = "cpu") -> Tensor:
     return ((9 * width / 16 - _centres(width, device)) / (width / 8)).clamp(0, 1)
 
 
-def _take_slices(clips: Tensor, item: Tensor, first: Tensor, columns: int) -> Tensor:
-    """Fetch result[b, :, t] = clips[item[b], :, t, :, first[t] : first[t] + columns]: (B, C, T, H, columns), new."""
+def _slice_index(clips: Tensor, item: Tensor, first: Tensor) -> list[Tensor | None]:
+    """Index rows unfolded into slices: [b, :, t] is item[b]'s frame t, its columns from first[t] on."""
     channel = torch.arange(clips.shape[1], device=clips.device)[None, :, None]
     frame = torch.arange(clips.shape[2], device=clips.device)
-    return clips.unfold(4, columns, 1)[item[:, None, None], channel, frame, :, first]
+    return [item[:, None, None], channel, frame, None, first]
 
 
 def _centres(width: int, device: torch.device | str) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ssdet_cli.augment.frames import as_index, check_clips, check_frames, gather_frames
-from ssdet_cli.augment.windows import uniform_below
+from ssdet_cli.augment.windows import send, uniform_below
 
 
 def draw_freeze(
@@ -19,7 +19,7 @@ def draw_freeze(
         batch: Clips B.
         frames: Frames T, at least 2.
         generator: Source of the draw; a CPU generator gives the same draw for every device.
-        device: Where the result goes; the host does not wait for the copy.
+        device: Where the result goes; the host waits only for what comes to it from another device.
 
     Returns:
         start, length: (B,) int64 in frames.
@@ -31,7 +31,7 @@ def draw_freeze(
     longest = max(frames // 2 - 1, 1)
     length = torch.randint(1, longest + 1, (batch,), generator=generator, device=generator.device)
     start = uniform_below(frames - length + 1, generator)
-    return start.to(device, non_blocking=True), length.to(device, non_blocking=True)
+    return send(start, device), send(length, device)
 
 
 def fixed_freeze_draw(batch: int, frames: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

@@ -4,6 +4,8 @@ Source: "Weakly-guided Self-supervised Pretraining for Temporal Activity Detecti
 Row 0 of every (2, B) tensor is the batch item itself, row 1 its partner.
 """
 
+import random
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,24 @@ def uniform_below(bound: Tensor, generator: torch.Generator) -> Tensor:
     return torch.minimum((fraction * bound).long(), bound - 1)
 
 
+def send(value: Tensor, device: torch.device | str) -> Tensor:
+    """Move a draw to a device without waiting, unless it comes from one: the host would read it before it is there."""
+    return value.to(device, non_blocking=value.device.type == "cpu")
+
+
+def draw_switches(generator: torch.Generator, count: int) -> list[float]:
+    """Draw numbers uniformly from [0, 1) that the host knows without waiting for a device.
+
+    Seed and offset of a device's generator are kept on the host. They are only read here: the draws on the device that
+    follow move the offset on, so every step has its own numbers, and a generator set back to an earlier state repeats
+    them.
+    """
+    if generator.device.type == "cpu":
+        return torch.rand(count, generator=generator).tolist()
+    source = random.Random(f"{generator.initial_seed()} {generator.get_offset()}")
+    return [source.random() for _ in range(count)]
+
+
 def draw_windows(
     batch: int, frames: int, generator: torch.Generator, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
@@ -27,7 +47,7 @@ def draw_windows(
         batch: Clips B.
         frames: Frames T, at least 2.
         generator: Source of the draw; a CPU generator gives the same draw for every device.
-        device: Where the result goes; the host does not wait for the copy.
+        device: Where the result goes; the host waits only for what comes to it from another device.
 
     Returns:
         start, length: (2, B) int64 in frames, not yet covering every frame.
@@ -39,7 +59,7 @@ def draw_windows(
     shortest = (frames + 1) // 2
     length = torch.randint(shortest, frames + 1, (2, batch), generator=generator, device=generator.device)
     start = uniform_below(frames - length + 1, generator)
-    return start.to(device, non_blocking=True), length.to(device, non_blocking=True)
+    return send(start, device), send(length, device)
 
 
 def draw_partner(batch: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
@@ -50,7 +70,7 @@ def draw_partner(batch: int, generator: torch.Generator, device: torch.device | 
     """
     if batch < 1:
         raise ConfigError(f"A batch must hold at least 1 clip, got {batch}.")
-    return torch.randperm(batch, generator=generator, device=generator.device).to(device, non_blocking=True)
+    return send(torch.randperm(batch, generator=generator, device=generator.device), device)
 
 
 def fixed_mix_draw(batch: int, frames: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:

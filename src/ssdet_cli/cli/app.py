@@ -19,6 +19,7 @@ class Root(LazyGroup):
         "demo": ("ssdet_cli.cli.demo", "Walk the whole path on generated video, on any machine."),
         "data": ("ssdet_cli.cli.data", "Generate data, and list the datasets that can be read."),
         "backbones": ("ssdet_cli.cli.backbones", "List the backbones with their sizes."),
+        "weights": ("ssdet_cli.cli.weights", "Convert weights of any known origin, and say what a file is."),
         "configs": ("ssdet_cli.cli.configs", "List, show and copy the shipped configurations."),
         "doctor": ("ssdet_cli.cli.doctor", "Check this machine: packages, GPU, video readers, memory, disk."),
     }

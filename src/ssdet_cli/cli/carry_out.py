@@ -25,13 +25,16 @@ def configure(command: str, request: Request) -> tuple["Section", Request]:
     """
     from ssdet_cli.cli.fill_in import fill_in
     from ssdet_cli.config.commands import COMMANDS, TrainingConfig
-    from ssdet_cli.config.load import load_config
+    from ssdet_cli.config.load import load_config, read_yaml
+    from ssdet_cli.config.locate import locate
 
     name, flags = request.config, request.keys()
     if request.resume and name is None:
         folder = run_to_resume(command, flags.get("run.output"))
         name, flags["run.output"] = str(folder / "config.yaml"), folder
     cfg = load_config(COMMANDS[command], name, request.overrides, flags)
+    if name is not None and not read_yaml(locate(name, command)):
+        request = request.noting(f"{name} is empty: everything else is at its default.")
     if not isinstance(cfg, TrainingConfig):
         return cfg, request
     cfg, notes = fill_in(cfg)

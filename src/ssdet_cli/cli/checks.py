@@ -20,7 +20,8 @@ def check_names(cfg: "Section") -> None:
     """Look every short name up.
 
     Raises:
-        ConfigError: An unknown backbone, head, dataset, protocol or augmentation, with the nearest known one.
+        ConfigError: An unknown backbone, head, dataset, protocol or augmentation, with the nearest known one; or a
+            dataset with labels of the kind that the command cannot use.
     """
     from ssdet_cli.data import DATASETS
 
@@ -32,12 +33,22 @@ def check_names(cfg: "Section") -> None:
         HEADS.canonical(cfg.model.head)
     if cfg.data is not None:
         DATASETS.canonical(cfg.data.dataset)
+        _check_labels(cfg.command, cfg.data.dataset)
     if hasattr(cfg, "protocol"):
         from ssdet_cli.evaluation import PROTOCOLS
 
         PROTOCOLS.canonical(cfg.protocol)
     if hasattr(cfg, "augment"):
         check_methods(cfg.augment.methods)
+
+
+def _check_labels(command: str, dataset: str) -> None:
+    """Refuse what the name of the dataset already shows; what only its files show, the recipe refuses."""
+    from ssdet_cli.data.annotations import unfit_labels
+
+    wanted = "weak" if command == "pretrain" else "frame"
+    if dataset in (_NEEDS_ANNOTATIONS if wanted == "weak" else ("folder",)):
+        raise ConfigError(unfit_labels(f"The dataset '{dataset}'", wanted, command))
 
 
 def check_methods(names: tuple[str, ...], known: tuple[str, ...] = METHODS) -> None:

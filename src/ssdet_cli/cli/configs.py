@@ -1,5 +1,6 @@
 """`ssdet configs`: list, show, copy."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +63,7 @@ def copy(
         raise ConfigError(f"{target} exists already; name another file.")
     write_atomically(target, source.read_bytes())
     command = source.parent.name
-    say(f"Copied to {target}. Use it with: ssdet {command} --config {target}")
+    say(f"Copied to {target}. Use it with: ssdet {command} --config {shlex.quote(str(target))}")
 
 
 def find(name: str) -> Path:

@@ -1,5 +1,6 @@
 """`ssdet data`: generate, list."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,13 +91,13 @@ def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> N
     typer.echo(
         f"{folder / 'weak'}: {settings.weak_videos} training and {settings.weak_val_videos} validation clips of "
         f"{weak} actions, a folder per class\n"
-        f"{folder / 'dense'}: {settings.dense_train} training and {settings.dense_test} test videos, "
-        f"{dense} actions\n"
-        f"{annotations}: their frame labels; train.csv and test.csv beside it are the same in Charades' columns"
+        f"{folder / 'dense'}: {settings.dense_train} training, {settings.dense_val} validation and "
+        f"{settings.dense_test} test videos, {dense} actions\n"
+        f"{annotations}: their frame labels; the CSV files beside it are the same in Charades' columns"
     )
     say(
-        f"Next: ssdet pretrain --config generated --data {folder / 'weak'}\n"
-        f"      ssdet finetune --config generated --videos {folder / 'dense'} --init RUN"
+        f"Next: ssdet pretrain --config generated --data {shlex.quote(str(folder / 'weak'))}\n"
+        f"      ssdet finetune --config generated --videos {shlex.quote(str(folder / 'dense'))} --init RUN"
     )
 
 

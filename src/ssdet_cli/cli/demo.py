@@ -15,9 +15,15 @@ app = new_app()
 @app.command()
 def demo(
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="New folder to write to; default ssdet-demo, ssdet-demo-2, ...")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder to write to, or of a begun demo to go on with; default ssdet-demo, ssdet-demo-2, ...",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="First seed of the trainings; the data stays the same.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="First seed of the trainings; the data stays the same.")
+    ] = 0,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Number of seeds to compare over.")] = 1,
     device: Annotated[
         str,
@@ -34,7 +40,7 @@ def demo(
     """Walk the whole path on generated video, on any machine.
 
     Generates data, pretrains with volume augmentations and as plain classification, fine-tunes both, evaluates both,
-    and compares.
+    and compares. Interrupted, it goes on where it was when it is called again with the same --output.
     """
     from ssdet_cli.recipes import demo as recipe  # torch starts here
 

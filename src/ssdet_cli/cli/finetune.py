@@ -18,6 +18,7 @@ def finetune(
     overrides: options.Overrides = None,
     config: options.Config = None,
     init: options.Init = None,
+    allow_partial: options.AllowPartial = False,
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
     videos: options.Videos = None,
@@ -40,6 +41,7 @@ def finetune(
     seed: options.Seed = None,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     print_config: options.PrintConfig = False,
 ) -> None:
     """Teach a pretrained backbone to label every frame of a video."""

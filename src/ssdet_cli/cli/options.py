@@ -25,6 +25,7 @@ KEYS = {
     "backbone": "model.backbone",
     "head": "model.head",
     "init": "model.init",
+    "allow_partial": "model.allow_partial",
     "augment": "augment.methods",
     "steps": "loop.steps",
     "batch_size": "loop.batch_size",
@@ -37,6 +38,7 @@ KEYS = {
     "node_rank": "run.node_rank",
     "rdzv_endpoint": "run.rdzv_endpoint",
     "seed": "run.seed",
+    "verbose": "run.verbose",
 }
 
 
@@ -92,7 +94,7 @@ Resume = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Build everything, run two steps, say what a run would cost, and write nothing."),
+    typer.Option("--dry-run", help="Build everything, run two steps, say what a run would cost; leaves no run behind."),
 ]
 PrintConfig = Annotated[
     bool, typer.Option("--print-config", help="Print the whole resulting configuration as YAML and leave.")
@@ -111,6 +113,13 @@ Init = Annotated[
         metavar="RUN|WEIGHTS|hub",
         help="Run folder or weights file to start from; hub: what torchvision or timm publish (model.init).",
     ),
+]
+AllowPartial = Annotated[
+    bool, typer.Option("--allow-partial", help="Accept weights of which less than 90 % fit (model.allow_partial).")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="List every tensor that --init filled, changed or left out (run.verbose)."),
 ]
 Dataset = Annotated[
     str | None,

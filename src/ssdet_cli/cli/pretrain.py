@@ -31,6 +31,7 @@ def pretrain(
     ] = None,
     dataset: options.Dataset = None,
     init: options.Init = None,
+    allow_partial: options.AllowPartial = False,
     augment: Annotated[
         str | None,
         typer.Option(
@@ -52,6 +53,7 @@ def pretrain(
     seed: options.Seed = None,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    verbose: options.Verbose = False,
     print_config: options.PrintConfig = False,
 ) -> None:
     """Learn to detect from clips that have one label each."""

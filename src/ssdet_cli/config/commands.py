@@ -37,6 +37,15 @@ class TrainingConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _splits_fit(self) -> "TrainingConfig":
+        if self.loop.batch_size % self.model.norm_splits:
+            raise ValueError(
+                f"loop.batch_size ({self.loop.batch_size}) must be a multiple of model.norm_splits "
+                f"({self.model.norm_splits})."
+            )
+        return self
+
 
 class PretrainLossConfig(Section):
     """Soft cross-entropy over the classes and background."""

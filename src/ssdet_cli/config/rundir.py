@@ -1,5 +1,6 @@
 """Run folders: their names, what may be written into them, and finding the newest."""
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ _FREE_ON_RESUME = (
     "run.device",
     "run.node_rank",
     "run.rdzv_endpoint",
+    "run.verbose",
     "data.workers",
     "data.prefetch",
     "data.videos",
@@ -79,7 +81,7 @@ def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
     if held and cfg.command == "evaluate":
         raise ConfigError(
             f"{folder} is a training run, and its config.yaml and report.html would be lost; "
-            f"give another folder, such as --output {folder / 'evaluate'}."
+            f"give another folder, such as --output {shlex.quote(str(folder / 'evaluate'))}."
         )
     if held and not resume:
         raise ConfigError(
@@ -125,8 +127,13 @@ def checkpoint_file(path: Path) -> Path:
                 return path / "checkpoints" / name
         raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
     if not path.is_file():
-        raise CheckpointError(f"There is no {path}; give a run folder or a file of weights.")
+        raise CheckpointError(f"{path} does not exist; give a run folder or a file of weights.")
     return path
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a run that can be continued, unless it is finished."""
+    return any((folder / name).exists() for name in _TRACES)
 
 
 def is_finished(folder: Path) -> bool:

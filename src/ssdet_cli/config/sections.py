@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 Split = Literal["train", "val", "test"]
 #: Stands for the weights that a network's own library publishes where a file of weights is asked for.
@@ -22,9 +23,11 @@ class Section(BaseModel):
 
 
 def _split_commas(value: object) -> object:
-    """Accept `freeze,mixup`, `none` and an empty string for a list of names."""
+    """Accept `freeze,mixup` and `none` for a list; an empty text is more likely a variable that was never set."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise PydanticCustomError("empty_list", "it is empty; write none where nothing is meant")
     if isinstance(value, str):
-        return [] if value in ("", "none") else [part.strip() for part in value.split(",")]
+        return [] if value == "none" else [part.strip() for part in value.split(",")]
     return value
 
 
@@ -56,6 +59,7 @@ class RunConfig(Section):
     nnodes: int = Field(1, ge=1, description="Machines.")
     node_rank: int = Field(0, ge=0, description="Number of this machine, from 0.")
     rdzv_endpoint: str | None = Field(None, description="host:port where several machines meet.")
+    verbose: bool = Field(False, description="List every tensor that model.init filled, changed or left out.")
 
     @field_validator("device")
     @classmethod
@@ -116,6 +120,12 @@ class ModelConfig(Section):
     backbone: str = Field("x3d_m", description="Name from `ssdet backbones`, or module:attribute.")
     head: str = Field("linear", description="Per-frame head.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Before the classifier; default: the head's own.")
+    norm_splits: int = Field(
+        1, ge=1, description="Parts of a batch that every batch norm sees by itself while training (X3D)."
+    )
+    checkpoint_activations: bool = Field(
+        False, description="Run blocks again in the backward pass: a fraction of the memory, about a third more time."
+    )
     options: Options = Field(
         {}, description="More keywords of the backbone or the head, as in model.options.slow_sampling=linspace."
     )

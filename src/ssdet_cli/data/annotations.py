@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+
+from ssdet_cli.errors import DataError
+
+#: One class for each clip, or actions with begin and end.
+Labels = Literal["weak", "frame"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,31 @@ class VideoSet:
 
     def __len__(self) -> int:
         return len(self.records)
+
+
+def check_labels(videos: VideoSet, wanted: Labels, command: str) -> None:
+    """Refuse a set whose labels are of the other kind.
+
+    Raises:
+        DataError: It is; the message says what it holds and what `command` needs.
+    """
+    labelled = sum(record.label is not None for record in videos.records)
+    if labelled != (len(videos) if wanted == "weak" else 0):
+        raise DataError(unfit_labels(f"{videos.name} ({videos.source})", wanted, command))
+
+
+def unfit_labels(what: str, wanted: Labels, command: str) -> str:
+    """Say that `what` has labels of the other kind, and which would be right."""
+    if wanted == "weak":
+        return (
+            f"{what} has labels in seconds, and `ssdet {command}` needs one class for each clip: a folder per class, "
+            "or a list of path,label (--data). Labels in seconds go to `ssdet finetune`."
+        )
+    return (
+        f"{what} has one class for each clip, and `ssdet {command}` needs labels in seconds: --dataset charades, json "
+        "or multithumos with --annotations FILE, or the dense folder of a generated set. Clips with one class go to "
+        "`ssdet pretrain`."
+    )
 
 
 def rasterize(

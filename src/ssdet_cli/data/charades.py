@@ -20,6 +20,7 @@ from ssdet_cli.data.lookup import (
     read_json,
     read_text,
     required,
+    stand_in,
     with_paths,
     without_reversed,
 )
@@ -48,12 +49,13 @@ def load_charades(videos: Path | None, annotations: Path | None, split: str) -> 
         DataError: A file is missing, unreadable or contradicts itself; the message names file, line or video.
     """
     check_split(split)
-    path, split = _split_file(required(annotations, "charades", _WANTED), split)
+    path, answer = _split_file(required(annotations, "charades", _WANTED), split)
     classes = classes_beside(path) or tuple(f"c{index:03d}" for index in range(CHARADES_CLASSES))
     if path.suffix.lower() == ".json":
         return json_set("charades", videos, path, split, classes, lambda value: known_class(value, classes))
     text, sha256 = read_text(path)
-    return _finished("charades", videos, path, split, classes, _csv_records(path, text, classes), sha256)
+    records = _csv_records(path, text, classes)
+    return _finished("charades", videos, path, answer, classes, records, sha256, *stand_in(path, split, answer))
 
 
 def load_json(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
@@ -89,11 +91,12 @@ def json_set(
     """Read one split of a JSON file; `class_index` turns what stands for a class into an index or raises ValueError."""
     document, sha256 = read_json(path)
     records = []
-    names = _subset_names(path, document, split)
+    answer = _answering_subset(path, document, split)
+    names = SUBSETS[answer]
     for video_id, entry in document.items():
         if entry["subset"] in names:
             records.append(_json_record(path, video_id, entry, class_index))
-    return _finished(dataset, videos, path, split, classes, records, sha256)
+    return _finished(dataset, videos, path, split, classes, records, sha256, *stand_in(path, split, answer))
 
 
 def known_class(value: Any, classes: tuple[str, ...]) -> int:
@@ -115,12 +118,13 @@ def _finished(
     classes: tuple[str, ...],
     records: Iterator[VideoRecord] | list[VideoRecord],
     sha256: str,
+    *notes: str,
 ) -> VideoSet:
     kept, reversed_notes = without_reversed(records)
     if not kept:
         raise DataError(f"{path} holds no videos.")
     found, path_notes = with_paths(kept, videos)
-    return VideoSet(f"{dataset} {split}", classes, found, path, sha256, (*reversed_notes, *path_notes))
+    return VideoSet(f"{dataset} {split}", classes, found, path, sha256, (*notes, *reversed_notes, *path_notes))
 
 
 def _split_file(annotations: Path, split: str) -> tuple[Path, str]:
@@ -151,7 +155,8 @@ def _answers(split: str) -> tuple[str, ...]:
     return ("val", "test") if split == "val" else (split,)
 
 
-def _subset_names(path: Path, document: dict[str, Any], split: str) -> tuple[str, ...]:
+def _answering_subset(path: Path, document: dict[str, Any], split: str) -> str:
+    """Return the split whose subset answers `split`, which may be another."""
     subsets = set()
     for video_id, entry in document.items():
         if not isinstance(entry, dict) or not {"subset", "duration", "actions"} <= entry.keys():
@@ -159,7 +164,7 @@ def _subset_names(path: Path, document: dict[str, Any], split: str) -> tuple[str
         subsets.add(str(entry["subset"]))
     for answer in _answers(split):
         if subsets & set(SUBSETS[answer]):
-            return SUBSETS[answer]
+            return answer
     raise DataError(f"{path} holds no videos of the split '{split}'; its subsets: {', '.join(sorted(subsets))}.")
 
 

@@ -86,11 +86,16 @@ class ClipReader:
 
 
 def used_range(record: VideoRecord, reader: VideoReader) -> tuple[int, int]:
-    """First frame and number of frames of the part of the file that the record uses."""
-    first = min(int(record.start_seconds * reader.frame_rate), reader.num_frames - 1)
-    end = reader.num_frames
+    """First frame and number of frames of the part of the file that the record uses.
+
+    From the frame on screen at its start to the last one that is shown for at least half of its time.
+    """
+    first, end = 0, reader.num_frames
+    if record.start_seconds:
+        first = int(reader.indices_at([record.start_seconds])[0])
     if record.end_seconds is not None:
-        end = min(end, max(first + 1, round(record.end_seconds * reader.frame_rate)))
+        middles = (reader.seconds() + reader.seconds(np.arange(1, end + 1))) / 2
+        end = max(first + 1, int(np.searchsorted(middles, record.end_seconds, side="right")))
     return first, end - first
 
 
@@ -162,12 +167,12 @@ class FrameLabelledClips(_Clips):
         """Read one window and rasterise the segments at every raw frame of it."""
         with self.reader.open(record) as reader:
             indices, real, start = self._window(reader.num_frames, rng)
-            frames, rate, count = reader.frames(indices), reader.frame_rate, reader.num_frames
-            backend = reader.backend
-        raw = start + np.arange(self.clip.frames * self.clip.stride)
-        seconds = raw / rate
+            raw = start + np.arange(self.clip.frames * self.clip.stride)
+            # Every sampled frame is one of the raw ones, also beyond the end, where nothing is valid.
+            seconds, count = reader.seconds(raw), reader.num_frames
+            frames, backend = reader.frames(indices), reader.backend
         labels = rasterize(record.segments, seconds, self.num_classes)
-        sampled = (start + np.arange(self.clip.frames) * self.clip.stride) / rate
+        sampled = seconds[:: self.clip.stride]
         return Sample(
             record.video_id,
             self._pixels(frames, rng),
@@ -193,6 +198,7 @@ class WholeVideo:
         num_frames: Raw frames.
         backend: Which video reader read it.
         failure: Why it could not be read; the other fields are then empty.
+        raw_seconds: (num_frames,) float64, when each raw frame appears; None is `number / frame_rate`.
     """
 
     video_id: str
@@ -203,6 +209,7 @@ class WholeVideo:
     num_frames: int
     backend: str = ""
     failure: str = ""
+    raw_seconds: np.ndarray | None = None
 
 
 class WholeVideos(Dataset):
@@ -220,18 +227,19 @@ class WholeVideos(Dataset):
         try:
             with self.reader.open(record) as reader:
                 indices = whole_video_indices(reader.num_frames, self.stride)
+                raw_seconds = reader.seconds()
                 frames = reader.frames(indices)
                 height, width = frames.shape[1:3]
                 pixels = crop_resize(frames, centre_crop_box(height, width), self.size)
-                seconds = indices / reader.frame_rate
                 return WholeVideo(
                     video_id=record.video_id,
                     frames=pixels,
-                    seconds=seconds,
+                    seconds=raw_seconds[indices],
                     duration_seconds=reader.duration_seconds,
                     frame_rate=reader.frame_rate,
                     num_frames=reader.num_frames,
                     backend=reader.backend,
+                    raw_seconds=raw_seconds,
                 )
         except DataError as error:
             return WholeVideo(record.video_id, torch.empty(0), np.empty(0), 0.0, 0.0, 0, failure=str(error))

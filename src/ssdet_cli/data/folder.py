@@ -18,6 +18,7 @@ from ssdet_cli.data.lookup import (
     classes_beside,
     read_text,
     some,
+    stand_in,
 )
 from ssdet_cli.errors import ConfigError, DataError
 
@@ -76,16 +77,22 @@ def held_out(names: Iterable[str]) -> set[str]:
     return {name for name, place in places.items() if place < HELD_OUT} or {min(places, key=places.__getitem__)}
 
 
-def _choose_split(parts: dict[str, list[VideoRecord]], split: str, source: Path) -> list[VideoRecord]:
-    """Pick the records of a split out of what there is, holding some out where there is no validation split."""
+def _choose_split(
+    parts: dict[str, list[VideoRecord]], split: str, source: Path
+) -> tuple[list[VideoRecord], tuple[str, ...]]:
+    """Pick the records of a split out of what there is, holding some out where there is no validation split.
+
+    Returns:
+        The records, and a note where another split answers.
+    """
     for answer in {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}[split]:
         if answer in parts and (answer != "train" or len(parts) > 1):
-            return parts[answer]
+            return parts[answer], stand_in(source, split, answer)
     records = parts.get("train", [])
     if len(records) < 2:
         raise DataError(f"{source} holds {len(records)} clip(s) for training; at least 2 are needed to hold one out.")
     apart = held_out(record.video_id for record in records)
-    return [record for record in records if (record.video_id in apart) == (split != "train")]
+    return [record for record in records if (record.video_id in apart) == (split != "train")], ()
 
 
 # A folder per class
@@ -106,8 +113,8 @@ def _from_folders(root: Path, split: str) -> VideoSet:
             notes.append(some(f"classes of '{name}' have no videos", empty))
     if not any(parts.values()):
         raise DataError(f"{root} holds no videos ({', '.join(VIDEO_SUFFIXES)}) in its {len(classes)} class folders.")
-    records = _choose_split(parts, split, root)
-    return VideoSet(f"folder {split}", tuple(classes), tuple(records), root, notes=tuple(notes))
+    records, stood_in = _choose_split(parts, split, root)
+    return VideoSet(f"folder {split}", tuple(classes), tuple(records), root, notes=(*stood_in, *notes))
 
 
 def _clips(root: Path, folder: Path, label: int) -> list[VideoRecord]:
@@ -144,10 +151,10 @@ def _from_list(path: Path, root: Path, split: str) -> VideoSet:
         if repeated:
             notes.append(some("lines repeat a clip and are left out", repeated))
     source = files.get(split) or next(iter(files.values()))
-    records = _choose_split(parts, split, source)
+    records, stood_in = _choose_split(parts, split, source)
     if not any(record.path.exists() for record in records[:20]):
         raise DataError(f"{source}: its first clip {records[0].path} does not exist; paths start from {root}.")
-    return VideoSet(f"folder {split}", classes, tuple(records), source, read_text(source)[1], tuple(notes))
+    return VideoSet(f"folder {split}", classes, tuple(records), source, read_text(source)[1], (*stood_in, *notes))
 
 
 def _split_files(path: Path) -> dict[str, Path]:

@@ -4,7 +4,7 @@
     OUT/weak.csv, OUT/weak_val.csv      path,label of both
     OUT/dense/videos/<id>.mp4           longer videos, 0 to 4 actions at a time
     OUT/dense/charades.json             {id: {subset, duration, actions: [[class, start, end], ...]}}
-    OUT/dense/train.csv, test.csv       the same in the eleven columns of Charades
+    OUT/dense/train.csv, val.csv, test.csv      the same in the eleven columns of Charades
     OUT/dense/classes.txt               cNNN name
     OUT/settings.json                   what it was made from; written last, so it marks a complete set
 
@@ -30,6 +30,7 @@ from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.charades import load_json
 from ssdet_cli.data.generated_motion import FLIP_SAFE, MIRROR, MOTIONS, TURN, Action, follow
 from ssdet_cli.data.generated_plan import (
+    DENSE_SPLITS,
     GENERATOR_VERSION,
     GenerateSettings,
     ObjectPlan,
@@ -38,7 +39,7 @@ from ssdet_cli.data.generated_plan import (
     plan_weak,
 )
 from ssdet_cli.data.generated_render import camera_path, draw_background, draw_sprite, finish, paint, shift_wrapped
-from ssdet_cli.data.lookup import check_split
+from ssdet_cli.data.lookup import check_split, some
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.interrupts import held_interrupts
@@ -112,7 +113,7 @@ class GeneratedData:
 
     @property
     def annotations(self) -> Path:
-        """The frame labels of both splits in the form of `charades.json`."""
+        """The frame labels of all splits in the form of `charades.json`."""
         return self.dense / "charades.json"
 
 
@@ -157,7 +158,7 @@ def generate(
     """
     _claim(folder, settings)
     plans = [plan for split in ("train", "val") for plan in plan_weak(settings, split)]
-    dense = {split: plan_dense(settings, split) for split in ("train", "test")}
+    dense = {split: plan_dense(settings, split) for split in DENSE_SPLITS}
     plans += [plan for split in dense.values() for plan in split]
     _write_annotations(folder, settings, dense)
     missing = [plan for plan in plans if not (folder / plan.path).is_file()]
@@ -295,7 +296,7 @@ def _write_annotations(folder: Path, settings: GenerateSettings, dense: dict[str
         write_atomically(folder / name, _csv([("path", "label"), *rows], "\n"))
     entries = {}
     for split, plans in dense.items():
-        subset = {"train": "training", "test": "testing"}[split]
+        subset = {"train": "training", "test": "testing", "val": "validation"}[split]
         for plan in plans:
             actions = [[index[action.name], action.start, action.end] for action in plan.actions]
             entries[plan.video_id] = {"subset": subset, "duration": plan.duration, "actions": actions}
@@ -343,8 +344,7 @@ def load_generated(videos: Path | None, annotations: Path | None, split: str) ->
     Args:
         videos: OUT or OUT/weak for the weak set (one label per clip), OUT/dense for the frame-labelled one.
         annotations: For the dense set, a file in the place of its own `charades.json`; its own where None.
-        split: "train", "val" or "test"; the weak set has no "test" and the dense set no "val": each answers with the
-            other.
+        split: "train", "val" or "test"; the weak set answers "test" with "val", as it has no other.
 
     Raises:
         ConfigError: No folder given, or no such split.
@@ -374,9 +374,11 @@ def _read_settings(path: Path) -> GenerateSettings:
 
 def _load_weak(folder: Path, settings: GenerateSettings, split: str) -> VideoSet:
     classes, duration = settings.weak_classes, settings.weak_frames / settings.fps
+    empty = [name for name in classes if not any((folder / split / name).glob("*.mp4"))]
+    notes = (some(f"classes of '{split}' have no clips", empty),) if empty else ()
     records = tuple(
         VideoRecord(path.stem, path, duration_seconds=duration, label=label)
         for label, name in enumerate(classes)
         for path in sorted((folder / split / name).glob("*.mp4"))
     )
-    return VideoSet(f"generated weak {split}", classes, records, folder)
+    return VideoSet(f"generated weak {split}", classes, records, folder, notes=notes)

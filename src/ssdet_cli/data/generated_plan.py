@@ -12,12 +12,18 @@ from ssdet_cli.data.generated_render import SHAPES
 from ssdet_cli.errors import ConfigError
 
 #: Raised when the same settings give other annotations or another law of pictures.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
+#: Of the draws alone, so that a new split leaves the videos of the others as they were.
+_DRAWS = 1
 
+#: Dense split -> first letter of its ids; its place is part of what seeds the looks.
+DENSE_SPLITS = {"train": "A", "test": "T", "val": "V"}
 #: Share of dense videos with 1, 2, 3 and 4 objects.
 _OBJECTS = (0.4, 0.4, 0.15, 0.05)
 #: Every so many dense videos, one has objects that never move (Charades has such videos, and they are scored).
 _STILL_EVERY = 30
+#: Weak training clips for which the dense test set, a quarter of them, still has ids of four digits.
+_MOST_VIDEOS = 39_996
 #: Hundredths of a second: an action's shortest and longest time, and the stillness after it.
 _ACTION, _REST = (75, 250), (40, 180)
 
@@ -34,6 +40,7 @@ class GenerateSettings:
         weak_val_videos: Weak validation clips.
         dense_train: Dense training videos.
         dense_test: Dense test videos.
+        dense_val: Dense validation videos.
         seconds: Length of a weak clip; dense videos take two to three times as long.
         fps: Frames per second.
         seed: The same seed gives the same annotations, byte for byte.
@@ -49,6 +56,7 @@ class GenerateSettings:
     weak_val_videos: int = 96
     dense_train: int = 48
     dense_test: int = 150
+    dense_val: int = 20
     seconds: float = 2.0
     fps: int = 8
     seed: int = 0
@@ -63,6 +71,7 @@ class GenerateSettings:
             "weak_val_videos": (1, 100_000),
             "dense_train": (1, 9999),
             "dense_test": (1, 9999),
+            "dense_val": (1, 9999),
             "seconds": (0.5, 60),
             "fps": (6, 60),
             "seed": (0, 2**63 - 1),
@@ -76,15 +85,20 @@ class GenerateSettings:
     def for_videos(cls, videos: int, **others: int | float) -> "GenerateSettings":
         """Return settings for `videos` weak training clips, with every other part in the default's proportion.
 
-        600 gives 96 weak validation clips, 48 dense training and 150 dense test videos.
+        600 gives 96 weak validation clips, 48 dense training, 150 dense test and 20 dense validation videos. Every
+        class has a weak validation clip.
 
         Raises:
             ConfigError: A value outside its range, or fewer clips than classes.
         """
+        classes = others.get("classes", cls.classes)
+        if not classes <= videos <= _MOST_VIDEOS:
+            raise ConfigError(f"videos ({videos}) must be between {classes}, one of each class, and {_MOST_VIDEOS}.")
         scaled = {
-            "weak_val_videos": max(2, round(videos * 0.16)),
+            "weak_val_videos": max(classes, round(videos * 0.16)),
             "dense_train": max(2, round(videos * 0.08)),
             "dense_test": max(2, round(videos * 0.25)),
+            "dense_val": max(2, round(videos / 30)),
         }
         return cls(weak_videos=videos, **{**scaled, **others})
 
@@ -106,7 +120,7 @@ class GenerateSettings:
     @property
     def videos(self) -> int:
         """Number of all video files."""
-        return self.weak_videos + self.weak_val_videos + self.dense_train + self.dense_test
+        return self.weak_videos + self.weak_val_videos + self.dense_train + self.dense_test + self.dense_val
 
 
 @dataclass(frozen=True)
@@ -190,18 +204,18 @@ def plan_dense(settings: GenerateSettings, split: str) -> list[VideoPlan]:
 
     Args:
         settings: Of the whole task.
-        split: "train" or "test".
+        split: "train", "val" or "test".
     """
     rng = _random(settings, f"dense/{split}")
     deck = _Deck(settings.dense_classes, rng)
     plans = []
-    for index in range(settings.dense_train if split == "train" else settings.dense_test):
+    for index in range(getattr(settings, f"dense_{split}")):
         frames = max(8, round(rng.uniform(2, 3) * settings.seconds * settings.fps))
         duration = round(frames / settings.fps, 2)
         still = index % _STILL_EVERY == _STILL_EVERY - 1
         objects = _plan_objects(0 if still else round(duration * 100), deck, rng)
-        video_id = f"{'A' if split == 'train' else 'T'}{index:04d}"
-        entropy = (settings.seed, 2 + ("train", "test").index(split), index)
+        video_id = f"{DENSE_SPLITS[split]}{index:04d}"
+        entropy = (settings.seed, 2 + list(DENSE_SPLITS).index(split), index)
         plans.append(VideoPlan(video_id, f"dense/videos/{video_id}.mp4", frames, duration, "", objects, entropy))
     return plans
 
@@ -231,4 +245,4 @@ def _schedule(length: int, deck: _Deck, others: list[Action], rng: Random) -> tu
 
 
 def _random(settings: GenerateSettings, part: str) -> Random:
-    return Random(f"ssdet generated {GENERATOR_VERSION} {settings.seed} {part}")
+    return Random(f"ssdet generated {_DRAWS} {settings.seed} {part}")

@@ -150,6 +150,11 @@ def without_reversed(records: Iterable[VideoRecord]) -> tuple[tuple[VideoRecord,
     return tuple(kept), (some("actions end before they start and are left out", odd),) if odd else ()
 
 
+def stand_in(source: Path, split: str, answer: str) -> tuple[str, ...]:
+    """Return a note where another split answers for the one that was asked for."""
+    return () if answer == split else (f"{source} has no '{split}' split: {split} is the {answer} split.",)
+
+
 def some(what: str, video_ids: list[str]) -> str:
     """Return a sentence: how many, and the first five videos."""
     distinct = list(dict.fromkeys(video_ids))

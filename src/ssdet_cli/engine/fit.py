@@ -304,7 +304,7 @@ def _report_failures(seen: list[VideoBatch], skipped: dict[str, str], log: RunLo
     for batch in seen:
         for path, reason in batch.failures:
             if path not in skipped:
-                skipped[path] = reason
+                skipped[path] = reason.removeprefix(f"{path}: ")
                 log.say(f"Skipped, another clip is drawn: {reason}")
 
 
@@ -346,7 +346,8 @@ def _validate(trainer: Trainer, validate: Validate, monitor: Monitor, log: RunLo
     network.train()
     progress = trainer.progress
     log.record(step=progress.step, epoch=epoch, split="val", **scores)
-    log.say(f"Step {progress.step}: validation " + ", ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+    shown = (f"{name} {value if isinstance(value, int) else format(value, '.4f')}" for name, value in scores.items())
+    log.say(f"Step {progress.step}: validation {', '.join(shown)}")
     # The log runs ahead of best.pt and best.pt ahead of last.pt, never behind: after a kill in between, a run goes on
     # from the further checkpoint (`latest_checkpoint`) and drops the lines beyond it.
     if monitor.improves(scores[monitor.name], progress.best):

@@ -50,6 +50,7 @@ class _Sum:
             duration_seconds=video.duration_seconds,
             frame_rate=video.frame_rate,
             num_frames=video.num_frames,
+            raw_seconds=video.raw_seconds,
             backend=video.backend,
         )
 
@@ -89,7 +90,8 @@ def predict(
         videos: Lists of whole videos, each video on one rank only.
         normalize: uint8 frames -> network input.
         session: This process.
-        window: Input frames in one pass; a longer video goes in half-overlapping windows, blended.
+        window: Input frames in one pass; a longer video goes in half-overlapping windows, blended. A network with the
+            attribute `longest_clip` gets no more than that.
         batch_size: Windows per pass.
         autocast: Precision of the pass.
         advance: Told the number of finished videos.
@@ -97,6 +99,8 @@ def predict(
     Returns:
         Scores of all ranks in no particular order, and video id -> reason for the unreadable ones.
     """
+    longest = getattr(network, "longest_clip", None)
+    window = window if longest is None else min(window, longest)
     scores: list[VideoScores] = []
     failures: dict[str, str] = {}
     with torch.no_grad():

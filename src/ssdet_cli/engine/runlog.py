@@ -1,6 +1,7 @@
 """The run folder and the progress line: everything a run says, in one place."""
 
 import json
+import math
 import platform
 import sys
 import time
@@ -135,14 +136,15 @@ class RunLog:
             self._progress.update(self._bar, completed=step, note=note)
         elif self.console is not None and time.monotonic() - self._last_plain > 10:
             self._last_plain = time.monotonic()
-            self.say(f"{self._title}: {step}/{self._total}  {note}{self._time_left(step)}")
+            parts = (f"{self._title}: {step}/{self._total}", note, self._time_left(step))
+            self.say("  ".join(part for part in parts if part))
 
     def _time_left(self, step: int) -> str:
-        done = step - self._first
-        if done <= 0:
+        done, ahead = step - self._first, self._total - step
+        if done <= 0 or ahead <= 0:
             return ""
-        seconds = (time.monotonic() - self._began) / done * (self._total - step)
-        return f"  {seconds / 60:.1f} min left"
+        seconds = (time.monotonic() - self._began) / done * ahead
+        return f"{seconds / 60:.1f} min left" if seconds >= 60 else f"{math.ceil(seconds)} s left"
 
     def stop(self) -> None:
         """Take the progress line away."""

@@ -45,6 +45,8 @@ class FrameMap:
         """
         if scores is None:
             raise ValueError("frame-map takes its times from the decoded video: give the VideoScores.")
+        if scores.raw_seconds is not None:
+            return scores.raw_seconds
         return np.arange(scores.num_frames) / scores.frame_rate
 
     def score(

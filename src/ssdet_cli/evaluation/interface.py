@@ -80,6 +80,7 @@ class VideoScores:
         frame_rate: Frames per second of the file.
         num_frames: Frames in the file.
         backend: Which video reader read it; empty where that is not known.
+        raw_seconds: (num_frames,) when each frame of the file appears; None is `number / frame_rate`.
     """
 
     video_id: str
@@ -89,6 +90,7 @@ class VideoScores:
     frame_rate: float
     num_frames: int
     backend: str = ""
+    raw_seconds: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from rich.text import Text
 from ssdet_cli.evaluation.interface import EvaluationResult
 from ssdet_cli.files import write_atomically
 
-_ROW = 22
 _STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1d2733; --faint: #657282; --rule: #dfe4ea; --bar: #2f6fb3;
   --warn: #9a4b00; --warn-paper: #fff3e3; }
@@ -24,9 +23,13 @@ h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.
 .facts b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; }
 .facts span, .quiet { color: var(--faint); } .hash { overflow-wrap: anywhere; font-family: ui-monospace, monospace; }
 .warning { background: var(--warn-paper); color: var(--warn); border-radius: 6px; padding: .75rem 1rem; }
-svg { display: block; width: 100%; height: auto; font: 12.5px system-ui, sans-serif; }
-svg text { fill: var(--ink); } svg .faint { fill: var(--faint); } svg rect { fill: var(--bar); }
-svg line { stroke: var(--rule); }
+.bars { font-size: 12.5px; } .bars > div { display: grid; grid-template-columns: minmax(6rem, 22rem) 1fr; gap: .75rem; }
+.name { text-align: right; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+.track { display: flex; align-items: center; margin-right: 3rem; height: 22px; white-space: nowrap;
+  background: repeating-linear-gradient(to right, var(--rule) 0 1px, transparent 1px calc(25% - .25px)); }
+.track i { flex: none; height: 15px; margin-right: 6px; border-radius: 2px; background: var(--bar); }
+.axis .track { position: relative; background: none; }
+.axis .track span { position: absolute; transform: translateX(-50%); }
 """
 
 
@@ -121,30 +124,20 @@ def report_html(result: EvaluationResult) -> str:
 
 def _bars(result: EvaluationResult) -> str:
     ranked = ranked_classes(result)
-    left, width = 330, 480
-    height = _ROW * len(ranked) + 24
-    grid = "".join(
-        f'<line x1="{left + width * part // 4}" x2="{left + width * part // 4}" y1="18" y2="{height}"/>'
-        f'<text class="faint" x="{left + width * part // 4}" y="12" text-anchor="middle">{25 * part}</text>'
-        for part in range(5)
-    )
-    bars = "".join(_bar(index, row, left, width) for index, row in enumerate(ranked))
+    axis = "".join(f'<span style="left:{part}%">{part}</span>' for part in range(0, 101, 25))
     return (
-        f'<svg viewBox="0 0 920 {height}" role="img" aria-label="Average precision of {len(ranked)} classes">'
-        f"{grid}{bars}</svg>"
+        f'<div class="bars" role="list" aria-label="Average precision of {len(ranked)} classes">'
+        f'<div class="axis quiet" aria-hidden="true"><span></span><div class="track">{axis}</div></div>'
+        f"{''.join(map(_bar, ranked))}</div>"
     )
 
 
-def _bar(index: int, row: tuple[str, float, int], left: int, width: int) -> str:
+def _bar(row: tuple[str, float, int]) -> str:
     name, ap, count = row
-    top = 24 + _ROW * index
-    short = name if len(name) <= 46 else name[:45] + "…"
-    length = max(ap * width, 1)
     return (
-        f"<g><title>{escape(name)}: AP {_percent(ap)}, {count:,} positive rows</title>"
-        f'<text x="{left - 10}" y="{top + 13}" text-anchor="end">{escape(short)}</text>'
-        f'<rect x="{left}" y="{top + 2}" width="{length:.1f}" height="{_ROW - 7}" rx="2"/>'
-        f'<text class="faint" x="{left + length + 6:.1f}" y="{top + 13}">{100 * ap:.1f}</text></g>'
+        f'<div role="listitem" title="{escape(name)}: AP {_percent(ap)}, {count:,} positive rows">'
+        f'<span class="name">{escape(name)}</span><div class="track"><i style="width:max({100 * ap:.2f}%, 1px)"></i>'
+        f'<span class="quiet">{100 * ap:.1f}</span></div></div>'
     )
 
 

@@ -12,6 +12,8 @@ from ssdet_cli.catalog import nearest
 from ssdet_cli.config.sections import HUB
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones import BACKBONES, REQUIRED
+from ssdet_cli.models.detectors import COARSE_FINE, coarse_fine_names
+from ssdet_cli.models.detectors.coarse_fine import CoarseFine, build_coarse_fine
 from ssdet_cli.models.detectors.frame import FrameDetector
 from ssdet_cli.models.heads import HEADS
 from ssdet_cli.models.weights import load_weights
@@ -20,7 +22,7 @@ from ssdet_cli.models.weights.hub import load_hub
 
 def list_models() -> list[str]:
     """Return the names that `create_model` knows, sorted, without aliases and without those of timm (`timm/<name>`)."""
-    return BACKBONES.names()
+    return sorted([*BACKBONES.names(), *coarse_fine_names()])
 
 
 def list_heads() -> list[str]:
@@ -36,12 +38,14 @@ def create_model(
     in_channels: int | None = None,
     pretrained: str | Path | None = None,
     class_names: Sequence[str] | None = None,
+    checkpoint_activations: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Build a per-frame detector, or a head alone.
 
     Args:
-        name: Backbone of the catalogue, its alias, or an import path `module:attribute`; with `in_channels`, a head.
+        name: Backbone of the catalogue, its alias, or an import path `module:attribute`; with `in_channels`, a head;
+            `coarse_fine_<backbone>` with an X3D is both streams of a Coarse-Fine network.
         num_classes: K, background included where there is one.
         head: Head of the catalogue or import path, behind a backbone.
         in_channels: C of the features that a head alone takes.
@@ -49,7 +53,9 @@ def create_model(
             their networks, see `load_hub`.
         class_names: Names of the K classes (or of all but a leading background); with `pretrained` they decide
             whether the file's classifier means the same as ours.
-        **options: Keywords of the backbone or of the head (`dropout=0.5`); one that both have goes to both.
+        checkpoint_activations: Run the backbones' blocks again in the backward pass instead of keeping what it needs.
+        **options: Keywords of the backbone or of the head (`dropout=0.5`); one that both have goes to both. Of
+            Coarse-Fine networks those of the backbones, or of `build_coarse_fine`.
 
     Returns:
         Module taking (B, 3, T, H, W) normalised float frames, and optionally `lengths` (B,), the real frames of each
@@ -57,19 +63,22 @@ def create_model(
 
     Raises:
         ConfigError: Unknown name or option, a value of the wrong type or out of range, or a backbone that does not
-            keep the contract.
+            keep the contract or cannot run its blocks again.
         CheckpointError: `pretrained` cannot be read or does not fit.
     """
     if num_classes < 1:
         raise ConfigError(f"num_classes must be at least 1, got {num_classes}.")
     if in_channels is not None:
         model = _head_alone(name, num_classes, in_channels, options)
+    elif name.startswith(COARSE_FINE):
+        model = _coarse_fine(name, num_classes, head, options)
     else:
         of_backbone, of_head = split_options(options, name, head)
-        backbone = BACKBONES.get(name)(**of_backbone)
-        _check_contract(name, backbone)
+        backbone = _build_backbone(name, of_backbone)
         of_head = {"hidden": backbone.head_hidden, **of_head}
         model = FrameDetector(backbone, HEADS.get(head)(backbone.num_features, num_classes, **of_head))
+    if checkpoint_activations:
+        _checkpoint(model, name)
     if pretrained is not None and str(pretrained) == HUB:
         load_hub(model, name, class_names=class_names)
     elif pretrained is not None:
@@ -88,6 +97,61 @@ def _head_alone(name: str, num_classes: int, in_channels: int, options: Mapping[
     return build(in_channels, num_classes, **_typed(options, known))
 
 
+def _checkpoint(model: nn.Module, name: str) -> None:
+    backbones = [part.backbone for part in model.modules() if hasattr(part, "backbone")]
+    if not all(hasattr(backbone, "set_checkpointing") for backbone in backbones) or not backbones:
+        raise ConfigError(
+            f"'{name}' cannot recompute its activations (it has no set_checkpointing); "
+            "leave checkpoint_activations at false."
+        )
+    for backbone in backbones:
+        backbone.set_checkpointing(True)
+
+
+def _build_backbone(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """Build a backbone and see that it has what is asked of it.
+
+    Raises:
+        ConfigError: It cannot be built without more options, or lacks something.
+    """
+    build = _builder(name)
+    try:
+        inspect.signature(build).bind(**options)
+    except TypeError as error:
+        raise ConfigError(f"Backbone '{name}' cannot be built: {error}.") from error
+    backbone = build(**options)
+    _check_contract(name, backbone)
+    return backbone
+
+
+def _builder(name: str) -> Callable[..., nn.Module]:
+    """Find what builds a backbone.
+
+    Raises:
+        ConfigError: Unknown, or nothing that can be called.
+    """
+    build = BACKBONES.get(name)
+    if not callable(build):
+        kind = type(build).__name__
+        raise ConfigError(f"Backbone '{name}' is a {kind}, which cannot be called to build a network.")
+    return build
+
+
+def _coarse_fine(name: str, num_classes: int, head: str, options: Mapping[str, Any]) -> CoarseFine:
+    known = coarse_fine_names()
+    backbone = name.removeprefix(COARSE_FINE)
+    backbone = BACKBONES.aliases.get(backbone, backbone)
+    if COARSE_FINE + backbone not in known:
+        raise ConfigError(f"Unknown model '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
+    if head != "linear":
+        raise ConfigError(f"{name} has heads of its own, the linear ones; head='{head}' goes with a backbone alone.")
+    build = BACKBONES.get(backbone)
+    of_backbone, of_both = _keywords(build), _keywords(build_coarse_fine)
+    _refuse_unknown(options, {**of_backbone, **of_both}, name)
+    fine, coarse = (build(**_typed(options, of_backbone)) for _ in range(2))
+    return build_coarse_fine(fine, coarse, num_classes, **_typed(options, of_both))
+
+
 def _check_contract(name: str, backbone: object) -> None:
     """See that somebody else's backbone has what ours have.
 
@@ -95,7 +159,7 @@ def _check_contract(name: str, backbone: object) -> None:
         ConfigError: It lacks something; the first such thing is named.
     """
     if not isinstance(backbone, nn.Module):
-        raise ConfigError(f"Backbone '{name}' gives a {type(backbone).__name__}, not a torch.nn.Module.")
+        raise ConfigError(f"Backbone '{name}' gives a value of type {type(backbone).__name__}, not a torch.nn.Module.")
     for attribute, meaning in REQUIRED.items():
         if not hasattr(backbone, attribute):
             raise ConfigError(f"Backbone '{name}' lacks `{attribute}` ({meaning}); see docs/plugins.md.")
@@ -109,7 +173,7 @@ def split_options(options: Mapping[str, Any], name: str, head: str) -> tuple[dic
     """
     if name in HEADS.names() and name not in BACKBONES.names():
         raise ConfigError(f"'{name}' is a head: give in_channels, C of its features, or a backbone and head='{name}'.")
-    of_backbone, of_head = _keywords(BACKBONES.get(name)), _keywords(HEADS.get(head))
+    of_backbone, of_head = _keywords(_builder(name)), _keywords(HEADS.get(head))
     _refuse_unknown(options, {**of_backbone, **of_head}, f"backbone '{name}' with head '{head}'")
     return _typed(options, of_backbone), _typed(options, of_head)
 

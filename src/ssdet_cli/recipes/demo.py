@@ -7,29 +7,79 @@ gain. The steps are the commands' own recipes with the shipped configurations.
 
 import itertools
 import json
+import math
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
+from ssdet_cli.config import rundir
+from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data.generated import GenerateSettings
+from ssdet_cli.engine.distributed import pick_device
+from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.files import write_atomically
-from ssdet_cli.recipes import augment_preview, evaluate, finetune, pretrain
+from ssdet_cli.recipes import augment_preview, evaluate_checkpoints, finetune, pretrain
 from ssdet_cli.recipes.training import generate_with_progress
 
 #: Name of an arm -> what differs from the shipped pretraining configuration.
 ARMS = {"detection": (), "classification": ("augment.methods=none",)}
+#: The common start: classification, validated when it is over.
+START = ("augment.methods=none", "loop.steps=500", "loop.validate_every=500")
+PROTOCOLS = ("frame-map", "charades-localize")
 _TINY = GenerateSettings(
-    size=32, classes=4, novel_classes=1, weak_videos=16, weak_val_videos=4, dense_train=4, dense_test=4
+    size=32, classes=4, novel_classes=1, weak_videos=16, weak_val_videos=4, dense_train=4, dense_test=4, dense_val=2
 )
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What was asked for.
+
+    Attributes:
+        output: Folder for everything.
+        seed: First seed of pretraining and fine-tuning; the generated data stays the same.
+        seeds: Number of seeds.
+        device: auto, cpu, cuda or cuda:N.
+        tiny: A few steps on a few videos: shows that everything works, the scores mean nothing.
+    """
+
+    output: Path
+    seed: int = 0
+    seeds: int = 1
+    device: str = "auto"
+    tiny: bool = False
+
+    def command(self) -> str:
+        """The command line that starts or continues it."""
+        words = ["ssdet", "demo", "--output", str(self.output), *["--tiny"] * self.tiny]
+        for name, default in (("seed", 0), ("seeds", 1), ("device", "auto")):
+            if (value := getattr(self, name)) != default:
+                words += [f"--{name}", str(value)]
+        return shlex.join(words)
+
+    def check(self) -> None:
+        """Refuse what cannot work before anything is made.
+
+        Raises:
+            ConfigError: `output` is a file or holds a finished demo, or there is no such device.
+        """
+        if self.output.exists() and not self.output.is_dir():
+            raise ConfigError(f"--output: {self.output} is a file; give a folder.")
+        if (self.output / "demo.json").exists():
+            raise ConfigError(f"{self.output} holds a finished demo; give another --output.")
+        if self.seed < 0 or self.seeds < 1:
+            raise ConfigError(f"seed ({self.seed}) must be at least 0 and seeds ({self.seeds}) at least 1.")
+        pick_device(self.device)
 
 
 @dataclass(frozen=True)
@@ -50,70 +100,97 @@ class ArmResult:
 
 
 def run(output: Path, *, seed: int = 0, seeds: int = 1, device: str = "auto", tiny: bool = False) -> list[ArmResult]:
-    """Run the demo.
+    """Run the demo, or go on with one that was begun in `output`: finished parts are kept, a begun training resumes.
 
-    Args:
-        output: New folder for everything.
-        seed: First seed of pretraining and fine-tuning; the generated data stays the same.
-        seeds: Number of seeds.
-        device: auto, cpu, cuda or cuda:N.
-        tiny: A few steps on a few videos: shows that everything works, the scores mean nothing.
+    Arguments are those of `Demo`.
 
     Raises:
-        ConfigError: `output` holds a finished or a begun demo.
+        ConfigError: An argument is wrong; nothing was made.
+        Interrupted: Ctrl-C; the message says how to go on.
     """
-    began = time.perf_counter()
-    if (output / "demo.json").exists() or any(output.glob("seed*")):
-        raise ConfigError(f"{output} already holds a demo; give another --output.")
+    asked = Demo(output, seed, seeds, device, tiny)
+    asked.check()
+    try:
+        return _walk(asked)
+    except (Interrupted, KeyboardInterrupt) as error:
+        raise Interrupted(f"Interrupted; what is done is kept. Go on with: {asked.command()}") from error
+
+
+def _walk(asked: Demo) -> list[ArmResult]:
+    began, output = time.perf_counter(), asked.output
     console = Console(stderr=True)
-    settings = _TINY if tiny else GenerateSettings()
-    data = generate_with_progress(output / "data", settings, RunLog(None, console))
+    log = RunLog(None, console)
+    if continued := (output / "data").exists():
+        log.say(f"Going on with the demo in {output}.")
+    data = generate_with_progress(output / "data", _TINY if asked.tiny else GenerateSettings(), log)
     results = []
-    for number in range(seed, seed + seeds):
+    for number in range(asked.seed, asked.seed + asked.seeds):
         place = output / f"seed{number}"
         console.rule(f"seed {number}: classification, where both start")
-        first = _words(number, device, tiny, ["augment.methods=none", "loop.steps=500"])
-        pretrain.run(_config(PretrainConfig, "generated", data / "weak", place / "start", first))
+        words = _words(asked, number, *START)
+        _train(pretrain, _config(PretrainConfig, "generated", data / "weak", place / "start", words), log)
         for arm in ARMS:
             console.rule(f"seed {number}: {arm} pretraining goes on")
-            results.append(_arm(arm, place, data, number, device, tiny))
+            results.append(_arm(asked, arm, number, data, log))
     console.rule("preview of the augmentations")
     clip = next(iter(sorted((data / "weak" / "val").rglob("*.mp4"))))
     augment_preview.run([clip], ("freeze", "mixup", "cutmix"), output / "preview")
     plain = {"seconds": round(time.perf_counter() - began, 1), "results": [asdict(result) for result in results]}
     write_atomically(output / "demo.json", json.dumps(plain, indent=2) + "\n")
-    _show(results, output, seed, plain["seconds"], tiny)
+    _show(asked, results, plain["seconds"], continued)
     return results
 
 
-def _words(seed: int, device: str, tiny: bool, words: Sequence[str]) -> list[str]:
+def _words(asked: Demo, seed: int, *words: str) -> list[str]:
     """Overrides of one training."""
-    small = ["loop.steps=4", "loop.batch_size=4", "optim.warmup_steps=0", "clip.size=32"] if tiny else []
-    kept = [word for word in words if not (tiny and word.startswith("loop.steps="))]
-    return [f"run.seed={seed}", f"run.device={device}", *small, *kept]
+    small = ["loop.steps=4", "loop.batch_size=4", "optim.warmup_steps=0", "clip.size=32"] if asked.tiny else []
+    kept = [word for word in words if not (asked.tiny and word.startswith("loop.steps="))]
+    return [f"run.seed={seed}", f"run.device={asked.device}", *small, *kept]
 
 
-def _arm(arm: str, place: Path, data: Path, seed: int, device: str, tiny: bool) -> ArmResult:
+def _train(recipe: ModuleType, cfg: TrainingConfig, log: RunLog) -> None:
+    """Carry out one training, or what is left of it."""
+    folder = cfg.run.output
+    if rundir.is_finished(folder):
+        rundir.refuse_other_config(cfg, folder)
+        log.say(f"{folder} is finished already.")
+        return
+    recipe.run(cfg, resume=rundir.is_begun(folder))
+
+
+def _arm(asked: Demo, arm: str, seed: int, data: Path, log: RunLog) -> ArmResult:
     """Pretrain from the common start, fine-tune and evaluate one arm."""
-    folder = place / arm
-    pretrained, tuned = folder / "pretrain", folder / "finetune"
-    words = _words(seed, device, tiny, [f"model.init={place / 'start'}", *ARMS[arm]])
-    pretrain.run(_config(PretrainConfig, "generated_volume", data / "weak", pretrained, words))
-    words = _words(seed, device, tiny, [f"model.init={pretrained}"])
-    finetune.run(_config(FinetuneConfig, "generated", data / "dense", tuned, words))
-    scores = {}
-    for protocol in ("frame-map", "charades-localize"):
-        cfg = load_config(
-            EvaluateConfig,
-            flags={
-                "protocol": protocol,
-                "checkpoints": (tuned,),
-                "run.device": device,
-                "run.output": folder / f"evaluate-{protocol}",
-            },
+    place = asked.output / f"seed{seed}"
+    pretrained, tuned = place / arm / "pretrain", place / arm / "finetune"
+    words = _words(asked, seed, f"model.init={place / 'start'}", *ARMS[arm])
+    _train(pretrain, _config(PretrainConfig, "generated_volume", data / "weak", pretrained, words), log)
+    words = _words(asked, seed, f"model.init={pretrained}")
+    _train(finetune, _config(FinetuneConfig, "generated", data / "dense", tuned, words), log)
+    frame_map, localize = _evaluate(asked, tuned, place / arm)
+    return ArmResult(arm, seed, frame_map, localize)
+
+
+def _evaluate(asked: Demo, tuned: Path, place: Path) -> list[float]:
+    """mAP in percent under each of `PROTOCOLS`, from one pass over the videos."""
+    folders = {protocol: place / f"evaluate-{protocol}" for protocol in PROTOCOLS}
+    # The submission is what an evaluation writes last.
+    if not all((folder / "submission.txt").is_file() for folder in folders.values()):
+        evaluate_checkpoints.run_protocols(
+            [
+                load_config(
+                    EvaluateConfig,
+                    flags={
+                        "protocol": protocol,
+                        "checkpoints": (tuned,),
+                        "run.device": asked.device,
+                        "run.output": folder,
+                    },
+                )
+                for protocol, folder in folders.items()
+            ]
         )
-        scores[protocol] = 100 * evaluate.run(cfg).mAP
-    return ArmResult(arm, seed, scores["frame-map"], scores["charades-localize"])
+    found = [json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["mAP"] for folder in folders.values()]
+    return [math.nan if score is None else 100 * score for score in found]
 
 
 def _config(kind: type, name: str, data: Path, folder: Path, words: Sequence[str]) -> Any:
@@ -131,7 +208,7 @@ def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _show(results: list[ArmResult], output: Path, seed: int, seconds: float, tiny: bool) -> None:
+def _show(asked: Demo, results: list[ArmResult], seconds: float, continued: bool) -> None:
     """The table, where everything is, and what to try next."""
     console = Console()
     table = Table(title="What detection pretraining is worth after the same fine-tuning (mAP, %)")
@@ -146,19 +223,22 @@ def _show(results: list[ArmResult], output: Path, seed: int, seconds: float, tin
     gains = [a - b for a, b in zip(means["detection"], means["classification"], strict=True)]
     table.add_row("gain", *(f"{gain:+.1f}" for gain in gains), style="bold")
     console.print(table)
-    if tiny:
+    if asked.tiny:
         console.print("A few steps on a few videos: the path works, these scores mean nothing.")
-    run = output / f"seed{seed}" / "detection"
+    tuned = asked.output / f"seed{asked.seed}" / "detection" / "finetune"
+    # Commands stay in one piece, so that they can be copied.
     console.print(
-        f"Done in {seconds:.0f} s. Everything is in {output}:\n"
+        f"Done in {seconds:.0f} s{' since it was continued' if continued else ''}. Everything is in {asked.output}:\n"
         f"  data/                          generated videos and annotations\n"
-        f"  seed{seed}/detection/pretrain     run folder: report.html, curves.png, checkpoints\n"
-        f"  seed{seed}/detection/finetune     the detector\n"
-        f"  seed{seed}/detection/evaluate-*   metrics.json, submission.txt, report.html\n"
+        f"  seed{asked.seed}/detection/pretrain     run folder: report.html, curves.png, checkpoints\n"
+        f"  seed{asked.seed}/detection/finetune     the detector\n"
+        f"  seed{asked.seed}/detection/evaluate-*   metrics.json, submission.txt, report.html\n"
         f"  preview/                       augmented videos and a contact sheet\n"
         f"Try next:\n"
         f"  ssdet augment-preview YOUR_CLIP.mp4\n"
-        f"  ssdet evaluate --protocol frame-map --checkpoint {run / 'finetune'}\n"
+        f"  ssdet evaluate --protocol frame-map --checkpoint {shlex.quote(str(tuned))}\n"
         f"  ssdet pretrain --data YOUR_FOLDER_OF_CLASS_FOLDERS --backbone x3d_s",
         highlight=False,
+        markup=False,
+        soft_wrap=True,
     )

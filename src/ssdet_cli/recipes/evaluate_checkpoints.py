@@ -1,7 +1,7 @@
 """`ssdet evaluate --checkpoint`: whole videos through one or several networks, then the protocol."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from torch import nn
 
+from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
@@ -18,7 +19,7 @@ from ssdet_cli.engine.fit import precision
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
-from ssdet_cli.evaluation.interface import EvaluationResult, VideoScores
+from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult, VideoScores
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes.results import annotated, average, finish
 from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
@@ -34,25 +35,61 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
         DataError: A video cannot be read and `allow_missing` is not set.
         SsdetError: Anything else that a user can mend.
     """
+    return run_protocols([cfg])[0]
+
+
+def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
+    """Score the same checkpoints under several protocols: every video goes through a network once.
+
+    Args:
+        cfgs: Alike but for `protocol` and `run.output`.
+
+    Raises:
+        ValueError: They differ elsewhere.
+        SsdetError: As `run`.
+    """
+    cfg = cfgs[0]
+    if any(_without_protocol(other) != _without_protocol(cfg) for other in cfgs[1:]):
+        raise ValueError("Evaluations that share a pass differ in their protocol and output only.")
+    protocols = [PROTOCOLS.get(one.protocol)() for one in cfgs]
     with session(cfg.run.device) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
-        protocol = PROTOCOLS.get(cfg.protocol)()
         states = [load_checkpoint(path) for path in cfg.checkpoints]
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         named = zip(cfg.checkpoints, states, strict=True)
         members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
-        scores = [at_protocol_times(protocol, videos, member) for member in members]
-        predictions, seconds = average([member for member, _ in scores]), scores[0][1]
-        result = protocol.score(videos, predictions, seconds)
         readers = readers_of(score for member in members for score in member)
-        result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
         if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
-            log.say(f"PyAV read {readers['pyav']} of {len(predictions)} videos, which decord cannot read.")
-        if here.is_main:
-            finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
-        return result
+            taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
+            log.say(f"{taken}, which decord cannot read or not at this size.")
+        return [
+            _scored(one, protocol, videos, members, readers, here)
+            for one, protocol in zip(cfgs, protocols, strict=True)
+        ]
+
+
+def _without_protocol(cfg: EvaluateConfig) -> EvaluateConfig:
+    return rundir.with_output(cfg, None).model_copy(update={"protocol": ""})
+
+
+def _scored(
+    cfg: EvaluateConfig,
+    protocol: EvaluationProtocol,
+    videos: VideoSet,
+    members: list[list[VideoScores]],
+    readers: dict[str, int],
+    here: Session,
+) -> EvaluationResult:
+    """Score what the networks said under one protocol, and leave its table and files."""
+    scores = [at_protocol_times(protocol, videos, member) for member in members]
+    predictions, seconds = average([member for member, _ in scores]), scores[0][1]
+    result = protocol.score(videos, predictions, seconds)
+    result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
+    if here.is_main:
+        finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
+    return result
 
 
 def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """`ssdet finetune`: teach a pretrained backbone to label every frame of a video."""
 
 from ssdet_cli.config.commands import FinetuneConfig
+from ssdet_cli.data.annotations import check_labels
 from ssdet_cli.data.clips import FrameLabelledClips
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
@@ -19,7 +20,13 @@ def run(cfg: FinetuneConfig, *, resume: bool = False, dry_run: bool = False) -> 
     """
     with session(cfg.run.device) as here, opened(cfg, here, resume=resume, dry_run=dry_run) as now:
         data = prepared_data(cfg.data, "dense", here, now.log)
-        train_videos, val_videos = load_split(data, "train", now.log), load_split(data, "val", now.log)
+        train_videos = load_split(data, "train", now.log)
+        check_labels(train_videos, "frame", cfg.command)
+        if not any(record.segments for record in train_videos.records):
+            raise DataError(
+                f"{train_videos.name}: none of its {len(train_videos)} videos in {train_videos.source} has an action."
+            )
+        val_videos = load_split(data, "val", now.log)
         if train_videos.classes != val_videos.classes:
             raise DataError(f"{val_videos.name} has other classes than {train_videos.name}; both need one class list.")
         classes = train_videos.classes

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader
 from ssdet_cli.augment import VolumeAugment
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.commands import PretrainConfig
+from ssdet_cli.data.annotations import check_labels
 from ssdet_cli.data.clips import WeakClips, collate
 from ssdet_cli.data.loader import ValidationBatches, build_loader
 from ssdet_cli.engine.distributed import Session, session
@@ -26,12 +27,16 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
     """
     with session(cfg.run.device) as here, opened(cfg, here, resume=resume, dry_run=dry_run) as now:
         data = prepared_data(cfg.data, "weak", here, now.log)
-        train_videos, val_videos = load_split(data, "train", now.log), load_split(data, "val", now.log)
+        train_videos = load_split(data, "train", now.log)
+        check_labels(train_videos, "weak", cfg.command)
+        val_videos = load_split(data, "val", now.log)
         if train_videos.classes != val_videos.classes:
             raise DataError(
                 f"{val_videos.name} has other classes than {train_videos.name}; both need the same folders."
             )
         classes = train_videos.classes
+        if len(classes) == 1:
+            now.log.say(f"{train_videos.name} has only one class, {classes[0]}: nothing is learnt by telling it apart.")
         model = build_detector(cfg, len(classes) + 1, classes, now)
         task = build_task(cfg, model, here, now.log)
         dataset = WeakClips(train_videos, data, cfg.clip, seed=cfg.run.seed, training=True)

@@ -8,15 +8,21 @@ from rich.console import Console
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.data import DATASETS
-from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation.interface import EvaluationResult
 from ssdet_cli.evaluation.report import print_result, write_results
 
 
 def annotated(data: FrameLabelledData, split: str) -> VideoSet:
-    """The annotations of a split."""
-    return DATASETS.get(data.dataset)(data.videos, data.annotations, split)
+    """The annotations of a split.
+
+    Raises:
+        DataError: They have no labels in seconds, or cannot be read.
+    """
+    videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
+    check_labels(videos, "frame", EvaluateConfig.command)
+    return videos
 
 
 def average(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -1,5 +1,6 @@
 """What `pretrain` and `finetune` do alike: data, network, run folder, resume, dry run, report."""
 
+import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.factory import split_options
 from ssdet_cli.models.weights.files import read_weights
+from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.recipes import generate
 from ssdet_cli.recipes.generate import DEFAULT
@@ -152,14 +154,27 @@ def _options(model: ModelConfig) -> dict[str, Any]:
     """
     if twice := sorted(type(model).model_fields.keys() & model.options.keys()):
         raise ConfigError(f"model.options.{twice[0]} is a key of its own; give model.{twice[0]}.")
-    return {**model.options} if model.dropout is None else {"dropout": model.dropout, **model.options}
+    named = {"dropout": model.dropout} if model.dropout is not None else {}
+    if model.norm_splits > 1:
+        named["norm_splits"] = model.norm_splits
+    return {**named, **model.options}
 
 
 def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
     """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
     torch.manual_seed(cfg.run.seed)
-    model = create_model(cfg.model.backbone, outputs, head=cfg.model.head, **_options(cfg.model))
-    if cfg.model.init is None or run.state is not None:
+    model = create_model(
+        cfg.model.backbone,
+        outputs,
+        head=cfg.model.head,
+        checkpoint_activations=cfg.model.checkpoint_activations,
+        **_options(cfg.model),
+    )
+    if run.state is not None:  # weights that it started from may have decided how its input is normalised
+        normalization = run.state["meta"]["normalization"]
+        model.backbone.normalization = tuple(normalization["mean"]), tuple(normalization["std"])
+        return model
+    if cfg.model.init is None:
         return model
     if str(cfg.model.init) == HUB:
         report = _load_published(cfg, model, classes, run.session)
@@ -167,7 +182,7 @@ def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], 
         file = checkpoint_file(cfg.model.init)
         _check_backbone(cfg, file)
         report = load_weights(model, file, class_names=classes, allow_partial=cfg.model.allow_partial)
-    run.log.say(report.summary())
+    run.log.say(report.details() if cfg.run.verbose else report.summary())
     return model
 
 
@@ -188,7 +203,7 @@ def _check_backbone(cfg: TrainingConfig, file: Path) -> None:
         ConfigError: The run has another backbone.
     """
     theirs, ours = read_weights(file).meta.get("backbone"), BACKBONES.canonical(cfg.model.backbone)
-    if theirs is not None and BACKBONES.canonical(theirs) != ours:
+    if theirs is not None and not same_shapes(BACKBONES.canonical(theirs), ours):
         raise ConfigError(f"{file} holds {theirs} and model.backbone is {ours}; give --backbone {theirs}.")
 
 
@@ -250,7 +265,7 @@ def train(
     folder = run.begin(cfg)
     if run.state is not None:
         run.log.say(f"Resumed {folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
-    hint = f"Resume with: ssdet {cfg.command} --resume --output {folder}"
+    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(folder))}"
     summary = fit(
         trainer,
         loader,
@@ -293,5 +308,5 @@ def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
     memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU" if device.type == "cuda" else ""
     run.log.say(
         f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step "
-        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. Nothing was written."
+        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. No run was written."
     )

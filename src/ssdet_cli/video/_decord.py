@@ -22,6 +22,8 @@ from ssdet_cli.video._pyav import FrameTable, Header
 _CONTAINERS = {"mp4", "matroska"}
 #: The FFmpeg 4.1 inside decord 0.6.0 knows AV1 by name only.
 _UNKNOWN_CODECS = {"av1", "libdav1d", "vvc"}
+#: Its picture library keeps rows that are a multiple of this wide, pixels.
+_ROW = 32
 #: Seconds after which decord counts as stuck, and what it may take longer per frame from the first to the last.
 _PATIENCE_SECONDS, _PATIENCE_PER_FRAME = 30.0, 0.25
 
@@ -55,7 +57,8 @@ class DecordSource:
         self._decord = import_decord()
         if self._decord is None:
             raise DataError(f"{self.path}: backend 'decord' is not installed here; use 'pyav'.")
-        reason = _unsuitable(header, table)
+        width = size[1] if size else header.width
+        reason = _unsuitable(header, table) or ("" if returns_width(width) else f"cannot return a width of {width}")
         if reason:
             raise DataError(f"{self.path}: decord {reason}; use backend 'pyav'.")
         self._reader: Any = self._open()
@@ -94,6 +97,16 @@ class DecordSource:
             return self._decord.VideoReader(str(self.path), ctx=cpu, width=width, height=height, num_threads=1)
         except (self._decord.DECORDError, RuntimeError) as error:
             raise DataError(f"{self.path}: decord cannot open it ({_reason(error)}).") from error
+
+
+def returns_width(width: int) -> bool:
+    """Whether decord can return pictures that are so many pixels wide.
+
+    It takes the bytes of a padded row divided by the width for the number of channels where that comes out even, and
+    then refuses the pictures: at 4, 6, 8, 12, 16, 24, 48 and 72 pixels (decord 0.6.0).
+    """
+    padded = -(-width // _ROW) * _ROW
+    return padded == width or 3 * padded % width != 0
 
 
 def within(seconds: float, work: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:

@@ -54,6 +54,11 @@ class FolderSource:
         """(N,) float64: when each frame appears, the first at 0."""
         return np.arange(self.num_frames) / self.frame_rate
 
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame ends."""
+        return self.num_frames / self.frame_rate
+
     def close(self) -> None:
         """Nothing stays open."""
 

@@ -38,17 +38,25 @@ class FrameTable:
         keyframes: (M,) int64, frame numbers that decoding can start from, increasing.
         tick_seconds: Unit of `pts`.
         leading: Some frames are stored after a keyframe and shown before it (open groups of pictures).
+        last_ticks: How long the last frame is shown, in units of `tick_seconds`; 0 where the file does not say.
     """
 
     pts: np.ndarray
     keyframes: np.ndarray
     tick_seconds: float
     leading: bool
+    last_ticks: int = 0
 
     @property
     def seconds(self) -> np.ndarray:
         """(N,) float64: when each frame appears, the first at 0."""
         return (self.pts - self.pts[0]) * self.tick_seconds
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame ends; where the file does not say, it is shown as long as the one before it."""
+        ticks = self.last_ticks or int(np.diff(self.pts[-2:]).sum())
+        return float(self.pts[-1] - self.pts[0] + ticks) * self.tick_seconds
 
     def keyframe_before(self, frame: int) -> int:
         """Return the last keyframe at or before `frame`; 0 where none is known."""
@@ -141,9 +149,17 @@ class PyavSource:
 
     def seconds(self) -> np.ndarray:
         """(N,) float64: when each frame appears, the first at 0."""
-        if self.table is not None and len(self.table.pts) == self.num_frames:
-            return self.table.seconds
-        return np.arange(self.num_frames) / self.frame_rate
+        return self.table.seconds if self._is_told else np.arange(self.num_frames) / self.frame_rate
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame ends."""
+        return self.table.end_seconds if self._is_told else self.num_frames / self.frame_rate
+
+    @property
+    def _is_told(self) -> bool:
+        """Whether the table has the times of all frames."""
+        return self.table is not None and len(self.table.pts) == self.num_frames
 
     @property
     def tick_seconds(self) -> float:
@@ -162,10 +178,10 @@ class PyavSource:
         Raises:
             DataError: The file ends before the last of them or cannot be decoded up to it.
         """
-        table = self.table if wanted[-1] >= _NEAR else None
-        if table is not None and len(table.pts) == self.num_frames:
+        # A table that is known already spares opening the file again to stand at its start.
+        if (wanted[-1] >= _NEAR or "table" in vars(self)) and self._is_told:
             with contextlib.suppress(_Disordered):
-                return self._read(wanted, table)
+                return self._read(wanted, self.table)
         return self._read(wanted, None)
 
     def close(self) -> None:
@@ -355,16 +371,19 @@ def _read_table(container: Any) -> FrameTable | None:
     stream = _video_stream(container)
     # Nine bytes per frame: ten hours are a million frames.
     stamps, is_key = array("q"), bytearray()
+    last, last_ticks = None, 0
     for packet in container.demux(stream):
         if packet.size and not packet.is_discard:
             if packet.pts is None:
                 return None
             stamps.append(packet.pts)
             is_key.append(packet.is_keyframe)
-    return _table_of(np.array(stamps, np.int64), np.array(is_key, bool), float(stream.time_base))
+            if last is None or packet.pts > last:
+                last, last_ticks = packet.pts, packet.duration or 0
+    return _table_of(np.array(stamps, np.int64), np.array(is_key, bool), float(stream.time_base), last_ticks)
 
 
-def _table_of(stored: np.ndarray, is_key: np.ndarray, tick_seconds: float) -> FrameTable | None:
+def _table_of(stored: np.ndarray, is_key: np.ndarray, tick_seconds: float, last_ticks: int = 0) -> FrameTable | None:
     """Sort timestamps that come in the order of storage; None where one is there twice or there is no keyframe."""
     pts = np.unique(stored)
     if len(pts) != len(stored) or not is_key.any():
@@ -374,4 +393,5 @@ def _table_of(stored: np.ndarray, is_key: np.ndarray, tick_seconds: float) -> Fr
     latest = keys[np.maximum(np.cumsum(is_key) - 1, 0)]
     # What is shown before the first keyframe refers to frames that are not in the file; decoders drop it.
     pts = pts[pts >= keys.min()]
-    return FrameTable(pts, np.searchsorted(pts, np.sort(keys)), tick_seconds, bool((stored < latest).any()))
+    leading = bool((stored < latest).any())
+    return FrameTable(pts, np.searchsorted(pts, np.sort(keys)), tick_seconds, leading, last_ticks)

@@ -8,6 +8,7 @@ Frame i is the i-th frame shown, whichever backend reads; time 0 is the moment t
 Open a video in the process that reads it, read once, close it.
 """
 
+import functools
 import logging
 import os
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import numpy as np
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.video._decord import DecordSource, import_decord
+from ssdet_cli.video._decord import DecordSource, import_decord, returns_width
 from ssdet_cli.video._folder import FolderSource
 from ssdet_cli.video._pyav import PyavSource, scaled_size
 
@@ -52,8 +53,7 @@ class VideoReader:
         backend: What really reads: "decord", "pyav" or "frames". Changes to "pyav" when decord fails while reading
             and the backend was left to choose.
         num_frames: Frames in the video.
-        frame_rate: Average frames per second.
-        duration_seconds: `num_frames / frame_rate`.
+        frame_rate: Average frames per second; `seconds` says when each frame appears, also where the rate varies.
         width: Of the frames that are returned, pixels.
         height: Of the frames that are returned, pixels.
     """
@@ -64,7 +64,6 @@ class VideoReader:
         self.path, self.backend = path, backend
         self.num_frames = source.num_frames
         self.frame_rate = timing.frame_rate
-        self.duration_seconds = self.num_frames / self.frame_rate
         shape = timing.header if isinstance(timing, PyavSource) else timing
         self.height, self.width = timing.size or (shape.height, shape.width)
         self._source, self._timing, self._fallback = source, timing, fallback
@@ -117,6 +116,52 @@ class VideoReader:
         """
         return self.frames(self.indices_at(seconds))
 
+    @property
+    def duration_seconds(self) -> float:
+        """When the last frame ends: `num_frames / frame_rate` at a constant rate, else as the file says.
+
+        Raises:
+            DataError: The timestamps cannot be read.
+        """
+        return self.num_frames / self.frame_rate if self._uneven is None else self._timing.end_seconds
+
+    def seconds(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
+        """Return when frames appear, the first at 0; the timestamps are read once, nothing is decoded.
+
+        At a constant rate this is exactly `indices / frame_rate`, also where the file rounds its times to ticks.
+
+        Args:
+            indices: N frame numbers; None is every frame. Numbers outside the video go on from its ends at the average
+                rate.
+
+        Returns:
+            (N,) float64.
+
+        Raises:
+            DataError: The timestamps cannot be read.
+        """
+        asked = np.arange(self.num_frames) if indices is None else np.asarray(indices, dtype=np.int64).reshape(-1)
+        if self._uneven is None:
+            return asked / self.frame_rate
+        inside = asked.clip(0, self.num_frames - 1)
+        beyond = asked - inside
+        after_end = self.duration_seconds + (beyond - 1) / self.frame_rate
+        return np.where(beyond > 0, after_end, self._uneven[inside] + beyond / self.frame_rate)
+
+    @functools.cached_property
+    def _uneven(self) -> np.ndarray | None:
+        """(num_frames,) times of the frames; None where they are `number / frame_rate` up to the file's rounding."""
+        told = self._timing.seconds()[: self.num_frames]
+        even = np.arange(self.num_frames) / self.frame_rate
+        # The first time and each later one are rounded.
+        return None if np.abs(told - even).max(initial=0) <= 1e-6 + 2 * self._rounding else told
+
+    @property
+    def _rounding(self) -> float:
+        """By how much the file may have moved a time to fit its ticks (1/1000 s in Matroska), seconds."""
+        tick = self._timing.tick_seconds if isinstance(self._timing, PyavSource) else 0.0
+        return min(tick / 2, _LARGEST_ROUNDING)
+
     def indices_at(self, seconds: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return the numbers of the frames that `frames_at` gives: (N,) int64.
 
@@ -126,9 +171,8 @@ class VideoReader:
         asked = np.asarray(seconds, dtype=np.float64).reshape(-1)
         if np.isnan(asked).any():
             raise DataError(f"{self.path}: a frame was asked for at the time nan; times are in seconds.")
-        # Files round times to their own ticks (1/1000 s in Matroska): a frame due at that time counts as shown.
-        tick = self._timing.tick_seconds if isinstance(self._timing, PyavSource) else 0.0
-        slack = 1e-6 + min(tick / 2, _LARGEST_ROUNDING)
+        # A frame whose time the file rounded up counts as shown when it was due.
+        slack = 1e-6 + self._rounding
         shown = np.searchsorted(self._timing.seconds()[: self.num_frames], asked + slack, side="right") - 1
         return np.clip(shown, 0, self.num_frames - 1)
 
@@ -162,7 +206,7 @@ def open_video(
     Args:
         path: File, or folder of numbered JPEG files.
         backend: "decord", "pyav", "frames", or "auto": a folder is read as frames, a file by decord, and by PyAV
-            where decord is absent or refuses the file (logged once per process).
+            where decord is absent, cannot return that width, or refuses the file (logged once per process).
         frame_rate: Frames per second of a folder; ignored for files, which say it themselves.
         short_side: Shrink frames while decoding until the short side has this many pixels; smaller ones stay.
 
@@ -207,7 +251,9 @@ def _open_file(place: Path, backend: str, short_side: int | None) -> VideoReader
     reference = PyavSource(place)
     try:
         reference.size = scaled_size(reference.header.height, reference.header.width, short_side)
-        if backend == "pyav" or (backend == "auto" and import_decord() is None):
+        width = reference.size[1] if reference.size else reference.header.width
+        # A width that decord cannot return is no fault of the file, so nothing is said.
+        if backend == "pyav" or (backend == "auto" and (import_decord() is None or not returns_width(width))):
             return VideoReader(place, "pyav", reference, reference)
         return _open_with_decord(place, reference, fallback=backend == "auto")
     except BaseException:

@@ -1,7 +1,7 @@
 """Which frames of a video a clip takes. Pure functions of numbers; nothing is decoded here.
 
 A window of `length` frames at `stride` starts at raw frame s and takes s, s + stride, ..., so that it spans
-(length - 1) * stride + 1 raw frames. Raw frame i is shown at i / frame_rate seconds.
+(length - 1) * stride + 1 raw frames.
 """
 
 import numpy as np

@@ -177,7 +177,8 @@ def _draw_titles(image: Image.Image, row: SheetRow, top: int, height: int) -> No
     bar = np.stack([np.interp(np.arange(height), stops, channel) for channel in zip(*row.accent, strict=True)], -1)
     bar = Image.fromarray(np.repeat(bar.astype(np.uint8)[:, None], 6, axis=1))
     image.paste(bar, (_MARGIN, top), style.rounded(6, height, 3))
-    titles, notes = style.wrap(row.title, bold, room, 2), style.wrap(row.note, plain, room, 5)
+    notes = style.wrap(row.note, plain, room, 5)
+    titles = style.wrap(row.title, bold, room, 3 if len(notes) < 3 else 2)
     y = top + height / 2 - (27 * len(titles) + 6 + 21 * len(notes)) / 2
     for line in titles:
         draw.text((_MARGIN + 20, y + 13), line, style.INK, bold, anchor="lm")

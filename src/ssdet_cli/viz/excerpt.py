@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ class Excerpt:
         path: The video.
         frames: (T, h, w, 3) uint8 RGB, both sizes even.
         source: (T,) frame numbers in the video.
-        start_seconds: Time of the first frame in the video.
+        start_seconds: When the first frame appears in the video.
+        end_seconds: When the last one ends.
         video_seconds: Duration of the whole video.
         video_frame_rate: Frames per second of the video.
         mirrored: The picture is flipped horizontally.
@@ -38,6 +39,7 @@ class Excerpt:
     frames: np.ndarray
     source: np.ndarray
     start_seconds: float
+    end_seconds: float
     video_seconds: float
     video_frame_rate: float
     mirrored: bool = False
@@ -130,26 +132,29 @@ def _from_one(
     starts = (half - count) // 2, half + (video.num_frames - half - count) // 2
     own, other = (_contiguous(video, start, count) for start in starts)
     both = _read(video, np.concatenate([own, other]), size, names[0], frame_rate)
-    return _cut(both, 0, count, names[0]), _cut(both, count, 2 * count, names[1])
+    return _cut(video, both, 0, count, names[0]), _cut(video, both, count, 2 * count, names[1])
 
 
 def _mirror(clip: Excerpt, name: str) -> Excerpt:
-    return Excerpt(
-        name,
-        clip.path,
-        np.ascontiguousarray(clip.frames[:, :, ::-1]),
-        clip.source,
-        clip.start_seconds,
-        clip.video_seconds,
-        clip.video_frame_rate,
-        mirrored=True,
+    return replace(clip, name=name, frames=np.ascontiguousarray(clip.frames[:, :, ::-1]), mirrored=True)
+
+
+def _cut(video: VideoReader, clip: Excerpt, begin: int, end: int, name: str) -> Excerpt:
+    source = clip.source[begin:end]
+    start_seconds, end_seconds = _span(video, source)
+    return replace(
+        clip,
+        name=name,
+        frames=clip.frames[begin:end],
+        source=source,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
     )
 
 
-def _cut(clip: Excerpt, begin: int, end: int, name: str) -> Excerpt:
-    source = clip.source[begin:end]
-    start = float(source[0] / clip.video_frame_rate)
-    return Excerpt(name, clip.path, clip.frames[begin:end], source, start, clip.video_seconds, clip.video_frame_rate)
+def _span(video: VideoReader, source: np.ndarray) -> tuple[float, float]:
+    start, end = video.seconds([source[0], source[-1] + 1])
+    return float(start), float(end)
 
 
 def _read(
@@ -159,8 +164,8 @@ def _read(
     short = max(2, math.ceil(min(video.width, video.height) * scale))
     with open_video(video.path, frame_rate=frame_rate, short_side=short) as reader:
         frames = reader.frames(source)
-    start = float(source[0] / video.frame_rate)
-    return Excerpt(name, video.path, _fit(frames, size), source, start, video.duration_seconds, video.frame_rate)
+    span = _span(video, source)
+    return Excerpt(name, video.path, _fit(frames, size), source, *span, video.duration_seconds, video.frame_rate)
 
 
 def _fit(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:

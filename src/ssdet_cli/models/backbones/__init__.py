@@ -16,8 +16,12 @@ It may also have
 
 - `temporal_offset`: input frame at which its first feature frame is centred, 0 without it;
 - `stage_strides`: input frames per step of every stage, `temporal_stride` without it;
+- `longest_clip`: input frames beyond which whole videos go through it in windows;
 - `published()`: the weights that its library publishes, for `--init hub` (see `models.weights.hub`);
 - `own_parts`: prefixes of parameters that nobody's weights hold, which may stay as initialised.
+
+A backbone that can trade time for memory also has `set_checkpointing(enabled)`: its blocks then keep their inputs only
+and run again in the backward pass (`layers.checkpoint.recompute`); outputs, gradients and statistics stay the same.
 
 One family is one file; a new name is one line here. No torch is imported until a backbone is asked for.
 """

@@ -25,19 +25,18 @@ class BackboneInfo:
     weights: str
 
 
-_X3D = "authors, SlowFast, pytorchvideo"
-_SLOWFAST = "SlowFast, pytorchvideo"
+_ZOOS = "SlowFast, pytorchvideo"
 _TORCHVISION = "torchvision (--init hub)"
 
 INFO = {
     "x3d_tiny": BackboneInfo(318_990, 16, 1, 48, 0.035, "none published"),
-    "x3d_xs": BackboneInfo(3_794_322, 4, 12, 160, 0.610, "SlowFast, pytorchvideo"),
-    "x3d_s": BackboneInfo(3_794_322, 13, 6, 160, 1.983, _X3D),
-    "x3d_m": BackboneInfo(3_794_322, 16, 5, 224, 4.758, _X3D),
-    "x3d_l": BackboneInfo(6_153_432, 16, 5, 312, 18.393, "SlowFast, pytorchvideo"),
-    "x3d_xl": BackboneInfo(11_095_904, 16, 5, 312, 35.869, "authors"),
-    "slowfast_r50_4x16": BackboneInfo(34_480_216, 32, 2, 224, 27.667, _SLOWFAST),
-    "slowfast_r50_8x8": BackboneInfo(34_566_488, 32, 2, 224, 50.337, _SLOWFAST),
+    "x3d_xs": BackboneInfo(3_794_322, 4, 12, 160, 0.610, _ZOOS),
+    "x3d_s": BackboneInfo(3_794_322, 13, 6, 160, 1.983, _ZOOS),
+    "x3d_m": BackboneInfo(3_794_322, 16, 5, 224, 4.758, f"authors, {_ZOOS}"),
+    "x3d_l": BackboneInfo(6_153_432, 16, 5, 312, 18.393, _ZOOS),
+    "x3d_xl": BackboneInfo(11_095_904, 16, 5, 312, 35.869, "none published"),
+    "slowfast_r50_4x16": BackboneInfo(34_480_216, 32, 2, 224, 27.667, _ZOOS),
+    "slowfast_r50_8x8": BackboneInfo(34_566_488, 32, 2, 224, 50.337, _ZOOS),
     "torchvision/r3d_18": BackboneInfo(33_371_472, 16, 2, 112, 40.697, _TORCHVISION),
     "torchvision/mc3_18": BackboneInfo(11_695_440, 16, 2, 112, 43.346, _TORCHVISION),
     "torchvision/r2plus1d_18": BackboneInfo(31_505_325, 16, 2, 112, 40.519, _TORCHVISION),

@@ -1,5 +1,6 @@
 """What backbones have in common: named stages, features from the last of them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
@@ -7,14 +8,26 @@ from torch import Tensor, nn
 from ssdet_cli.errors import ConfigError
 
 
-class StagedBackbone(nn.Module):
+def known_stages(names: Iterable[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the wanted names, each once.
+
+    Raises:
+        ConfigError: One is not known.
+    """
+    wanted = tuple(dict.fromkeys(names))
+    if unknown := sorted(set(wanted).difference(known)):
+        raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(known)}.")
+    return wanted
+
+
+class StagedBackbone(nn.Module, ABC):
     """A backbone that runs stage by stage; a family writes `_stages` (see `ssdet_cli.models.backbones`)."""
 
     stage_names: tuple[str, ...]
 
+    @abstractmethod
     def _stages(self, frames: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield the name and the output (B, C, steps, h, w) of one stage after the other."""
-        raise NotImplementedError
 
     def forward_stages(self, frames: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
         """Return the named stages of (B, 3, T, H, W) frames; what comes after the last of them is not computed.
@@ -22,9 +35,7 @@ class StagedBackbone(nn.Module):
         Raises:
             ConfigError: A name is not a stage.
         """
-        wanted = set(names)
-        if unknown := sorted(wanted.difference(self.stage_names)):
-            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
+        wanted = known_stages(names, self.stage_names)
         outputs = {}
         for name, output in self._stages(frames):
             if name in wanted:

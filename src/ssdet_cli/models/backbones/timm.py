@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import CheckpointError, ConfigError
-from ssdet_cli.models.backbones.staged import StagedBackbone
+from ssdet_cli.models.backbones.staged import known_stages
 from ssdet_cli.models.layers.frames import to_clips, to_frames
 from ssdet_cli.models.weights.hub import Published, unreachable
 
@@ -53,7 +53,7 @@ class TimeBlock(nn.Module):
         return features + self.mix(F.gelu(hidden).transpose(1, 2)).transpose(1, 2)
 
 
-class TimmFrames(StagedBackbone):
+class TimmFrames(nn.Module):
     """An image model on every frame and a stack of `TimeBlock`, as a backbone (see `ssdet_cli.models.backbones`).
 
     Stages are those that timm offers for the image model, `stage1` onwards, frame by frame and before any convolution
@@ -66,7 +66,6 @@ class TimmFrames(StagedBackbone):
             while training and 64 in evaluation.
         time_depth: Blocks over time; 0 leaves every frame by itself.
         time_kernel: Frames that a block sees, odd.
-        checkpointing: Compute activations of the image model again in the backward pass instead of keeping them.
         drop_path: Stochastic depth of the image model; None leaves it as timm has it.
 
     Raises:
@@ -84,7 +83,6 @@ class TimmFrames(StagedBackbone):
         frames_per_chunk: int | None = None,
         time_depth: int = 2,
         time_kernel: int = 5,
-        checkpointing: bool = False,
         drop_path: float | None = None,
     ) -> None:
         super().__init__()
@@ -96,8 +94,6 @@ class TimmFrames(StagedBackbone):
         self.frames_per_chunk = frames_per_chunk
         self.options = {} if drop_path is None else {"drop_path_rate": drop_path}
         self.image, self.only_size = _build(name, self.options)
-        if checkpointing:
-            _checkpoint(self.image, name)
         config = self.image.pretrained_cfg
         self.normalization = (tuple(config["mean"]), tuple(config["std"]))
         self.default_clip = (FRAMES, STRIDE, config["input_size"][-1])
@@ -108,6 +104,19 @@ class TimmFrames(StagedBackbone):
         self.stage_channels = (*channels, self.num_features)
         self.stage_strides = (1,) * len(self.stage_names)
 
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Run the image model's blocks again in the backward pass instead of keeping what it needs.
+
+        Raises:
+            ConfigError: This model of timm cannot.
+        """
+        try:
+            self.image.set_grad_checkpointing(enabled)
+        except (AssertionError, AttributeError) as error:
+            raise ConfigError(
+                f"timm's '{self.name}' cannot recompute its activations; leave checkpoint_activations at false."
+            ) from error
+
     def published(self) -> Published:
         """Return timm's own weights, downloaded unless they are there.
 
@@ -115,13 +124,13 @@ class TimmFrames(StagedBackbone):
             CheckpointError: There are none, or they can be neither found nor fetched.
         """
         config = self.image.pretrained_cfg
-        where = f"huggingface.co/{config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
+        where = f"https://huggingface.co/{config['hf_hub_id']}" if config.get("hf_hub_id") else config.get("url")
         if not where:
             raise CheckpointError(f"timm publishes no weights for '{self.name}'; give a file (--init FILE).")
         try:
             image, _ = _build(self.name, self.options, pretrained=True)
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise unreachable(f"{where} of timm", "name the file", error) from error
+            raise unreachable(where, "give its model.safetensors by --init FILE", error) from error
         return Published(where, "timm", {f"image.{key}": value for key, value in image.state_dict().items()}, {}, None)
 
     def _chunked(self, run: Callable[[Tensor], Any], frames: Tensor) -> list[Any]:
@@ -134,8 +143,14 @@ class TimmFrames(StagedBackbone):
             height, width = self.only_size
             got = f"{frames.shape[2]}x{frames.shape[3]}"
             raise ConfigError(f"{PREFIX}{self.name} takes {height}x{width} pixels only, got {got} (clip.size).")
-        size = self.frames_per_chunk or (len(frames) if self.training else CHUNK)
-        return [run(frames)] if len(frames) <= size else [run(chunk) for chunk in frames.split(size)]
+        size = self.frames_per_chunk or (None if self.training else CHUNK)
+        if size is None or frames.shape[0] <= size:  # not len(): it would fix the number in an exported network
+            return [run(frames)]
+        return [run(chunk) for chunk in frames.split(size)]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return `forward_features(frames)`."""
+        return self.forward_features(frames)
 
     def forward_features(self, frames: Tensor) -> Tensor:
         """Return features (B, C, T) of (B, 3, T, H, W) frames."""
@@ -148,9 +163,7 @@ class TimmFrames(StagedBackbone):
         Raises:
             ConfigError: A name is not a stage.
         """
-        wanted = tuple(dict.fromkeys(names))
-        if unknown := sorted(set(wanted).difference(self.stage_names)):
-            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
+        wanted = known_stages(names, self.stage_names)
         indices = [self.stage_names.index(name) for name in wanted if name != "time"]
         outputs = dict(self._intermediates(frames, indices)) if indices else {}
         if "time" in wanted:
@@ -170,8 +183,9 @@ class TimmFrames(StagedBackbone):
 
 def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> tuple[nn.Module, tuple[int, int] | None]:
     """Build timm's model without classifier, for any size of picture where it can; else its size is returned too."""
-    known = [*timm.list_models(), *timm.list_pretrained()] if "." in name else timm.list_models()
-    if name not in known and not timm.is_model(name):
+    tagged = "." in name
+    known = timm.list_models(include_tags=tagged)
+    if name not in known and (tagged or not timm.is_model(name)):  # timm knows more names than it lists: old ones
         raise ConfigError(f"timm has no image model '{name}'.{nearest(name, known)}")
     config = timm.get_pretrained_cfg(name)
     fixed = config is not None and config.fixed_input_size
@@ -184,13 +198,6 @@ def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> t
             if any_size == choices[-1]:
                 raise ConfigError(f"timm's '{name}' cannot be built: {error}.") from error
     raise AssertionError("the last choice returns or raises")
-
-
-def _checkpoint(image: nn.Module, name: str) -> None:
-    try:
-        image.set_grad_checkpointing(True)
-    except (AssertionError, AttributeError) as error:
-        raise ConfigError(f"timm's '{name}' has no checkpointing; leave it off.") from error
 
 
 def _stage_channels(image: nn.Module) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ classifier and the pooling over time are left out. A network that strides over t
 input frames, the first one centred at input frame `temporal_offset`.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -73,9 +74,9 @@ class VideoBackbone(StagedBackbone):
         for name, stride, output in zip(self.stage_names, self.stage_strides, outputs, strict=False):
             yield name, output[:, :, : steps(frames.shape[2], stride)]
 
+    @abstractmethod
     def _run(self, frames: Tensor) -> Iterator[Tensor]:
         """Yield the output (B, C, steps, h, w) of one stage after the other."""
-        raise NotImplementedError
 
 
 class ResNet(VideoBackbone):
@@ -120,31 +121,31 @@ class MViT(VideoBackbone):
     something else than ours.
 
     Positions are torchvision's own at 16 frames of 224² pixels. Elsewhere absolute ones (v1) are interpolated,
-    linearly over time and bicubically over space; relative ones (v2) torchvision interpolates by itself.
+    linearly over time and bicubically over space; relative ones (v2) torchvision interpolates by itself. Attention
+    goes over the whole clip and its memory grows with the square of the length: longer videos go through in windows of
+    16 frames.
     """
 
     classifier = "head.1"
     same_features = False
+    longest_clip = 16
     stage_names = ("stage1", "stage2", "stage3", "stage4")
-    ends = (1, 3, 14, 16)
 
     def _run(self, frames: Tensor) -> Iterator[Tensor]:
         tokens = self.video.conv_proj(frames)
         size = tuple(tokens.shape[2:])
         tokens = self._with_positions(tokens.flatten(2).transpose(1, 2), size)
-        start = 0
-        for end in self.ends:
-            for block in self.video.blocks[start:end]:
-                tokens, size = block(tokens, size)
-            if end == self.ends[-1]:
+        for block, following in zip(self.video.blocks, [*self.video.blocks[1:], None], strict=True):
+            tokens, size = block(tokens, size)
+            if following is None:
                 tokens = self.video.norm(tokens)
-            yield tokens[:, 1:].transpose(1, 2).unflatten(2, size)
-            start = end
+            if following is None or following.pool_skip is not None:  # the next one strides over space
+                yield tokens[:, 1:].transpose(1, 2).unflatten(2, size)
 
     def _with_positions(self, tokens: Tensor, size: tuple[int, int, int]) -> Tensor:
         """Put the class token before (B, t · h · w, C) and add absolute positions where the network has them."""
         encoding = self.video.pos_encoding
-        tokens = torch.cat((encoding.class_token.expand(len(tokens), 1, -1), tokens), dim=1)
+        tokens = torch.cat((encoding.class_token.expand(tokens.shape[0], 1, -1), tokens), dim=1)
         if encoding.spatial_pos is None:
             return tokens
         time, space = encoding.temporal_pos, encoding.spatial_pos

@@ -23,6 +23,11 @@ class FrameDetector(nn.Module):
         """Name of the submodule whose rows are classes."""
         return f"head.{self.head.classifier}"
 
+    @property
+    def longest_clip(self) -> int | None:
+        """Input frames that should go in one pass at most, where the backbone knows; see `engine.predict`."""
+        return getattr(self.backbone, "longest_clip", None)
+
     def forward(self, frames: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return logits (B, K, T) of normalised frames (B, 3, T, H, W), of which `lengths` (B,) are real in each clip.
 

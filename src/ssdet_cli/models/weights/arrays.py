@@ -11,13 +11,19 @@ import numpy as np
 #: What damaged pickles raise besides `pickle.UnpicklingError`.
 DAMAGED = (EOFError, ValueError, LookupError, AttributeError, TypeError, ImportError, OverflowError, MemoryError)
 
+#: What numpy rebuilds its arrays and numbers with; its own pickles name them by the place they had when written.
+_MAKERS = {
+    maker.__name__: maker
+    for maker in (np.ones(1).__reduce__()[0], np.ones(1).__reduce_ex__(5)[0], np.float64(1).__reduce__()[0])
+}
+_HOMES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
 _PARTS = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _codecs.encode,
     ("collections", "OrderedDict"): OrderedDict,
+    **{(home, name): maker for home in _HOMES for name, maker in _MAKERS.items()},
 }
-_MAKERS = ("_reconstruct", "scalar")
 
 
 class Refused(pickle.UnpicklingError):
@@ -26,8 +32,6 @@ class Refused(pickle.UnpicklingError):
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in _MAKERS:
-            return super().find_class(np.ndarray(0).__reduce__()[0].__module__, name)
         if (module, name) not in _PARTS:
             raise Refused(f"{module}.{name}")
         return _PARTS[module, name]

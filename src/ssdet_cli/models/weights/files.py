@@ -78,7 +78,7 @@ def read_weights(path: str | Path) -> WeightsFile:
         raise unreadable(path, EOFError())
     for start, what in _NO_WEIGHTS.items():
         if first.startswith(start):
-            raise CheckpointError(f"{path} is {what}.")
+            raise CheckpointError(f"{path} cannot be read as weights: it is {what}.")
     if path.suffix == ".safetensors" or first[8:10] == b'{"':
         file = _read_safetensors(path)
     elif first.startswith(b"\x80") and _LEGACY_MAGIC not in first:
@@ -175,8 +175,8 @@ def _tensor(entry: object) -> Tensor | None:
 
 def _needs_code(path: Path, what: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} holds {what}, which cannot be read without running code from the file; where you trust it, "
-        "load it with the program it came from and save its state_dict() by torch.save or as safetensors."
+        f"{path} cannot be read as weights: it holds {what}, which only code from the file could rebuild; where you "
+        "trust it, load it with the program it came from and save its state_dict() by torch.save or as safetensors."
     )
 
 

@@ -116,12 +116,10 @@ def _fetch(weights: Any, file: Path) -> None:
         with redirect_stdout(sys.stderr):  # torch announces a download where we print results
             weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError) as error:  # unreachable or cut off; wrong hash
-        raise unreachable(weights.url, f"place it at {file}", error) from error
+        raise unreachable(weights.url, f"place it at {file}, or give it by --init FILE", error) from error
 
 
 def unreachable(what: str, remedy: str, error: Exception) -> CheckpointError:
     """Return the one line about weights that cannot be fetched."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return CheckpointError(
-        f"{what} cannot be fetched ({reason}). Fetch it elsewhere and {remedy}, or give --init FILE."
-    )
+    return CheckpointError(f"{what} cannot be fetched ({reason}). Get it on another machine and {remedy}.")

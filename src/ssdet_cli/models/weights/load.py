@@ -13,6 +13,7 @@ from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.layout import Normalization
 from ssdet_cli.models.weights.recognise import layout_of
 from ssdet_cli.models.weights.report import LoadReport, in_words
+from ssdet_cli.models.weights.streams import place
 
 ENOUGH = 0.9
 BACKGROUND = "background"
@@ -45,37 +46,49 @@ def load_weights(
             shape there.
     """
     file = read_weights(path)
-    layout = layout_of(file.state, file.path, model.state_dict().keys())
+    wanted = model.state_dict().keys()
+    layout = layout_of(file.state, file.path, wanted)
     try:
         converted = layout.convert(file.state, file.meta)
+        state, placed = place(converted.state, wanted)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path}: {error}") from error
     return fill(
         model,
-        converted.state,
+        state,
         file.meta,
         source=str(file.path),
         layout=layout.NAME,
         class_names=class_names,
         allow_partial=allow_partial,
-        adapted=converted.adapted,
+        adapted=(*converted.adapted, *placed),
         normalization=converted.normalization,
     )
 
 
-def fill(
+def fill(model: nn.Module, state: Mapping[str, Tensor], meta: Mapping[str, Any], **told: Any) -> LoadReport:
+    """Put tensors that have our names into `model`; arguments and errors as of `plan`."""
+    report, fits = plan(model, state, meta, **told)
+    if report.normalization is not None:
+        for backbone in _backbones(model):
+            backbone.normalization = report.normalization
+    model.load_state_dict(fits, strict=False)
+    return report
+
+
+def plan(
     model: nn.Module,
     state: Mapping[str, Tensor],
     meta: Mapping[str, Any],
     *,
     source: str,
     layout: str,
-    class_names: Sequence[str] | None,
-    allow_partial: bool,
+    class_names: Sequence[str] | None = None,
+    allow_partial: bool = False,
     adapted: Sequence[str] = (),
     normalization: Normalization | None = None,
-) -> LoadReport:
-    """Put tensors that have our names into `model`; see `load_weights`.
+) -> tuple[LoadReport, dict[str, Tensor]]:
+    """Say what loading tensors that have our names would do; `model` is only looked at and may be on the meta device.
 
     Args:
         model: Network with the attribute `classifier`.
@@ -88,30 +101,38 @@ def fill(
         adapted: What was done to the tensors before, for the report.
         normalization: Of the input that they were trained with; None leaves the backbone's.
 
+    Returns:
+        The report, and the tensors that fit.
+
     Raises:
-        CheckpointError: Too little of it fits.
+        CheckpointError: Too little of it fits, or a tensor of the backbone has another shape there.
     """
     ours = model.state_dict()
     state, reshaped = match_shapes(_for_head_alone(state, ours), ours)
-    state, of_head, replaced = _adapt_head(state, meta, model, class_names)
+    of_head, replaced = [], ()
+    for classifier in _classifiers(model):
+        state, phrases, free = _adapt_head(state, meta, model, classifier, class_names)
+        of_head, replaced = [*of_head, *phrases], (*replaced, *free)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
     skipped = {name for name in ours if name.startswith(replaced)} - fits.keys()
-    pending = _normalization_phrase(model, normalization)
     report = LoadReport(
         path=source,
         layout=layout,
         matched=tuple(fits),
         missing=tuple(name for name in ours if name not in fits and name not in skipped and not _derived(name)),
         unexpected=tuple(name for name in state if name not in fits and not _derived(name)),
-        adapted=(*adapted, *reshaped, *_adapt_splits(state, ours, fits), *of_head, *pending),
+        adapted=(
+            *adapted,
+            *reshaped,
+            *_adapt_splits(state, ours, fits),
+            *of_head,
+            *_adapt_input(model, normalization),
+        ),
         normalization=normalization,
     )
     if not allow_partial:
         _check_enough(report, ours, state, _own_parts(model))
-    model.load_state_dict(fits, strict=False)
-    if pending:
-        model.backbone.normalization = normalization
-    return report
+    return report, fits
 
 
 def _for_head_alone(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -155,11 +176,16 @@ def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits:
     return [f"statistics of {theirs.pop()} norm splits aggregated, {wanted} here"]
 
 
-def _normalization_phrase(model: nn.Module, normalization: Normalization | None) -> list[str]:
-    backbone = getattr(model, "backbone", None)
-    if normalization is None or backbone is None or _same(normalization, backbone.normalization):
+def _adapt_input(model: nn.Module, normalization: Normalization | None) -> list[str]:
+    if normalization is None or all(_same(normalization, each.normalization) for each in _backbones(model)):
         return []
     return [f"input normalised as these weights were trained, {in_words(normalization)}"]
+
+
+def _backbones(model: nn.Module) -> list[nn.Module]:
+    """The backbone, or those of all streams."""
+    parts = [getattr(part, "backbone", None) for part in model.modules()]
+    return [part for part in parts if hasattr(part, "normalization")]
 
 
 def _same(one: Normalization, other: Normalization) -> bool:
@@ -168,29 +194,39 @@ def _same(one: Normalization, other: Normalization) -> bool:
 
 def _own_parts(model: nn.Module) -> tuple[str, ...]:
     """Prefixes of what no file of another library can hold (see `ssdet_cli.models.backbones`)."""
-    return tuple(f"backbone.{part}" for part in getattr(getattr(model, "backbone", None), "own_parts", ()))
+    of_backbone = getattr(getattr(model, "backbone", None), "own_parts", ())
+    return (*getattr(model, "own_parts", ()), *(f"backbone.{part}" for part in of_backbone))
+
+
+def _classifiers(model: nn.Module) -> tuple[str, ...]:
+    """Names of the submodules whose rows are classes; a detector with more than one has a tuple of them."""
+    return (model.classifier,) if isinstance(model.classifier, str) else model.classifier
 
 
 def _adapt_head(
-    state: dict[str, Tensor], meta: Mapping[str, Any], model: nn.Module, class_names: Sequence[str] | None
+    state: dict[str, Tensor],
+    meta: Mapping[str, Any],
+    model: nn.Module,
+    classifier: str,
+    class_names: Sequence[str] | None,
 ) -> tuple[dict[str, Tensor], list[str], tuple[str, ...]]:
     """Make room for our head where the file's is another, or for our classifier where its classes are others.
 
     Returns:
         What is left of the file, what was done about it in phrases, and prefixes of what the file need not hold.
     """
-    classifier, head = f"{model.classifier}.", f"{_HEAD}."
+    layer, head = f"{classifier}.", f"{_HEAD}."
     ours = model.state_dict()
     rows_fit = all(
         name in state and state[name].shape[1:] == tensor.shape[1:]
         for name, tensor in ours.items()
-        if name.startswith(classifier)
+        if name.startswith(layer)
     )
-    if rows_fit or not classifier.startswith(head):
-        state, adapted = _adapt_classifier(state, meta, model, class_names)
-        return state, adapted, (classifier,) if adapted else ()
+    if rows_fit or not layer.startswith(head):
+        state, adapted = _adapt_classifier(state, meta, model, classifier, class_names)
+        return state, adapted, (layer,) if adapted else ()
     held = any(name.startswith(head) for name in state)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(classifier)}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(layer)}
     kept = [
         name.removeprefix(head)
         for name, tensor in state.items()
@@ -201,14 +237,18 @@ def _adapt_head(
 
 
 def _adapt_classifier(
-    state: dict[str, Tensor], meta: Mapping[str, Any], model: nn.Module, class_names: Sequence[str] | None
+    state: dict[str, Tensor],
+    meta: Mapping[str, Any],
+    model: nn.Module,
+    classifier: str,
+    class_names: Sequence[str] | None,
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Drop the classifier, or its background row, where its rows are not our classes; say so in a phrase."""
-    prefix = f"{model.classifier}."
+    prefix = f"{classifier}."
     weight = state.get(f"{prefix}weight")
     if weight is None:
         return state, []
-    rows, wanted = weight.shape[0], model.get_submodule(model.classifier).weight.shape[0]
+    rows, wanted = weight.shape[0], model.get_submodule(classifier).weight.shape[0]
     theirs = _row_names(meta.get("classes"), rows, background=bool(meta.get("background")))
     ours = _row_names(class_names, wanted, background=class_names is not None and len(class_names) < wanted)
     comparable = theirs is not None and ours is not None
@@ -216,11 +256,11 @@ def _adapt_classifier(
         return state, []
     if comparable and theirs == [BACKGROUND, *ours]:
         state = {name: tensor[1:] if name.startswith(prefix) else tensor for name, tensor in state.items()}
-        return state, [f"background row of {model.classifier} dropped, its {wanted} classes kept"]
+        return state, [f"background row of {classifier} dropped, its {wanted} classes kept"]
     held = f"{rows - 1} classes and background" if meta.get("background") else f"{rows} classes"
     what = f"{held} in the file, {wanted} {'others ' if rows == wanted else ''}here"
     state = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-    return state, [f"{model.classifier} newly initialised ({what})"]
+    return state, [f"{classifier} newly initialised ({what})"]
 
 
 def _row_names(names: Sequence[str] | None, rows: int, *, background: bool) -> list[str] | None:

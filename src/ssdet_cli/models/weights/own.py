@@ -9,11 +9,13 @@ from ssdet_cli.models.layers.sub_batchnorm import SPLIT_ENTRIES
 from ssdet_cli.models.weights.layout import Converted, Normalization
 
 NAME = "ssdet"
+#: A backbone and a head; what the coarse stream has besides; both streams.
+PARTS = {"backbone", "head", "pool", "fusion", "fine", "coarse", "_extra_state"}
 
 
 def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> bool:
-    """Tell by the names whether a state dict is ours: all of it is backbone or head, or belongs to `wanted`."""
-    return {name.partition(".")[0] for name in state} <= {"backbone", "head"} or state.keys() <= set(wanted)
+    """Tell by the names whether a state dict is ours: all of it is parts of our detectors, or belongs to `wanted`."""
+    return {name.partition(".")[0] for name in state} <= PARTS or state.keys() <= set(wanted)
 
 
 def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:

@@ -49,7 +49,7 @@ def layout_of(state: Mapping[str, Tensor], path: str | Path, wanted: Collection[
     for layout in LAYOUTS:
         if layout.recognises(state, wanted):
             return layout
-    known = ", ".join(layout.NAME for layout in LAYOUTS if layout is not coarse_fine)
+    known = ", ".join(layout.NAME for layout in LAYOUTS)
     raise CheckpointError(
         f"{path} has names of no known layout (first: '{next(iter(state))}'). Known: {known}; timm's models are known "
         "only by the backbone (timm/NAME) that they are for."

@@ -36,7 +36,7 @@ def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:
     """Return the tensors under our names for a head; the parameter without effect and second names are left out."""
     rest = {name: value for name, value in state.items() if not name.startswith(_ALIASES) and not name.endswith(_DEAD)}
     found = {name: rest.pop(name) for name in list(rest) if name in _TENSORS}
-    made = {_TENSORS[name]: tensor for name, tensor in found.items()}
+    made = {_TENSORS[name]: tensor.flatten(1) if tensor.ndim > 2 else tensor for name, tensor in found.items()}
     if "sup_mat" in rest:
         made["classes.events"] = rest.pop("sup_mat")[0]
         for name, ours in _KERNELS.items():
