@@ -4,10 +4,11 @@ A field here is the only home of its default, type, unit and sentence: YAML, `se
 `--print-config` show the same thing. Plain data only, nothing here looks at the machine.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 Split = Literal["train", "val", "test"]
@@ -59,6 +60,13 @@ class RunConfig(Section):
     node_rank: int = Field(0, ge=0, description="Number of this machine, from 0.")
     rdzv_endpoint: str | None = Field(None, description="host:port where several machines meet.")
     verbose: bool = Field(False, description="List every tensor that model.init filled, changed or left out.")
+
+    @field_validator("device")
+    @classmethod
+    def _device(cls, name: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+            raise ValueError(f"run.device={name} is not a device; choose auto, cpu, cuda or cuda:N.")
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
