@@ -1,16 +1,18 @@
 """Entry point of `ssdet` and of `python -m ssdet_cli` (which is what torchrun starts)."""
 
-import errno
+import signal
 import sys
-import traceback
 from collections.abc import Sequence
 
-from ssdet_cli.cli import failures
-from ssdet_cli.errors import SsdetError
+from ssdet_cli.cli.interruption import INTERRUPTED, leave
 
 
 def main() -> None:
     """Carry out the command line and leave with its exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as behind nohup
+        signal.signal(signal.SIGINT, leave)
+    from ssdet_cli.cli import failures  # Ctrl-C is answered from here on
+
     arguments, debug = _take_debug(sys.argv[1:])
     if not debug:
         sys.excepthook = failures.unexpected
@@ -30,12 +32,18 @@ def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
         arguments: Words after `ssdet`.
         debug: Print tracebacks as well.
     """
+    import errno
+    import traceback
+
+    from ssdet_cli.cli.failures import tell
+    from ssdet_cli.errors import SsdetError
+
     try:
         return _dispatch(arguments)
     except SsdetError as error:
         caught, message, code = error, str(error), error.exit_code
     except KeyboardInterrupt as error:
-        caught, message, code = error, "interrupted.", failures.INTERRUPTED
+        caught, message, code = error, "interrupted.", INTERRUPTED
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -43,7 +51,7 @@ def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
         message = f"the disk is full ({error.filename or 'while writing'}); make room and run again."
     if debug:
         traceback.print_exception(caught)
-    failures.tell(message, code)
+    tell(message, code)
     return code
 
 
@@ -61,7 +69,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
         raise usage_error(error) from error
     except typer.Abort as error:
         raise KeyboardInterrupt from error
-    if code == failures.INTERRUPTED:
+    if code == INTERRUPTED:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0
 

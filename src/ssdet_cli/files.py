@@ -6,7 +6,28 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ssdet_cli.errors import SsdetError
+from ssdet_cli.errors import ConfigError, SsdetError
+
+
+def refuse_unwritable(folder: Path, name: str) -> None:
+    """See that files can be written into a folder that may not exist yet; leaves no trace.
+
+    Args:
+        folder: Where.
+        name: The key or option that says so.
+
+    Raises:
+        ConfigError: It or one of its parents is a file, or may not be written to.
+    """
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        which = "is a file" if existing == folder.absolute() else f"is below the file {existing}"
+        raise ConfigError(f"{name}={folder} {which}; give a folder.")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{name}={folder} cannot be written ({error.strerror}: {existing}); give another.") from error
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:

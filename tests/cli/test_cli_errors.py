@@ -37,6 +37,17 @@ from ssdet_cli.errors import ConfigError
         (["pretrain", "--data", ".", "loop.steps=few"], "loop.steps"),
         (["pretrain", "--data", "nowhere"], "data.videos: there is no nowhere."),
         (["pretrain", "--data", ".", "--init", "nowhere"], "--init (model.init): there is no nowhere."),
+        (["pretrain", "--init", "."], ". holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?"),
+        (["evaluate", "--checkpoint", "."], ". holds no checkpoints/best.pt or checkpoints/last.pt; is it a run"),
+        (["pretrain", "--device", "foo"], "command line: run.device=foo is not a device; choose auto, cpu, cuda"),
+        (["pretrain", "--device", "cuda"], "run.device=cuda: GPU 0 is asked for and 0 can be used"),
+        (["pretrain", "--gpus", "0"], "--gpus 0: there is none here; use --device cpu"),
+        (["pretrain", "--output", "/proc/no/run"], "run.output=/proc/no/run cannot be written ("),
+        (["pretrain", "--steps", "-1"], "error: command line: loop.steps=-1: input should be greater"),
+        (["pretrain", "--seed", "-4"], "error: command line: run.seed=-4: input should be greater"),
+        (["pretrain", "optm.lr=3"], "error: command line: unknown key 'optm'. Did you mean 'optim."),
+        (["evaluate", "--protocol", "fram-map"], "Unknown protocol 'fram-map'. Did you mean 'frame-map'?"),
+        (["augment-preview", "."], ". is a folder of frames; say how many there are per second with --frame-rate X."),
         (["pretrain", "--data", ".", "--config", "generatd"], "Did you mean 'generated'?"),
         (["pretrain", "--data", ".", "--gpus", "0,x"], "run.gpus=0,x must be different numbers"),
         (["pretrain", "--data", ".", "--gpus", "0,1"], "--gpus 0,1: there is none here; use --device cpu"),
@@ -64,6 +75,45 @@ def test_wrong_input_is_one_line_with_the_remedy_and_exit_code_2(ssdet, words, e
     assert outcome.err.count("\n") == 1
     assert outcome.err.startswith("ssdet: error: ")
     assert expected in outcome.err
+
+
+def test_wrong_input_leaves_nothing(ssdet, tmp_path):
+    """What only torch knows to be wrong, and what the dataset says, come before the run folder."""
+    for words in (["--data", "."], ["--data", ".", "model.options.odd=1"], ["--device", "cuda"]):
+        assert ssdet("pretrain", "--backbone", "x3d_tiny", *words).code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "--predictions", "p.txt", "--annotations", "a.json"),
+        ("augment-preview", "p.txt"),
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("p.txt", "=p.txt is a file; give a folder."),
+        ("p.txt/in", "below the file"),
+        ("/proc/no", "cannot be written"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(ssdet, tmp_path, words, output, expected):
+    for name in ("p.txt", "a.json"):
+        (tmp_path / name).touch()
+    outcome = ssdet(*words, "--output", output)
+    assert (outcome.code, outcome.err.count("\n"), expected in outcome.err) == (2, 1, True), outcome.err
+
+
+def test_every_mistake_is_told_with_its_own_source(ssdet, tmp_path):
+    (tmp_path / "mine.yaml").write_text("optim: {lr: -1}\nloop: {steps: 5}\n")
+    told = ssdet("pretrain", "--config", "mine.yaml", "--seed", -4).err
+    assert "mine.yaml: optim.lr=-1: " in told
+    assert "command line: run.seed=-4: " in told
+    both = ssdet("pretrain", "--config", "mine.yaml", "optim.lr=1", "optim.warmup_steps=9").err
+    assert both.startswith("ssdet: error: command line: optim.warmup_steps (9) must be smaller than loop.steps (5).")
 
 
 def test_a_gpu_beyond_the_visible_ones_is_refused(ssdet, monkeypatch):

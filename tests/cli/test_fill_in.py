@@ -64,8 +64,11 @@ def test_a_run_to_start_from_decides_what_is_not_given(ssdet, run, words, expect
 
 
 def test_what_a_run_decided_is_said_in_one_line(ssdet, run, tmp_path):
-    (tmp_path / "a.json").touch()
-    words = ("finetune", "--dataset", "json", "--annotations", "a.json", "--gpus", "0")  # refused after it was said
+    (run / "checkpoints").mkdir()
+    for file in (tmp_path / "a.json", run / "checkpoints" / "best.pt"):
+        file.touch()
+    words = ["finetune", "--dataset", "json", "--annotations", "a.json"]
+    words += ["model.options.dropout=0.1"]  # refused after the line was said
     said = ssdet(*words, "--init", "run").err.splitlines()
     assert said[0] == "Taken from run: model.backbone=x3d_s clip.frames=12 clip.size=128"
     assert len(said) == 2

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ssdet_cli.cli import launch
 from ssdet_cli.config.commands import EvaluateConfig
@@ -42,10 +41,11 @@ def start(folder: Path, dataset: str) -> "subprocess.Popen[str]":
     (folder / "lab.py").write_text(LAB)
     words = ["pretrain", "--dataset", f"lab:{dataset}", "--data", ".", "--nproc", "2", "--device", "cpu"]
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", "ssdet_cli", *words, "--backbone", "x3d_tiny", "--output", "run"],
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(folder)},
+        env={**environment, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -56,8 +56,7 @@ def test_the_error_of_one_rank_is_the_one_line_and_the_exit_code_of_the_run(tmp_
     process = start(tmp_path, "broken")
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (2, "ssdet: error: clip 7 is no video.\n")
-    written = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
-    assert (written["run"]["output"], written["run"]["nproc"]) == ("run", 2)
+    assert {path.name for path in tmp_path.iterdir()} <= {"lab.py", "__pycache__"}
 
 
 def test_an_interruption_reaches_every_rank_and_is_said_once(tmp_path):

@@ -81,7 +81,11 @@ def test_an_unknown_key_of_a_file_names_the_file_and_the_nearest_key(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [(b"- 1\n- 2\n", "not a list"), (b"a: [\n", "is not YAML"), (b"\xff\xfe\x00", "Cannot read configuration")],
+    [
+        (b"- 1\n- 2\n", "not a list"),
+        (b"a: [\n", r"mine\.yaml, line 2, column 1: this is not YAML \(.*node content"),
+        (b"\xff\xfe\x00", "Cannot read configuration"),
+    ],
 )
 def test_a_file_that_is_no_configuration_is_named(tmp_path, content, expected):
     file = tmp_path / "mine.yaml"

@@ -29,21 +29,29 @@ def test_a_folder_without_checkpoints_says_what_was_looked_for(tmp_path):
         checkpoint_file(tmp_path)
 
 
-@pytest.mark.parametrize("keep", [0, 10, 400])
-def test_a_truncated_checkpoint_is_one_line_that_names_the_file(tmp_path, keep):
+@pytest.mark.parametrize(("keep", "why"), [(0, "it is empty"), (10, "it is truncated"), (400, "it is truncated")])
+def test_a_truncated_checkpoint_is_one_line_that_names_the_file(tmp_path, keep, why):
     path = tmp_path / "cut.pt"
     save_checkpoint(path, STATE)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="cut.pt cannot be read as a checkpoint") as caught:
+    with pytest.raises(CheckpointError, match=f"cut.pt cannot be read as a checkpoint: {why}") as caught:
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"broken", b"no video", b"\x80", b"PK\x03\x04"])
-def test_bytes_that_are_no_checkpoint_are_one_line_that_names_the_file(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"broken\n", "it is a text file"),
+        (b"no video", "it is a text file"),
+        (b"\x80", "it is truncated, or another kind of file"),
+        (b"PK\x03\x04", "it is truncated or damaged; copy or download it again"),
+    ],
+)
+def test_bytes_that_are_no_checkpoint_are_one_line_that_names_the_file(tmp_path, content, why):
     path = tmp_path / "odd.pt"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="odd.pt cannot be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match=rf"odd.pt cannot be read as a checkpoint: {why}\.$"):
         load_checkpoint(path)
 
 

@@ -42,6 +42,7 @@ def test_rows_of_all_videos_are_ranked_together_and_missing_ones_have_none(tmp_p
     result = FrameMap().score(videos, predictions, seconds)
     assert result.per_class_AP[0] == pytest.approx((1 / 1 + 2 / 2 + 3 / 4) / 3)
     assert (result.frames, result.videos, result.missing_videos, result.missing_frames) == (5, 3, ("c",), 0)
+    assert result.notes == ("The score is over 2 of 3 videos; the others have no rows in it.",)
 
 
 def test_rows_and_times_must_agree(tmp_path):
@@ -67,6 +68,18 @@ def test_prediction_files_carry_their_times(tmp_path):
         np.testing.assert_array_equal(read.seconds[key], seconds[key])
     again = FrameMap().score(videos, read.predictions, read.seconds)
     assert again.per_class_AP == FrameMap().score(videos, predictions, seconds).per_class_AP
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_frame_numbers_of_the_other_protocol_are_no_seconds(tmp_path, first):
+    videos = annotated(tmp_path, VideoRecord("a"), VideoRecord("b"))
+    path = tmp_path / "localize.txt"
+    lines = [f"{video} {frame} 0.5 0.25\n" for video in "ab" for frame in range(first, first + 25)]
+    path.write_text("".join(lines))
+    with pytest.raises(DataError, match="localize.txt: every video has the rows .* --protocol charades-localize"):
+        FrameMap().read_submission(path, videos)
+    path.write_text("".join(lines[:-1]))
+    assert len(FrameMap().read_submission(path, videos).seconds["b"]) == 24
 
 
 def test_interpolation_is_linear_inside_and_constant_outside():

@@ -1,7 +1,7 @@
 """What every backbone of the catalogue keeps, and two of timm's: see `ssdet_cli.models.backbones`.
 
-Crops and clips are small, the networks are whole. Only where a graph is traced (compile, export), whose time grows with
-the number of blocks, are blocks left out that repeat one before them: see `shallow`.
+Crops and clips are small, the networks are whole. Only tracing (compile, export), whose time grows with the number of
+blocks, goes by one network of each kind, and leaves blocks out that repeat one before them: see `TRACED_AS`, `shallow`.
 """
 
 import copy
@@ -22,17 +22,19 @@ NAMES = [*BACKBONES.names(), "timm/test_resnet", "timm/test_vit"]
 #: Entries that are the same modules as another one and differ in `default_clip` alone.
 SAME = {"x3d_xs": "x3d_m", "x3d_s": "x3d_m"}
 DISTINCT = [name for name in NAMES if name not in SAME]
-#: torch.export with a batch and a length of any size: why not.
-STATIC = {
-    "torchvision/mvit_v1_b": "torchvision's attention fixes the batch that it was traced with",
-    "torchvision/mvit_v2_s": "torchvision's attention fixes the batch that it was traced with",
-    "torchvision/swin3d_t": "torchvision compares the length with its windows in Python",
-    "torchvision/swin3d_s": "torchvision compares the length with its windows in Python",
-    "torchvision/swin3d_b": "torchvision compares the length with its windows in Python",
-    "timm/test_vit": "timm's attention fixes the batch that it was traced with",
+#: Networks of the same kinds of modules, more or wider of them, and the one that is traced for them.
+TRACED_AS = {
+    "x3d_m": "x3d_tiny",
+    "x3d_l": "x3d_tiny",
+    "x3d_xl": "x3d_tiny",
+    "slowfast_r50_4x16": "slowfast_r50_8x8",
+    "torchvision/swin3d_s": "torchvision/swin3d_t",
+    "torchvision/swin3d_b": "torchvision/swin3d_t",
 }
-#: Parameters without a gradient: why.
-IDLE = {}
+#: torch.export takes any batch for all of them, and any length (that needs as much padding) but for these: why.
+ONE_LENGTH = {
+    "torchvision/mvit_v2_s": "torchvision makes the table of relative positions for the length it is traced with"
+}
 
 _built: dict[str, nn.Module] = {}
 
@@ -56,18 +58,16 @@ def clips(batch: int = 2, frames: int = 4, seed: int = 0) -> Tensor:
 
 
 def shallow(name: str) -> nn.Module:
-    """A copy with at most two blocks of a kind in a row of blocks."""
+    """A copy without the blocks that are like an earlier one of their row."""
     model = copy.deepcopy(built(name))
     for row in [module for module in model.modules() if isinstance(module, (nn.Sequential, nn.ModuleList))]:
-        kinds: dict[str, int] = {}
-        keep = []
-        for block in row:
-            kind = re.sub(r"StochasticDepth\(p=[\d.e-]+", "", repr(block))
-            kinds[kind] = kinds.get(kind, 0) + 1
-            if kinds[kind] <= 2 or not any(True for _ in block.children()):
-                keep.append(block)
-        if len(keep) < len(row):
-            row._modules = {str(index): block for index, block in enumerate(keep)}
+        blocks: dict[str, nn.Module] = {}
+        for index, block in enumerate(row):
+            shift = getattr(getattr(block, "attn", None), "shift_size", None)  # of Swin, which its name does not show
+            kind = re.sub(r"StochasticDepth\(p=[^,]+", "", f"{block} {shift}")
+            blocks.setdefault(kind if any(block.children()) else str(index), block)
+        if len(blocks) < len(row):
+            row._modules = {str(index): block for index, block in enumerate(blocks.values())}
     return model
 
 
@@ -89,6 +89,13 @@ def test_entries_that_are_said_to_be_the_same_are():
         assert one.backbone.default_clip != two.backbone.default_clip
 
 
+def test_networks_that_are_traced_for_others_have_the_same_kinds_of_modules():
+    for name, other in TRACED_AS.items():
+        with torch.device("meta"):
+            kinds = [{type(module) for module in create_model(one, 4).modules()} for one in (name, other)]
+        assert kinds[0] == kinds[1]
+
+
 @pytest.mark.parametrize("name", DISTINCT, scope="module")
 class TestContract:
     def test_it_has_what_every_backbone_has(self, name):
@@ -99,7 +106,7 @@ class TestContract:
         assert [len(part) for part in backbone.normalization] == [3, 3]
         assert all(isinstance(part, int) and part > 0 for part in backbone.default_clip)
 
-    @pytest.mark.parametrize("frames", [1, 4, 9])
+    @pytest.mark.parametrize("frames", [1, 4, 7])
     def test_a_logit_for_every_frame_of_any_number_of_clips(self, name, frames):
         model = built(name)
         pair = clips(2, frames)
@@ -127,14 +134,17 @@ class TestContract:
             backbone.forward_stages(frames, ("x",))
 
     def test_every_parameter_is_trained(self, name):
-        model = copy.deepcopy(built(name)).train()
-        (model(clips(2, 5)) * torch.randn(2, CLASSES, 5)).sum().backward()
-        idle = {key for key, parameter in model.named_parameters() if parameter.grad is None}
-        assert not idle - IDLE.get(name, set())
-        assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+        model = built(name).train()
+        try:
+            (model(clips(2, 5)) * torch.randn(2, CLASSES, 5)).sum().backward()
+            for parameter in model.parameters():
+                assert parameter.grad is not None and parameter.grad.isfinite().all()
+        finally:
+            model.zero_grad()
+            model.eval()
 
     def test_bf16_autocast(self, name):
-        model, frames = built(name), clips()
+        model, frames = built(name), clips(1, 2)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             rough = model(frames)
         with torch.no_grad():
@@ -145,13 +155,15 @@ class TestContract:
 
     def test_the_state_dict_comes_back(self, name):
         model, frames = built(name), clips(1)
-        torch.manual_seed(1)
-        other = create_model(name, CLASSES).eval()
-        other.load_state_dict(model.state_dict())
+        with torch.device("meta"):  # nothing but what the state dict holds can be in it
+            other = create_model(name, CLASSES).eval()
+        other.load_state_dict(model.state_dict(), assign=True)
         with torch.no_grad():
             torch.testing.assert_close(other(frames), model(frames), atol=1e-6, rtol=1e-5)
 
     def test_it_compiles_without_graph_break(self, name):
+        if name in TRACED_AS:
+            pytest.skip(f"{TRACED_AS[name]} is traced for it")
         torch.compiler.reset()
         model, frames = shallow(name), clips()
         with torch.no_grad():
@@ -159,13 +171,13 @@ class TestContract:
             torch.testing.assert_close(compiled, model(frames), atol=1e-5, rtol=1e-4)
 
     def test_it_exports(self, name):
+        if name in TRACED_AS:
+            pytest.skip(f"{TRACED_AS[name]} is traced for it")
         model, frames = shallow(name), clips()
-        dynamic = None
-        if name not in STATIC:
-            dynamic = ({0: torch.export.Dim("batch", min=1, max=8), 2: torch.export.Dim.AUTO},)
+        length = None if name in ONE_LENGTH else torch.export.Dim.AUTO
+        sizes = ({0: torch.export.Dim("batch", min=1, max=8), 2: length},)
         with torch.no_grad():
-            exported = torch.export.export(model, (frames,), dynamic_shapes=dynamic).module()
+            exported = torch.export.export(model, (frames,), dynamic_shapes=sizes).module()
             torch.testing.assert_close(exported(frames), model(frames), atol=1e-5, rtol=1e-4)
-            if dynamic:
-                more = clips(3)
-                torch.testing.assert_close(exported(more), model(more), atol=1e-5, rtol=1e-4)
+            others = clips(3, 4 if name in ONE_LENGTH else 12)
+            torch.testing.assert_close(exported(others), model(others), atol=1e-5, rtol=1e-4)

@@ -27,7 +27,7 @@ def reference(stack, weight, num_frames, stride):
 
 
 @settings(deadline=None, max_examples=30)
-@given(SHAPES, KERNELS, st.integers(1, 2), st.integers(0, 99))
+@given(SHAPES, KERNELS, st.integers(1, 4), st.integers(0, 99))
 def test_output_and_gradients_equal_those_of_the_plain_convolution(shape, kernel, stride, seed):
     stack, weight = draw_tensors(shape, kernel, seed)
     expected = reference(stack, weight, shape[2], stride)
@@ -44,6 +44,30 @@ def test_output_and_gradients_equal_those_of_the_plain_convolution(shape, kernel
 def test_gradients_agree_with_finite_differences(shape, stride, seed):
     stack, weight = draw_tensors(shape, (3, 3, 3), seed)
     assert torch.autograd.gradcheck(lambda x, w: depthwise_conv3d(x, w, shape[2], stride), (stack, weight))
+
+
+@settings(deadline=None, max_examples=15)
+@given(SHAPES, KERNELS, st.integers(1, 2), st.integers(0, 99))
+def test_a_relu_in_place_before_it_equals_one_apart(shape, kernel, stride, seed):
+    stack, weight = draw_tensors(shape, kernel, seed)
+    expected = reference(F.relu(stack), weight, shape[2], stride)
+    before = stack * 1
+    found = depthwise_conv3d(before, weight, shape[2], stride, relu=True)
+    torch.testing.assert_close(found, expected)
+    assert (before >= 0).all()
+    torch.testing.assert_close(
+        torch.autograd.grad(found.square().sum(), (stack, weight)),
+        torch.autograd.grad(expected.square().sum(), (stack, weight)),
+    )
+
+
+def test_whoever_kept_frames_that_a_relu_overwrote_is_told():
+    stack, weight = draw_tensors((1, 2, 3, 4, 4), (3, 3, 3), 0)
+    before = stack * 1
+    kept = before.square()
+    output = depthwise_conv3d(before, weight, 3, relu=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        (kept.sum() + output.sum()).backward()
 
 
 @pytest.mark.parametrize("wanted", [0, 1])

@@ -97,7 +97,7 @@ def test_checkpointing_gives_the_same_gradients():
     gradients = []
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        model = create_model("timm/test_vit", 3, dropout=0.0, checkpointing=checkpointing)
+        model = create_model("timm/test_vit", 3, dropout=0.0, checkpoint_activations=checkpointing)
         model(clips).square().sum().backward()
         gradients.append(model.backbone.image.patch_embed.proj.weight.grad)
     torch.testing.assert_close(*gradients)

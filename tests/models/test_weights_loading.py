@@ -175,8 +175,8 @@ def write_truncated_safetensors(path):
     [
         ("a.pt", lambda path: None, "does not exist; give a run folder or a file"),
         ("b.pt", lambda path: path.mkdir(), "is it a run folder"),
-        ("c.pt", write_truncated, "cannot be read as weights"),
-        ("d.pt", lambda path: path.write_text("hello, this is no checkpoint\n"), "cannot be read as weights"),
+        ("c.pt", write_truncated, "cannot be read as weights: it is truncated or damaged"),
+        ("d.pt", lambda path: path.write_text("hello, this is no checkpoint\n"), "as weights: it is a text file"),
         ("e.pt", lambda path: path.write_bytes(b""), "is empty"),
         (
             "f.pt",

@@ -209,7 +209,7 @@ def refused(data, tmp_path, error, match, *words):
     with pytest.raises(error, match=match) as told:
         train(data, tmp_path / "run", *words)
     assert "\n" not in str(told.value)
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_features_missing_for_a_video_are_told(data, broken, tmp_path):

@@ -1,4 +1,9 @@
-"""Two processes on real video, started by `ssdet`, and by torchrun with the line that a dry run prints."""
+"""Two processes on real video.
+
+A run of several processes costs their start more than anything, so there are two: one is started by torchrun, with the
+line that a dry run prints, and trains; the other is started by `ssdet`, and evaluates. `tests/cli/test_launch.py` and
+`test_interruption.py` start `ssdet pretrain --nproc 2` and end it early.
+"""
 
 import json
 import os
@@ -74,22 +79,16 @@ def check_run_of_two(folder, steps=4, batch_size=4):
     assert summary["scores"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_pretrain_starts_two_processes_that_leave_one_run(data, tmp_path):
-    words = ["pretrain", "--config", "generated", "--data", data.weak, "--output", "run", "--nproc", 2]
-    said = run(ssdet(*words, "--device", "cpu", *SMALL_HERE), tmp_path)
-    assert said.count("Done in") == 1
-    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
-    check_run_of_two(tmp_path / "run")
-
-
-def test_the_launch_line_of_a_dry_run_runs_under_torchrun_by_hand(data, tmp_path, monkeypatch, capfd):
+def test_the_launch_line_of_a_dry_run_leaves_one_run_of_two_under_torchrun(data, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     words = ["pretrain", "--config", "generated", "--data", data.weak, "--output", "by hand", "--nproc", 2]
     words += ["--device", "cpu", *SMALL_HERE]
     assert carry_out([*map(str, words), "--dry-run"]) == 0
     assert list(tmp_path.iterdir()) == []
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Launch: ")]
-    run(shlex.split(line.removeprefix("Launch: ")), tmp_path)
+    said = run(shlex.split(line.removeprefix("Launch: ")), tmp_path)
+    assert said.count("Done in") == 1
+    assert list(tmp_path.iterdir()) == [tmp_path / "by hand"]
     check_run_of_two(tmp_path / "by hand")
 
 
@@ -97,7 +96,8 @@ def test_two_processes_evaluate_as_one_does(tuned, tmp_path):
     flags = {"protocol": "frame-map", "checkpoints": (tuned,), "run.output": tmp_path / "one", "run.device": "cpu"}
     evaluate.run(load_config(EvaluateConfig, flags=flags))
     words = ["evaluate", "--protocol", "frame-map", "--checkpoint", tuned, "--nproc", 2, "--device", "cpu"]
-    run(ssdet(*words, "--output", "two"), tmp_path)
+    said = run(ssdet(*words, "--output", "two"), tmp_path)
+    assert said.count("Wrote two/metrics.json") == 1
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     written = [(tmp_path / name / "submission.txt").read_text().split("\n") for name in ("one", "two")]
     rows = [[line.split()[1:] for line in lines if line] for lines in written]

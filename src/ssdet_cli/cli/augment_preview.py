@@ -8,7 +8,9 @@ import typer
 from ssdet_cli.cli import checks, completion
 from ssdet_cli.cli.console import say
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.files import refuse_unwritable
 
 app = new_app()
 
@@ -47,12 +49,16 @@ def augment_preview(
         raise ConfigError(f"One clip or two are mixed; {len(clips)} are given.")
     for clip in clips:
         checks.must_exist(clip, "clip", DataError)
+        if clip.is_dir() and frame_rate is None:
+            raise ConfigError(f"{clip} is a folder of frames; say how many there are per second with --frame-rate X.")
     names = checks.METHODS if method == "all" else tuple(part.strip() for part in method.split(","))
     checks.check_methods(names, (*checks.METHODS, "all"))
+    folder = output or Path("previews") / clips[0].stem
+    refuse_unwritable(folder, "--output")
     from ssdet_cli.recipes import augment_preview as recipe  # torch starts here
 
-    folder = output or Path("previews") / clips[0].stem
-    made = recipe.run(clips, names, folder, seed, seconds, height, frame_rate=frame_rate)
+    with interruptible():
+        made = recipe.run(clips, names, folder, seed, seconds, height, frame_rate=frame_rate)
     for note in made.notes:
         say(note)
     for path in (*made.videos.values(), made.contact_sheet, made.sidecar):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ssdet_cli.cli.console import say
+from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.cli.request import Request
 from ssdet_cli.errors import ConfigError
 
@@ -80,26 +81,33 @@ def carry_out(cfg: "Section", request: Request) -> None:
     print_if_asked(cfg, request)
     checks.check_names(cfg)
     checks.check_paths(cfg)
-    for note in request.notes:
-        say(note)
     if cfg.run.nnodes > 1 and cfg.run.output is None:
         raise ConfigError("run.nnodes > 1 needs --output DIR: the same folder on every machine.")
     cfg = cfg.model_copy(update={"run": launch.choose_devices(cfg.run)})
+    starts_others = launch.needed(cfg.run)
     if request.resume and cfg.run.output is not None and rundir.is_finished(cfg.run.output):
         rundir.refuse_other_config(cfg, cfg.run.output)
         say(f"{cfg.run.output} is finished, all {cfg.loop.steps} steps of it; nothing was changed.")
         return
+    if not launch.under_torchrun():
+        if not request.dry_run and cfg.run.node_rank == 0:  # machine 0 makes the folder, perhaps it has already
+            rundir.check_folder(cfg, rundir.run_folder(cfg), resume=request.resume)
+        checks.check_gpus(cfg)
+    for note in request.notes:
+        say(note)
     if cfg.command in ("evaluate", "extract-features"):
         cfg = rundir.with_output(cfg, rundir.run_folder(cfg))
-    if launch.needed(cfg.run):
+    if starts_others:
         if not request.dry_run:
-            raise SystemExit(launch.start(cfg, rundir.run_folder(cfg), resume=request.resume))  # the ranks have spoken
+            launch.start(cfg, rundir.run_folder(cfg), resume=request.resume)
+            return
         words = launch.arguments(cfg.run, [cfg.command, *request.words()])
         say("Launch: " + shlex.join([sys.executable, "-m", "torch.distributed.run", *words]))
     recipe = import_module(f"ssdet_cli.recipes.{cfg.command.replace('-', '_')}")  # torch starts here
-    if cfg.command == "evaluate":
-        recipe.run(cfg)
-    elif cfg.command == "extract-features":
-        recipe.run(cfg, dry_run=request.dry_run)
-    else:
-        recipe.run(cfg, resume=request.resume, dry_run=request.dry_run)
+    with interruptible():
+        if cfg.command == "evaluate":
+            recipe.run(cfg)
+        elif cfg.command == "extract-features":
+            recipe.run(cfg, dry_run=request.dry_run)
+        else:
+            recipe.run(cfg, resume=request.resume, dry_run=request.dry_run)

@@ -1,9 +1,10 @@
-"""What can be known to be wrong before torch is imported: names and paths."""
+"""What can be known to be wrong before anything is made: names, paths and devices, all but GPUs without torch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssdet_cli.catalog import nearest
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import HUB
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 
@@ -62,7 +63,7 @@ def check_methods(names: tuple[str, ...], known: tuple[str, ...] = METHODS) -> N
 
 
 def check_paths(cfg: "Section") -> None:
-    """See that every path exists.
+    """See that every path exists, and that a folder of weights is that of a run.
 
     Raises:
         DataError: Videos or annotations are absent, or no annotations are given where the dataset needs them.
@@ -75,11 +76,13 @@ def check_paths(cfg: "Section") -> None:
             raise DataError(f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations).")
     if hasattr(cfg, "model") and cfg.model.init is not None and str(cfg.model.init) != HUB:
         must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
+        checkpoint_file(cfg.model.init)
     if hasattr(cfg, "fine"):
         _check_fine(cfg.fine)
     one = getattr(cfg, "checkpoint", None)
     for path in (one,) if one is not None else getattr(cfg, "checkpoints", ()):
         must_exist(path, "--checkpoint (checkpoints)", CheckpointError)
+        checkpoint_file(path)
     for path in getattr(cfg, "predictions", ()):
         must_exist(path, "--predictions (predictions)", ConfigError)
 
@@ -98,6 +101,18 @@ def _check_fine(fine: "FineSource") -> None:
         must_exist(fine.features, "--features (fine.features)", DataError)
     if fine.weights is not None:
         must_exist(fine.weights, "--fine (fine.weights)", CheckpointError)
+
+
+def check_gpus(cfg: "Section") -> None:
+    """See that the GPUs that are asked for can be used; imports torch where some are.
+
+    Raises:
+        ConfigError: There is none, or fewer.
+    """
+    if cfg.run.device.startswith("cuda") and not getattr(cfg, "predictions", ()):
+        from ssdet_cli.engine.distributed import pick_device
+
+        pick_device(cfg.run.device, cfg.run.nproc - 1)
 
 
 def must_exist(path: Path, name: str, error: type[SsdetError]) -> None:

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-#: Set for the processes that `ssdet` starts itself: the parent speaks for them.
-LAUNCHED = "SSDET_LAUNCHED"
-
 
 def console(*, results: bool = False) -> "Console":
     """A console for messages (stderr), or for results (stdout)."""

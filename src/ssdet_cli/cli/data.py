@@ -8,6 +8,7 @@ import typer
 
 from ssdet_cli.cli.console import console, say
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.interruption import interruptible
 
 if TYPE_CHECKING:
     from ssdet_cli.data.generated import GenerateSettings
@@ -58,7 +59,7 @@ def generate(
     given = {"size": size, "classes": classes, "seconds": seconds, "fps": fps, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = GenerateSettings(**chosen) if videos is None else GenerateSettings.for_videos(videos, **chosen)
-    with _Progress() as progress:
+    with interruptible(), _Progress() as progress:
         made = recipe.run(out or recipe.DEFAULT, settings, workers=workers, progress=progress)
     if not made.written:
         say(f"{made.folder} is complete already.")

@@ -7,6 +7,7 @@ import typer
 
 from ssdet_cli.cli import completion
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.interruption import interruptible
 
 app = new_app()
 
@@ -49,6 +50,7 @@ def demo(
     """
     from ssdet_cli.recipes import demo as recipe  # torch starts here
 
-    recipe.run(
-        output or recipe.free_folder(), seed=seed, seeds=seeds, device=device, tiny=tiny, coarse_fine=coarse_fine
-    )
+    with interruptible():
+        recipe.run(
+            output or recipe.free_folder(), seed=seed, seeds=seeds, device=device, tiny=tiny, coarse_fine=coarse_fine
+        )

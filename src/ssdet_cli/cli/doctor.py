@@ -18,6 +18,8 @@ from ssdet_cli.errors import SsdetError
 app = new_app()
 
 _FRAMES, _SIDE = 10, 64
+#: Columns of the longest name that is looked at ("torch.distributed", "several processes"), and one blank.
+_NAME_WIDTH = 18
 #: Mean difference of decoded pixels from the ones encoded, of 255, that H.264 at crf 18 stays well under.
 _TOLERANCE = 6.0
 
@@ -49,10 +51,10 @@ def doctor() -> None:
     for check in checks:
         for finding in check():
             findings.append(finding)
-            drawn.print(f"{marks[finding.state]}  [bold]{finding.name:16}[/]", end="")
+            drawn.print(f"{marks[finding.state]}  [bold]{finding.name:{_NAME_WIDTH}}[/]", end="")
             drawn.print(finding.text, markup=False)
             if finding.fix:
-                drawn.print(f"      {'':16}-> {finding.fix}", markup=False)
+                drawn.print(f"      {'':{_NAME_WIDTH}}-> {finding.fix}", markup=False)
     bad = sum(finding.state == "bad" for finding in findings)
     drawn.print("ssdet can be used on this machine." if not bad else f"ssdet cannot be used: {bad} thing(s) to mend.")
     raise typer.Exit(1 if bad else 0)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ssdet_cli.cli import completion, options
+from ssdet_cli.cli import checks, completion, options
 from ssdet_cli.cli.carry_out import carry_out, configure, print_if_asked
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.request import Request
@@ -59,6 +59,7 @@ def evaluate(
     """Score checkpoints or prediction files under a benchmark's protocol."""
     cfg, request = configure("evaluate", Request.of(ctx))
     print_if_asked(cfg, request)
+    checks.check_names(cfg)
     if not cfg.checkpoints and not cfg.predictions:
         found = newest_detector()
         cfg = cfg.model_copy(update={"checkpoints": (found,)})

@@ -12,9 +12,8 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from ssdet_cli.cli.console import LAUNCHED, is_main
-
-INTERRUPTED = 130
+from ssdet_cli.cli.console import is_main
+from ssdet_cli.cli.interruption import INTERRUPTED, LAUNCHED
 
 
 def one_line(text: str) -> str:
@@ -27,23 +26,25 @@ def tell(message: str, code: int) -> None:
 
     Args:
         message: What is wrong.
-        code: Exit code that goes with it; an interruption is said once, by rank 0, and is no failure.
+        code: Exit code that goes with it; an interruption is said once, by the parent or by rank 0, and is no failure.
     """
     line = one_line(message)
-    if code == INTERRUPTED:
+    ours = LAUNCHED in os.environ
+    if code == INTERRUPTED and not ours:
         speaks = is_main()
     else:
-        speaks = not _recorded(line) or LAUNCHED not in os.environ
+        speaks = not _recorded(line, code) or not ours
     if speaks:
         print(f"ssdet: {line}" if code == INTERRUPTED else f"ssdet: error: {line}", file=sys.stderr, flush=True)
 
 
-def _recorded(line: str) -> bool:
+def _recorded(line: str, code: int) -> bool:
     """Write the line in the form that `torch.distributed.elastic` reads; False where nobody asks for it."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not file:
         return False
-    content = {"message": {"message": line, "extraInfo": {"py_callstack": "", "timestamp": str(int(time.time()))}}}
+    extra = {"py_callstack": "", "timestamp": str(int(time.time()))}
+    content = {"message": {"message": line, "extraInfo": extra}, "exit_code": code}
     Path(file).write_text(json.dumps(content), encoding="utf-8")
     return True
 

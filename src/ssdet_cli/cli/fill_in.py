@@ -110,8 +110,8 @@ def _from_run(folder: Path) -> Mapping[str, Any]:
 
 def _from_checkpoint(cfg: "TrainingConfig", init: Path) -> Mapping[str, Any]:
     checks.check_names(cfg)  # a typing error should not wait for torch
-    from ssdet_cli.engine.checkpoint import checkpoint_file
+    file = checks.checkpoint_file(init)
     from ssdet_cli.models.weights.files import read_weights
 
-    meta = read_weights(checkpoint_file(init)).meta
+    meta = read_weights(file).meta
     return meta if {"backbone", "clip"} <= meta.keys() else {}

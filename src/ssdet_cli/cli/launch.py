@@ -1,9 +1,9 @@
 """One process per GPU, through torch's own elastic launcher.
 
-`ssdet pretrain --nproc 2` checks everything, makes the run folder, and then is what `torchrun` is: the agent that
-starts and watches the ranks. Each rank is `python -m ssdet_cli pretrain --config RUN/config.yaml`, so a run started by
-hand with `torchrun ... -m ssdet_cli` takes the same path from there on. What goes wrong in a rank comes out as that
-rank's own line and exit code.
+`ssdet pretrain --nproc 2` checks everything, chooses the run folder, and then is what `torchrun` is: the agent that
+starts and watches the ranks. Each rank is `python -m ssdet_cli pretrain --config FILE`, so a run started by hand with
+`torchrun ... -m ssdet_cli` takes the same path from there on. What goes wrong in a rank comes out as that rank's own
+line and exit code.
 """
 
 import json
@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssdet_cli.cli.console import LAUNCHED
-from ssdet_cli.cli.failures import INTERRUPTED
+from ssdet_cli.cli.interruption import INTERRUPTED, LAUNCHED, interruptible
 from ssdet_cli.errors import ConfigError, SsdetError
 
 if TYPE_CHECKING:
@@ -118,39 +117,32 @@ def arguments(run: "RunConfig", words: Sequence[str]) -> list[str]:
     return [*meet, "--nproc-per-node", str(run.nproc), "-m", "ssdet_cli", *words]
 
 
-def start(cfg: "Section", folder: Path, *, resume: bool) -> int:
-    """Write the configuration into the run folder, start the ranks and wait for them.
+def start(cfg: "Section", folder: Path, *, resume: bool) -> None:
+    """Start the ranks and wait for them.
 
     Args:
         cfg: Checked configuration of a command.
-        folder: Run folder; on several machines each writes its own configuration file there. Extracted features may
-            have been in it before: whether they are the same features, the ranks must find out first.
+        folder: Run folder; rank 0 makes it once there is something to write.
         resume: Continue what the folder holds.
 
-    Returns:
-        0, or 130 where it was interrupted.
-
     Raises:
-        RankFailed: A rank ended badly.
+        RankFailed: A rank ended badly, or was interrupted.
     """
     from ssdet_cli.config import rundir
     from ssdet_cli.files import write_atomically
 
-    if cfg.run.node_rank == 0 and cfg.command != "extract-features":
-        config = rundir.prepare(cfg, folder, resume=resume) / "config.yaml"
-    else:
-        config = folder / f"config-node{cfg.run.node_rank}.yaml"
-        write_atomically(config, rundir.text_of(cfg, folder))
     os.environ[LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cfg.run.nproc)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
     flags = ["--resume"] * resume + ["--debug"] * (sys.excepthook is sys.__excepthook__)
-    words = arguments(cfg.run, [cfg.command, "--config", str(config), *flags])
-    with tempfile.TemporaryDirectory(prefix="ssdet-ranks-") as records:
-        return run_agent(["--log-dir", records, *words], Path(records))
+    with tempfile.TemporaryDirectory(prefix="ssdet-ranks-") as name:
+        config, records = Path(name) / "config.yaml", Path(name) / "records"
+        write_atomically(config, rundir.text_of(cfg, folder))
+        words = arguments(cfg.run, [cfg.command, "--config", str(config), *flags])
+        run_agent(["--log-dir", str(records), *words], records)
 
 
-def run_agent(words: Sequence[str], records: Path) -> int:
+def run_agent(words: Sequence[str], records: Path) -> None:
     """Be `torchrun` with these words.
 
     Args:
@@ -158,7 +150,7 @@ def run_agent(words: Sequence[str], records: Path) -> int:
         records: Folder in which the ranks leave their error files.
 
     Raises:
-        RankFailed: A rank ended badly; the first one to fail is told.
+        RankFailed: A rank ended badly, the first one to fail is told; or they were interrupted.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -167,15 +159,22 @@ def run_agent(words: Sequence[str], records: Path) -> int:
     # The agent reports through its exceptions; its log lines would say the same again, at length.
     logging.disable(logging.CRITICAL)
     try:
-        run(parse_args(list(words)))
+        with interruptible():
+            run(parse_args(list(words)))
     except ChildFailedError as failed:
         raise _first_failure(failed) from failed
     except SignalException as stopped:
-        told = [_read_record(path) for path in sorted(records.rglob("error.json"))]
-        if told:
-            raise RankFailed(told[0], 1) from stopped
-        return INTERRUPTED
-    return 0
+        raise _last_words(records) from stopped
+
+
+def _last_words(records: Path) -> RankFailed:
+    """What interrupted ranks say: a failure in one of them, else where rank 0 stopped and how to go on."""
+    told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records.rglob("error.json"))]
+    told.sort(key=lambda record: record["exit_code"] == INTERRUPTED)
+    if not told:
+        return RankFailed("interrupted.", INTERRUPTED)
+    code = INTERRUPTED if told[0]["exit_code"] == INTERRUPTED else 1
+    return RankFailed(told[0]["message"]["message"], code)
 
 
 def _first_failure(failed: Any) -> RankFailed:
@@ -184,8 +183,6 @@ def _first_failure(failed: Any) -> RankFailed:
         hint = "; the machine may be out of memory" if failure.exitcode == -9 else ""
         return RankFailed(f"rank {rank} was killed by {failure.signal_name()}{hint}.", 1)
     text = failure.message["message"] if isinstance(failure.message, dict) else ""
+    if failure.exitcode == INTERRUPTED:
+        return RankFailed(text or "interrupted.", INTERRUPTED)
     return RankFailed(text or f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)
-
-
-def _read_record(path: Path) -> str:
-    return json.loads(path.read_text(encoding="utf-8"))["message"]["message"]

@@ -112,7 +112,7 @@ Resume = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Build everything, run a step, say what a run would cost, and leave no run behind."),
+    typer.Option("--dry-run", help="Build everything, run two steps, say what a run would cost; leaves no run behind."),
 ]
 PrintConfig = Annotated[
     bool, typer.Option("--print-config", help="Print the whole resulting configuration as YAML and leave.")

@@ -49,12 +49,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: Not readable, not YAML, or not a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Cannot read configuration {path}: {error}.") from error
     except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise ConfigError(f"{path} is not YAML: {problem}.") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{path}{where}: this is not YAML ({problem}).") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -121,19 +124,30 @@ def all_keys(config: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-def explain(error: ValidationError, config: type[BaseModel], source: str) -> str:
-    """All mistakes of a configuration in one line."""
-    told = []
+def explain(error: ValidationError, config: type[BaseModel], source: str, command_line: Iterable[str] = ()) -> str:
+    """All mistakes of a configuration in one line.
+
+    Args:
+        error: What pydantic found.
+        config: Model of the command.
+        source: Where keys come from that are not on the command line.
+        command_line: Dotted keys that are.
+    """
+    told: dict[str, list[str]] = {}
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"] if not isinstance(part, int))
         if item["type"] == "extra_forbidden":
-            told.append(f"unknown key '{key}'.{nearest(key, all_keys(config))}")
+            text = f"unknown key '{key}'.{nearest(key, all_keys(config))}"
         elif item["type"] == "value_error":
-            told.append(str(item["ctx"]["error"]))
+            text = str(item["ctx"]["error"])
         else:
             shown = f"{key}={item['input']!r}: " if key else ""
-            told.append(f"{shown}{item['msg'][0].lower()}{item['msg'][1:]}.")
-    return f"{source}: " + " ".join(dict.fromkeys(told))
+            text = f"{shown}{item['msg'][0].lower()}{item['msg'][1:]}."
+        # A check of several keys has the place of their section, and names them.
+        several = model_of(config, key) is not None
+        typed = any(given in text if several else f"{given}.".startswith(f"{key}.") for given in command_line)
+        told.setdefault("command line" if typed else source, []).append(text)
+    return " ".join(f"{place}: {' '.join(dict.fromkeys(texts))}" for place, texts in told.items())
 
 
 def load_config(
@@ -167,19 +181,19 @@ def load_config(
         values, source = read_yaml(path), str(path)
     for key, value in command_line.items():
         values = merge(values, nest(key, value))
-    return validate(config, values, source)
+    return validate(config, values, source, command_line)
 
 
-def validate(config: type[Config], values: Mapping[str, Any], source: str) -> Config:
-    """Check plain values against a model.
+def validate(config: type[Config], values: Mapping[str, Any], source: str, command_line: Iterable[str] = ()) -> Config:
+    """Check plain values against a model; see `explain` for the arguments.
 
     Raises:
-        ConfigError: All mistakes in one line that begins with `source`.
+        ConfigError: All mistakes in one line that says where each comes from.
     """
     try:
         return config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error, config, source)) from error
+        raise ConfigError(explain(error, config, source, command_line)) from error
 
 
 def to_plain(config: BaseModel) -> dict[str, Any]:

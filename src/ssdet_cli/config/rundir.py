@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from ssdet_cli.config.commands import COMMANDS
 from ssdet_cli.config.load import load_config, read_yaml, to_plain, to_yaml
-from ssdet_cli.errors import ConfigError
-from ssdet_cli.files import write_atomically
+from ssdet_cli.errors import CheckpointError, ConfigError
+from ssdet_cli.files import refuse_unwritable, write_atomically
 
 #: Where runs go that were given no folder.
 ROOT = Path("runs")
@@ -79,15 +79,14 @@ def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
 
     Raises:
         ConfigError: The folder holds a run and `resume` is not set, or the other way round, or the run in it is done
-            or another one, or it is a file.
+            or another one, or it is a file, or nothing can be written there.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"run.output={folder} is a file; give a folder.")
+    refuse_unwritable(folder, "run.output")
     held = [name for name in _TRACES if (folder / name).exists()]
-    if held and cfg.command == "evaluate":
+    if held and cfg.command in ("evaluate", "extract-features"):
         raise ConfigError(
             f"{folder} is a training run, and its config.yaml and report.html would be lost; "
-            f"give another folder, such as --output {shlex.quote(str(folder / 'evaluate'))}."
+            f"give another folder, such as --output {shlex.quote(str(folder / cfg.command))}."
         )
     if held and not resume:
         raise ConfigError(
@@ -119,6 +118,22 @@ def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
     check_folder(cfg, folder, resume=resume)
     write_atomically(folder / "config.yaml", text_of(cfg, folder))
     return folder
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file meant by a run folder (best, else last) or by a file.
+
+    Raises:
+        CheckpointError: Neither is there.
+    """
+    if path.is_dir():
+        for name in ("best.pt", "last.pt"):
+            if (path / "checkpoints" / name).is_file():
+                return path / "checkpoints" / name
+        raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist; give a run folder or a file of weights.")
+    return path
 
 
 def is_begun(folder: Path) -> bool:

@@ -4,10 +4,11 @@ A field here is the only home of its default, type, unit and sentence: YAML, `se
 `--print-config` show the same thing. Plain data only, nothing here looks at the machine.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 Split = Literal["train", "val", "test"]
@@ -73,6 +74,13 @@ class RunConfig(Section):
     rdzv_endpoint: str | None = Field(None, description="host:port where several machines meet.")
     verbose: bool = Field(False, description="List every tensor that model.init filled, changed or left out.")
 
+    @field_validator("device")
+    @classmethod
+    def _device(cls, name: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+            raise ValueError(f"run.device={name} is not a device; choose auto, cpu, cuda or cuda:N.")
+        return name
+
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
         if self.nnodes > 1 and self.rdzv_endpoint is None:
@@ -127,6 +135,9 @@ class ModelConfig(Section):
     dropout: float | None = Field(None, ge=0, lt=1, description="Before the classifier; default: the head's own.")
     norm_splits: int = Field(
         1, ge=1, description="Parts of a batch that every batch norm sees by itself while training (X3D)."
+    )
+    checkpoint_activations: bool = Field(
+        False, description="Run blocks again in the backward pass: a fraction of the memory, about a third more time."
     )
     options: Options = Field(
         {}, description="More keywords of the backbone or the head, as in model.options.slow_sampling=linspace."

@@ -42,6 +42,7 @@ from ssdet_cli.data.generated_render import camera_path, draw_background, draw_s
 from ssdet_cli.data.lookup import check_split, some
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
 from ssdet_cli.files import write_atomically
+from ssdet_cli.interrupts import held_interrupts
 from ssdet_cli.video.write import write_video
 
 __all__ = [
@@ -270,7 +271,9 @@ def _write_all(
     # Spawned, because a process that has opened a video reader must not be forked.
     pool = ProcessPoolExecutor(min(workers, len(chunks)), get_context("spawn"), _ignore_interrupt)
     try:
-        for future in as_completed([pool.submit(_write_chunk, folder, settings, chunk) for chunk in chunks]):
+        with held_interrupts():  # a worker that is still importing cannot ignore them yet
+            futures = [pool.submit(_write_chunk, folder, settings, chunk) for chunk in chunks]
+        for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
         raise SsdetError(f"A process that wrote videos to {folder} died; run again to go on.") from error

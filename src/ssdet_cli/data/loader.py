@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.interrupts import held_interrupts
 from ssdet_cli.video.decode import loader_context
 
 
@@ -86,6 +87,14 @@ def _start_worker(number: int) -> None:
         logging.getLogger("ssdet").setLevel(logging.ERROR)
 
 
+class _Loader(DataLoader):
+    """Starts its workers out of reach of Ctrl-C; they import torch first, so `_start_worker` would be too late."""
+
+    def __iter__(self) -> Iterator[Any]:
+        with held_interrupts():
+            return super().__iter__()
+
+
 def _identity(items: list[Any]) -> list[Any]:
     return items
 
@@ -107,7 +116,7 @@ def build_loader(
         data: Workers and prefetch.
         device: Batches for a GPU come in pinned memory.
     """
-    return DataLoader(
+    return _Loader(
         dataset,
         batch_sampler=batches,
         collate_fn=collate or _identity,
@@ -125,7 +134,7 @@ def build_stream(dataset: IterableDataset, data: DataConfig, *, most_workers: in
         most_workers: No more than these; one keeps the items in order.
     """
     workers = data.workers if most_workers is None else min(data.workers, most_workers)
-    return DataLoader(dataset, batch_size=None, **_workers(workers, data.prefetch))
+    return _Loader(dataset, batch_size=None, **_workers(workers, data.prefetch))
 
 
 def _workers(number: int, prefetch: int) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.errors import CheckpointError
 from ssdet_cli.files import write_atomically
-from ssdet_cli.models.weights.files import weights_file
+from ssdet_cli.models.weights.files import unreadable
 
 #: Raised when the meaning of a key changes.
 FORMAT = 1
@@ -20,15 +21,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def checkpoint_file(path: Path) -> Path:
-    """The file meant by a run folder (best, else last) or by a file.
-
-    Raises:
-        CheckpointError: Neither is there.
-    """
-    return weights_file(path)
 
 
 def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
@@ -52,8 +44,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, LookupError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{file} cannot be read as a checkpoint ({reason}).") from error
+        raise unreadable(file, error, "a checkpoint") from error
     if not isinstance(state, dict) or not {"format", "model", "meta"} <= state.keys():
         raise CheckpointError(f"{file} is not a checkpoint of ssdet; weights of other origin go to --init.")
     if state["format"] > FORMAT:

@@ -55,14 +55,18 @@ class RunLog:
         self._progress: Progress | None = None
         self._bar: Any = None
         self._writer: Any = None
-        self._resume_step = resume_step
+        self._resume_step: int | None = None
         self._title, self._total, self._first = "", 0, 0
         self._began = self._last_plain = 0.0
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.metrics = folder / "metrics.jsonl"
-            if resume_step is not None and self.metrics.exists():
-                self._drop_lines_after(resume_step)
+            self.keep_in(folder, resume_step)
+
+    def keep_in(self, folder: Path, resume_step: int | None = None) -> None:
+        """From here on write into a folder; what it holds beyond `resume_step` is dropped."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.metrics, self._resume_step = folder, folder / "metrics.jsonl", resume_step
+        if resume_step is not None and self.metrics.exists():
+            self._drop_lines_after(resume_step)
 
     def _drop_lines_after(self, step: int) -> None:
         kept = [line for line in read_metrics(self.metrics) if line["step"] <= step]

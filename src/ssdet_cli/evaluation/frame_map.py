@@ -5,6 +5,7 @@ present strictly between its start and its end.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from ssdet_cli.evaluation.interface import (
     summarize,
 )
 from ssdet_cli.evaluation.submission import read_timed, timed_text
+
+#: Second field of a charades-localize file; rows of this protocol stand at the times of frames, the first at 0.
+_LOCALIZE = np.arange(1.0, 26.0)
 
 
 class FrameMap:
@@ -73,7 +77,12 @@ class FrameMap:
             scores[part] = predictions[record.video_id]
             mark_inside(targets[part], record, times[record.video_id])
             first = part.stop
-        return summarize(self, video_set, scores, targets, missing_videos(video_set, predictions))
+        missing = missing_videos(video_set, predictions)
+        result = summarize(self, video_set, scores, targets, missing)
+        if missing:
+            subset = f"The score is over {len(scored):,} of {result.videos:,} videos; the others have no rows in it."
+            result = replace(result, notes=(*result.notes, subset))
+        return result
 
     def submission_text(
         self,
@@ -87,8 +96,19 @@ class FrameMap:
         return timed_text({video_id: predictions[video_id] for video_id in order}, times)
 
     def read_submission(self, path: Path, video_set: VideoSetLike) -> Submission:
-        """Read such a file; its `seconds` go to `score`."""
-        return read_timed(path, [record.video_id for record in video_set.records], len(video_set.classes))
+        """Read such a file; its `seconds` go to `score`.
+
+        Raises:
+            DataError: As `read_timed`, or the file is one of charades-localize: its times are frame numbers.
+        """
+        read = read_timed(path, [record.video_id for record in video_set.records], len(video_set.classes))
+        for counted, numbers in (("1 to 25", _LOCALIZE), ("0 to 24", _LOCALIZE - 1)):
+            if all(np.array_equal(times, numbers) for times in read.seconds.values()):
+                raise DataError(
+                    f"{path}: every video has the rows {counted}, so these are the frame numbers of charades-localize "
+                    "and no seconds; score it with --protocol charades-localize."
+                )
+        return read
 
 
 def mark_inside(targets: np.ndarray, record: RecordLike, seconds: np.ndarray) -> None:

@@ -38,6 +38,7 @@ def create_model(
     in_channels: int | None = None,
     pretrained: str | Path | None = None,
     class_names: Sequence[str] | None = None,
+    checkpoint_activations: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Build a per-frame detector, or a head alone.
@@ -52,6 +53,7 @@ def create_model(
             their networks, see `load_hub`.
         class_names: Names of the K classes (or of all but a leading background); with `pretrained` they decide
             whether the file's classifier means the same as ours.
+        checkpoint_activations: Run the backbones' blocks again in the backward pass instead of keeping what it needs.
         **options: Keywords of the backbone or of the head (`dropout=0.5`); one that both have goes to both. Of
             Coarse-Fine networks those of the backbones, or of `build_coarse_fine`.
 
@@ -61,7 +63,7 @@ def create_model(
 
     Raises:
         ConfigError: Unknown name or option, a value of the wrong type or out of range, or a backbone that does not
-            keep the contract.
+            keep the contract or cannot run its blocks again.
         CheckpointError: `pretrained` cannot be read or does not fit.
     """
     if num_classes < 1:
@@ -75,6 +77,8 @@ def create_model(
         backbone = _build_backbone(name, of_backbone)
         of_head = {"hidden": backbone.head_hidden, **of_head}
         model = FrameDetector(backbone, HEADS.get(head)(backbone.num_features, num_classes, **of_head))
+    if checkpoint_activations:
+        _checkpoint(model, name)
     if pretrained is not None and str(pretrained) == HUB:
         load_hub(model, name, class_names=class_names)
     elif pretrained is not None:
@@ -91,6 +95,17 @@ def _head_alone(name: str, num_classes: int, in_channels: int, options: Mapping[
     known = _keywords(build)
     _refuse_unknown(options, known, f"head '{name}'")
     return build(in_channels, num_classes, **_typed(options, known))
+
+
+def _checkpoint(model: nn.Module, name: str) -> None:
+    backbones = [part.backbone for part in model.modules() if hasattr(part, "backbone")]
+    if not all(hasattr(backbone, "set_checkpointing") for backbone in backbones) or not backbones:
+        raise ConfigError(
+            f"'{name}' cannot recompute its activations (it has no set_checkpointing); "
+            "leave checkpoint_activations at false."
+        )
+    for backbone in backbones:
+        backbone.set_checkpointing(True)
 
 
 def _build_backbone(name: str, options: Mapping[str, Any]) -> nn.Module:

@@ -31,7 +31,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
     parts = [protocol.read_submission(path, videos) for path in cfg.predictions]
     predictions = average([part.predictions for part in parts])
     result = protocol.score(videos, predictions, parts[0].seconds)
-    result = replace(result, notes=(*videos.notes, *(note for part in parts for note in part.notes)))
+    result = replace(result, notes=(*videos.notes, *result.notes, *(note for part in parts for note in part.notes)))
     one_file = cfg.predictions[0].read_bytes() if len(parts) == 1 else None
     finish(cfg, result, lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds))
     return result

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -56,10 +57,11 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
         states = [load_checkpoint(path) for path in cfg.checkpoints]
         _refuse_useless(cfg, states)
-        data = prepared_data(data_of(cfg, states[0]["meta"]), "dense", here, log)
+        data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
-        members = [_member(cfg, state, videos, data, here, log) for state in states]
+        named = zip(cfg.checkpoints, states, strict=True)
+        members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
         readers = readers_of(score for member in members for score in member)
         if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
             taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
@@ -97,14 +99,17 @@ def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:
     return dict(Counter(backend for _, backend in sorted({(score.video_id, score.backend) for score in scores})))
 
 
-def data_of(cfg: EvaluateConfig, meta: dict[str, Any]) -> FrameLabelledData:
+def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabelledData:
     """The checkpoint's own data with what was given for this evaluation over it.
 
     Raises:
         CheckpointError: The checkpoint was not trained on frame labels.
     """
     if meta["command"] not in ("finetune", "train-coarse-fine"):
-        raise CheckpointError(f"A checkpoint of `{meta['command']}` detects no frame labels yet; run `ssdet finetune`.")
+        raise CheckpointError(
+            f"{path} is a checkpoint of `{meta['command']}` and detects no frame labels yet; "
+            f"run `ssdet finetune --init {path}`."
+        )
     given = cfg.data.model_dump(exclude_unset=True) if cfg.data is not None else {}
     return FrameLabelledData.model_validate({**meta["config"]["data"], **given})
 
@@ -137,6 +142,7 @@ def inference_of(cfg: InferenceConfig, meta: dict[str, Any]) -> InferenceConfig:
 
 def _member(
     cfg: EvaluateConfig,
+    path: Path,
     state: dict[str, Any],
     videos: VideoSet,
     data: FrameLabelledData,
@@ -146,7 +152,7 @@ def _member(
     meta = state["meta"]
     if meta["classes"] != list(videos.classes):
         raise ConfigError(
-            f"The checkpoint knows {len(meta['classes'])} classes and {videos.source} holds {len(videos.classes)} "
+            f"{path} knows {len(meta['classes'])} classes and {videos.source} holds {len(videos.classes)} "
             "or others; give the annotations it was trained for."
         )
     inference = inference_of(cfg.inference, meta)

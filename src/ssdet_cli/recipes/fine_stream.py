@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from ssdet_cli.config.commands import ExtractFeaturesConfig, TrainCoarseFineConfig
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import FineSource, InferenceConfig, ModelConfig
 from ssdet_cli.data.feature_files import Origin
 from ssdet_cli.data.feature_store import FeatureStore
 from ssdet_cli.data.fine_context import LENGTHS, FineContext
-from ssdet_cli.engine.checkpoint import checkpoint_file
 from ssdet_cli.engine.coarse_fine import with_fine_stream, with_stored_features
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.predict import Apply
@@ -53,7 +53,13 @@ def build_network(cfg: TrainCoarseFineConfig, classes: tuple[str, ...], run: Run
         CheckpointError: Weights cannot be read or do not fit.
     """
     torch.manual_seed(cfg.run.seed)
-    model = create_model(cfg.network, len(classes), head=cfg.model.head, **options_of(cfg.model))
+    model = create_model(
+        cfg.network,
+        len(classes),
+        head=cfg.model.head,
+        checkpoint_activations=cfg.model.checkpoint_activations,
+        **options_of(cfg.model),
+    )
     load_init(cfg, model.coarse, classes, run)
     if not cfg.fine.in_graph:
         return model.coarse
@@ -79,7 +85,7 @@ def fine_stream(
     """
     _refuse_other_sampling(cfg.inference, cfg.clip.stride, cfg.clip.size)
     _refuse_exact(cfg.inference)
-    longest = LENGTHS * cfg.inference.window
+    longest = _longest(cfg.inference, joint=cfg.fine.in_graph)
     if cfg.fine.in_graph:
         meta = {"joint": True, "weights": _text(cfg.fine.weights), "features": None, "origin": None}
         return FineStream(None, partial(with_fine_stream, longest=longest), meta)
@@ -128,7 +134,7 @@ def restore(
     model = create_model(f"coarse_fine_{meta['backbone']}", meta["num_classes"], **meta["options"])
     (model if fine["joint"] else model.coarse).load_state_dict(state["model"])
     model.backbone.normalization = tuple(tuple(meta["normalization"][name]) for name in ("mean", "std"))
-    longest = LENGTHS * inference.window
+    longest = _longest(inference, joint=fine["joint"])
     features, weights = _source(fine, given)
     if features is not None:
         store, stages = FeatureStore(features), model.coarse.fine_channels
@@ -211,6 +217,11 @@ def _check(
     store.check(
         video_ids, stride=stride, size=size, weights_sha256=weights_sha256, stages=tuple(stages), pool=FINE_POINTS
     )
+
+
+def _longest(inference: InferenceConfig, *, joint: bool) -> int:
+    """Most fine frames that a window is steered by; trained on clips alone, its own."""
+    return inference.window if joint else LENGTHS * inference.window
 
 
 def _refuse_exact(inference: InferenceConfig) -> None:

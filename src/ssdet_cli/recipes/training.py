@@ -17,13 +17,14 @@ from ssdet_cli import __version__
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.config.load import to_plain
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
-from ssdet_cli.engine.checkpoint import checkpoint_file, latest_checkpoint
+from ssdet_cli.engine.checkpoint import latest_checkpoint
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
 from ssdet_cli.engine.runlog import RunLog, environment
@@ -46,48 +47,57 @@ class Run:
 
     Attributes:
         session: This process among all.
-        log: Run folder and progress line.
-        folder: Run folder; None in a dry run.
+        log: Run folder (from `begin` on) and progress line.
+        resume: Continue what the folder holds.
+        dry_run: Only try; there is no folder.
         state: Checkpoint to continue from; None for a new run.
     """
 
     session: Session
     log: RunLog
-    folder: Path | None
-    state: dict[str, Any] | None
+    resume: bool = False
+    dry_run: bool = False
+    state: dict[str, Any] | None = None
+
+    def begin(self, cfg: TrainingConfig) -> Path:
+        """Make the run folder (rank 0), now that data and network are there: what fails earlier leaves no folder."""
+        made = None
+        if self.session.is_main:
+            made = str(rundir.prepare(cfg, rundir.run_folder(cfg), resume=self.resume))
+        folder = Path(self.session.broadcast(made))
+        if self.session.is_main:
+            step = self.state["progress"]["step"] if self.state is not None else 0
+            self.log.keep_in(folder, resume_step=step if self.resume else None)
+        self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
+        return folder
 
 
 @contextmanager
 def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool) -> Iterator[Run]:
-    """Make the run folder (rank 0), open its log, and load what a resumed run continues from.
+    """Check the run folder, open the log, and load what a resumed run continues from; `Run.begin` makes the folder.
 
     Raises:
-        ConfigError: The network has no such option, or the folder holds another run, or the configuration differs from
-            that of the resumed run.
+        ConfigError: The network has no such option, or the folder holds another run or cannot be written, or the
+            configuration differs from that of the resumed run.
         CheckpointError: The checkpoint to resume from cannot be read.
     """
     check_options(cfg.network, cfg.model.head, options_of(cfg.model))  # a typo is told before anything is made
-    console = Console(stderr=True) if session.is_main else None
+    log = RunLog(None, Console(stderr=True) if session.is_main else None)
     if dry_run:
-        yield Run(session, RunLog(None, console), None, None)
+        yield Run(session, log, dry_run=True)
         return
-    folder = Path(session.broadcast(_make_folder(cfg, resume) if session.is_main else None))
-    state = latest_checkpoint(folder) if resume else None
+    if session.is_main:
+        rundir.check_folder(cfg, rundir.run_folder(cfg), resume=resume)
+    session.broadcast(None)
+    state = latest_checkpoint(cfg.run.output) if resume else None
     if state is not None:
         rundir.refuse_other_config(cfg, state["meta"]["config"])
-    step = state["progress"]["step"] if state is not None else 0
-    log = RunLog(folder if session.is_main else None, console, resume_step=step if resume else None)
     if resume and state is None:
-        log.say(f"{folder} has no checkpoint yet; the run begins anew.")
-    log.write_json("env.json", environment(session.device, session.world_size))
+        log.say(f"{cfg.run.output} has no checkpoint yet; the run begins anew.")
     try:
-        yield Run(session, log, folder, state)
+        yield Run(session, log, resume=resume, state=state)
     finally:
         log.close()
-
-
-def _make_folder(cfg: TrainingConfig, resume: bool) -> str:
-    return str(rundir.prepare(cfg, rundir.run_folder(cfg), resume=resume))
 
 
 def prepared_data(data: DataConfig, kind: str, session: Session, log: RunLog) -> DataConfig:
@@ -174,7 +184,13 @@ def options_of(model: ModelConfig) -> dict[str, Any]:
 def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], run: Run) -> nn.Module:
     """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
     torch.manual_seed(cfg.run.seed)
-    model = create_model(cfg.network, outputs, head=cfg.model.head, **options_of(cfg.model))
+    model = create_model(
+        cfg.network,
+        outputs,
+        head=cfg.model.head,
+        checkpoint_activations=cfg.model.checkpoint_activations,
+        **options_of(cfg.model),
+    )
     load_init(cfg, model, classes, run)
     return model
 
@@ -268,12 +284,14 @@ def train(
     trainer = Trainer(model, task, optim=cfg.optim, loop=cfg.loop, session=run.session, seed=cfg.run.seed, meta=meta)
     if run.state is not None:
         trainer.load(run.state)
-        run.log.say(f"Resumed {run.folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
     loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step)
-    if run.folder is None:
+    if run.dry_run:
         _dry_run(trainer, loader, run, title)
         return None
-    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(run.folder))}"
+    folder = run.begin(cfg)
+    if run.state is not None:
+        run.log.say(f"Resumed {folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
+    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(folder))}"
     summary = fit(
         trainer,
         loader,
@@ -285,7 +303,7 @@ def train(
         resume_hint=hint,
     )
     if run.session.is_main:
-        write_run_report(run.folder)
+        write_run_report(folder)
         run.log.write_json(
             rundir.DONE,
             {
@@ -297,7 +315,7 @@ def train(
         )
         run.log.say(
             f"Done in {summary.seconds:.0f} s, {summary.clips_per_second:.1f} clips/s, "
-            f"{100 * summary.data_wait:.0f} % of the time waiting for data. Run folder: {run.folder}"
+            f"{100 * summary.data_wait:.0f} % of the time waiting for data. Run folder: {folder}"
         )
     return summary
 

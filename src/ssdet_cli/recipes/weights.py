@@ -12,13 +12,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ssdet_cli import __version__
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.errors import CheckpointError, ConfigError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.models import LoadReport, create_model
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.heads import HEADS
 from ssdet_cli.models.weights import coarse_fine, own
-from ssdet_cli.models.weights.files import WeightsFile, read_weights, weights_file
+from ssdet_cli.models.weights.files import WeightsFile, read_weights
 from ssdet_cli.models.weights.guess import guess_backbone
 from ssdet_cli.models.weights.layout import Converted, Normalization
 from ssdet_cli.models.weights.load import plan
@@ -138,7 +139,7 @@ def _refuse_coarse(found: Description) -> None:
 
 def _meta(found: Description) -> dict[str, Any]:
     """What travels with the weights: all that our own file said, but for paths of the machine it was made on."""
-    with open(weights_file(found.file.path), "rb") as file:
+    with open(checkpoint_file(found.file.path), "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     known = {
         "backbone": found.backbone,

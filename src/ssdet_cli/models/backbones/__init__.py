@@ -25,6 +25,9 @@ It may also have
 - `published()`: the weights that its library publishes, for `--init hub` (see `models.weights.hub`);
 - `own_parts`: prefixes of parameters that nobody's weights hold, which may stay as initialised.
 
+A backbone that can trade time for memory also has `set_checkpointing(enabled)`: its blocks then keep their inputs only
+and run again in the backward pass (`layers.checkpoint.recompute`); outputs, gradients and statistics stay the same.
+
 One family is one file; a new name is one line here. No torch is imported until a backbone is asked for.
 """
 

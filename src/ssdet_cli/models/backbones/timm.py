@@ -66,7 +66,6 @@ class TimmFrames(nn.Module):
             while training and 64 in evaluation.
         time_depth: Blocks over time; 0 leaves every frame by itself.
         time_kernel: Frames that a block sees, odd.
-        checkpointing: Compute activations of the image model again in the backward pass instead of keeping them.
         drop_path: Stochastic depth of the image model; None leaves it as timm has it.
 
     Raises:
@@ -84,7 +83,6 @@ class TimmFrames(nn.Module):
         frames_per_chunk: int | None = None,
         time_depth: int = 2,
         time_kernel: int = 5,
-        checkpointing: bool = False,
         drop_path: float | None = None,
     ) -> None:
         super().__init__()
@@ -96,8 +94,6 @@ class TimmFrames(nn.Module):
         self.frames_per_chunk = frames_per_chunk
         self.options = {} if drop_path is None else {"drop_path_rate": drop_path}
         self.image, self.only_size = _build(name, self.options)
-        if checkpointing:
-            _checkpoint(self.image, name)
         config = self.image.pretrained_cfg
         self.normalization = (tuple(config["mean"]), tuple(config["std"]))
         self.default_clip = (FRAMES, STRIDE, config["input_size"][-1])
@@ -107,6 +103,19 @@ class TimmFrames(nn.Module):
         self.stage_names = (*(f"stage{index + 1}" for index in range(len(channels))), "time")
         self.stage_channels = (*channels, self.num_features)
         self.stage_strides = (1,) * len(self.stage_names)
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Run the image model's blocks again in the backward pass instead of keeping what it needs.
+
+        Raises:
+            ConfigError: This model of timm cannot.
+        """
+        try:
+            self.image.set_grad_checkpointing(enabled)
+        except (AssertionError, AttributeError) as error:
+            raise ConfigError(
+                f"timm's '{self.name}' cannot recompute its activations; leave checkpoint_activations at false."
+            ) from error
 
     @property
     def temporal_reach(self) -> int:
@@ -139,8 +148,10 @@ class TimmFrames(nn.Module):
             height, width = self.only_size
             got = f"{frames.shape[2]}x{frames.shape[3]}"
             raise ConfigError(f"{PREFIX}{self.name} takes {height}x{width} pixels only, got {got} (clip.size).")
-        size = self.frames_per_chunk or (len(frames) if self.training else CHUNK)
-        return [run(frames)] if len(frames) <= size else [run(chunk) for chunk in frames.split(size)]
+        size = self.frames_per_chunk or (None if self.training else CHUNK)
+        if size is None or frames.shape[0] <= size:  # not len(): it would fix the number in an exported network
+            return [run(frames)]
+        return [run(chunk) for chunk in frames.split(size)]
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return `forward_features(frames)`."""
@@ -192,13 +203,6 @@ def _build(name: str, options: dict[str, Any], *, pretrained: bool = False) -> t
             if any_size == choices[-1]:
                 raise ConfigError(f"timm's '{name}' cannot be built: {error}.") from error
     raise AssertionError("the last choice returns or raises")
-
-
-def _checkpoint(image: nn.Module, name: str) -> None:
-    try:
-        image.set_grad_checkpointing(True)
-    except (AssertionError, AttributeError) as error:
-        raise ConfigError(f"timm's '{name}' has no checkpointing; leave it off.") from error
 
 
 def _stage_channels(image: nn.Module) -> tuple[int, ...]:

@@ -157,7 +157,7 @@ class MViT(VideoBackbone):
     def _with_positions(self, tokens: Tensor, size: tuple[int, int, int]) -> Tensor:
         """Put the class token before (B, t · h · w, C) and add absolute positions where the network has them."""
         encoding = self.video.pos_encoding
-        tokens = torch.cat((encoding.class_token.expand(len(tokens), 1, -1), tokens), dim=1)
+        tokens = torch.cat((encoding.class_token.expand(tokens.shape[0], 1, -1), tokens), dim=1)
         if encoding.spatial_pos is None:
             return tokens
         time, space = encoding.temporal_pos, encoding.spatial_pos

@@ -16,8 +16,10 @@ from torch.nn import functional as F
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones.info import INFO
 from ssdet_cli.models.backbones.x3d_chunks import run_in_chunks
+from ssdet_cli.models.layers.checkpoint import recompute
 from ssdet_cli.models.layers.depthwise import depthwise_conv3d
 from ssdet_cli.models.layers.frames import to_clips, to_frames
+from ssdet_cli.models.layers.squeeze_silu import squeeze_silu
 from ssdet_cli.models.layers.sub_batchnorm import SubBatchNorm, drop_split_entries, set_norm_splits
 
 INNER_RATIO = 2.25
@@ -80,25 +82,30 @@ class Conv(nn.Module):
         self.norm = None if momentum is None else nn.BatchNorm2d(outputs, momentum=momentum)
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, frames: Tensor, num_frames: int) -> Tensor:
-        """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W), clips of `num_frames`."""
+    def forward(self, frames: Tensor, num_frames: int, *, relu: bool = False) -> Tensor:
+        """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W), clips of `num_frames`.
+
+        With `relu`, which depthwise ones offer, the frames are overwritten by their ReLU first.
+        """
         if self.norm is None:
-            return self._convolve(frames, num_frames, self.weight)
+            return self._convolve(frames, num_frames, self.weight, relu=relu)
         if self.norm.training or torch.is_grad_enabled():
-            output = self._convolve(frames, num_frames, self.weight)
+            output = self._convolve(frames, num_frames, self.weight, relu=relu)
             return self.norm(output, num_frames) if isinstance(self.norm, SubBatchNorm) else self.norm(output)
         scale = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
         offset = self.norm.bias - self.norm.running_mean * scale
-        return self._convolve(frames, num_frames, self.weight * scale[:, None, None, None, None], offset)
+        return self._convolve(frames, num_frames, self.weight * scale[:, None, None, None, None], offset, relu=relu)
 
-    def _convolve(self, frames: Tensor, num_frames: int, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def _convolve(
+        self, frames: Tensor, num_frames: int, weight: Tensor, bias: Tensor | None = None, *, relu: bool
+    ) -> Tensor:
         if self.depthwise:
-            return depthwise_conv3d(frames, weight, num_frames, self.stride, bias)
+            return depthwise_conv3d(frames, weight, num_frames, self.stride, bias, relu=relu)
         return F.conv2d(frames, weight[:, :, 0], bias, self.stride, weight.shape[-1] // 2)
 
 
 class SqueezeExcite(nn.Module):
-    """Scale every channel by what the whole clip, all frames of it, says of all channels (Hu et al., 2018)."""
+    """Scale every channel by what the whole clip, all frames of it, says of all channels (Hu et al., 2018); swish."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -110,10 +117,9 @@ class SqueezeExcite(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
-        """Return (B·T, C, H, W) frames, scaled."""
-        clips = to_clips(frames, num_frames)
-        scale = torch.sigmoid(self.expand(F.relu(self.reduce(clips.mean((2, 3, 4))))))
-        return to_frames(clips * scale[:, :, None, None, None])
+        """Return (B·T, C, H, W) frames, scaled, behind the swish."""
+        reduce, expand = self.reduce, self.expand
+        return squeeze_silu(frames, num_frames, reduce.weight, reduce.bias, expand.weight, expand.bias)
 
 
 class Bottleneck(nn.Module):
@@ -135,10 +141,12 @@ class Bottleneck(nn.Module):
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Return (B·T, outputs, ⌈H / stride⌉, ⌈W / stride⌉) of (B·T, inputs, H, W)."""
         # In place wherever a fresh tensor is overwritten: on a CPU new memory costs more than the arithmetic.
-        hidden = self.conv_b(self.conv_a(frames, num_frames).relu_(), num_frames)
+        hidden = self.conv_b(self.conv_a(frames, num_frames), num_frames, relu=True)
         if self.squeeze is not None:
             hidden = self.squeeze(hidden, num_frames)
-        hidden = self.conv_c(F.silu(hidden, inplace=not torch.is_grad_enabled()), num_frames)
+        else:
+            hidden = F.silu(hidden, inplace=not torch.is_grad_enabled())
+        hidden = self.conv_c(hidden, num_frames)
         if self.shortcut is not None:
             frames = self.shortcut(frames, num_frames)
         return hidden.add_(frames).relu_()
@@ -148,6 +156,9 @@ class Stage(nn.ModuleList):
     """Blocks of one resolution; the first halves height and width and projects its shortcut, also where the channels
     stay, and every second one, from the first on, squeezes.
     """
+
+    #: Whether blocks are run again in the backward pass instead of keeping what it needs.
+    checkpointing = False
 
     def __init__(self, inputs: int, outputs: int, depth: int, **options: float | bool) -> None:
         super().__init__(
@@ -165,7 +176,7 @@ class Stage(nn.ModuleList):
     def forward(self, frames: Tensor, num_frames: int) -> Tensor:
         """Run all blocks."""
         for block in self:
-            frames = block(frames, num_frames)
+            frames = recompute(block, frames, num_frames) if self.checkpointing else block(frames, num_frames)
         return frames
 
 
@@ -223,6 +234,11 @@ class X3D(nn.Module):
         """Return frames (B·T, C, h, w), the output of one stage, of the output of the one before it."""
         output = getattr(self, name)(frames, num_frames)
         return output.relu_() if name == self.stage_names[-1] else output
+
+    def set_checkpointing(self, enabled: bool) -> None:
+        """Keep the blocks' inputs only, and run every block again in the backward pass (less memory, more time)."""
+        for name in self.stage_names[:-1]:
+            getattr(self, name).checkpointing = enabled
 
     def _stages(self, clips: Tensor) -> Iterable[tuple[str, Tensor]]:
         """Yield (name, frames (B·T, C, h, w)) stage by stage."""

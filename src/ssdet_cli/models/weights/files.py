@@ -1,6 +1,7 @@
 """From a file to named tensors, executing nothing that the file holds."""
 
 import argparse
+import errno
 import json
 import pickle
 import re
@@ -15,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.errors import CheckpointError
 from ssdet_cli.models.weights.arrays import DAMAGED, Refused, load_arrays
 
@@ -27,6 +29,10 @@ _NO_WEIGHTS = {
     b"<": "a web page and not weights; the download went wrong",
 }
 _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+#: What the file system says, and not what a reader makes of a damaged file.
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOENT)
+#: Bytes of plain text.
+_TEXT = bytes(range(32, 127)) + b"\t\n\r\f"
 _DTYPES = tuple(type(np.dtype(code)) for code in "?bBhHiIlLefd")
 
 
@@ -49,23 +55,6 @@ class WeightsFile:
     keys: tuple[str, ...] = ()
 
 
-def weights_file(path: str | Path) -> Path:
-    """Return the file meant by a run folder (its best checkpoint, else its last) or by a file.
-
-    Raises:
-        CheckpointError: Neither is there.
-    """
-    path = Path(path)
-    if path.is_dir():
-        for name in ("best.pt", "last.pt"):
-            if (path / "checkpoints" / name).is_file():
-                return path / "checkpoints" / name
-        raise CheckpointError(f"{path} holds no checkpoints/best.pt or checkpoints/last.pt; is it a run folder?")
-    if not path.is_file():
-        raise CheckpointError(f"{path} does not exist; give a run folder or a file of weights.")
-    return path
-
-
 def read_weights(path: str | Path) -> WeightsFile:
     """Read a weights file onto the CPU; its kind is told by its content, not by its name.
 
@@ -79,14 +68,14 @@ def read_weights(path: str | Path) -> WeightsFile:
     Raises:
         CheckpointError: Missing, empty, truncated, not a file of weights, or one that only running code could read.
     """
-    path = weights_file(path)
+    path = checkpoint_file(Path(path))
     try:
         with open(path, "rb") as file:
             first = file.read(64)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not first:
-        raise CheckpointError(f"{path} cannot be read as weights: it is empty; copy or download the weights again.")
+        raise unreadable(path, EOFError())
     for start, what in _NO_WEIGHTS.items():
         if first.startswith(start):
             raise CheckpointError(f"{path} cannot be read as weights: it is {what}.")
@@ -112,7 +101,7 @@ def _read_safetensors(path: Path) -> WeightsFile:
             meta = json.loads((file.metadata() or {}).get("meta", "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     if not state:
         raise CheckpointError(f"{path} holds no weights: it is a safetensors file without tensors.")
     return WeightsFile(path, "safetensors", state, meta if isinstance(meta, dict) else {})
@@ -129,9 +118,9 @@ def _torch_load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if match := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise _needs_code(path, f"a Python object ({match[1]})") from error
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     except (*DAMAGED, RuntimeError, OSError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _plain_data() -> list[Any]:
@@ -151,7 +140,7 @@ def _unpickle(path: Path) -> Any:
     except Refused as error:
         raise _needs_code(path, f"a Python object ({error})") from error
     except (*DAMAGED, pickle.UnpicklingError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def _from_payload(path: Path, container: str, payload: Any) -> WeightsFile:
@@ -191,6 +180,18 @@ def _needs_code(path: Path, what: str) -> CheckpointError:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    return CheckpointError(f"{path} cannot be read as weights (truncated, or another kind of file): {reason}.")
+def unreadable(path: Path, error: Exception, kind: str = "weights") -> CheckpointError:
+    """Say what a file is that cannot be read; what torch stumbled over in it ("pop from empty list") tells nobody."""
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return CheckpointError(f"{path} cannot be read ({error.strerror}).")
+    with open(path, "rb") as file:
+        first = file.read(512)
+    if not first:
+        what = "it is empty; copy or download it again"
+    elif first.startswith(b"PK"):
+        what = "it is truncated or damaged; copy or download it again"
+    elif not first.translate(None, _TEXT):
+        what = "it is a text file"
+    else:
+        what = "it is truncated, or another kind of file"
+    return CheckpointError(f"{path} cannot be read as {kind}: {what}.")
