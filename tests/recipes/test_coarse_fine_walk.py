@@ -5,12 +5,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from tiny_runs import SMALL, configured
+from tiny_runs import SMALL, configured, ssdet
 
 from ssdet_cli.__main__ import carry_out
 from ssdet_cli.config.commands import EvaluateConfig, ExtractFeaturesConfig, TrainCoarseFineConfig
@@ -148,30 +147,18 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(data, tuned, featur
     assert all(torch.equal(value, half[name]) for name, value in whole.items())
 
 
-RANK = """
-import sys
-from ssdet_cli.__main__ import carry_out
-for words in ("--features " + sys.argv[1], "--joint --train-fine"):
-    name = words.split()[0].strip("-")
-    code = carry_out(["train-coarse-fine", *words.split(), *sys.argv[2:], "--output", name])
-    assert code == 0, words
-"""
-
-
-def test_two_processes_train_from_stored_features_and_both_streams(data, tuned, features, tmp_path):
-    (tmp_path / "rank.py").write_text(RANK)
-    small = [word for word in SMALL if not word.startswith(("loop.batch_size", "loop.steps"))]
-    words = [features, "--config", "generated", "--init", tuned, "--videos", data.dense, *small]
-    words += ["loop.batch_size=1", "loop.steps=2", "data.dataset=generated"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "rank.py", *words]
+@pytest.mark.parametrize("way", ["stored", "joint"])
+def test_two_processes_train(data, tuned, features, tmp_path, way):
+    given = ["--features", features] if way == "stored" else ["--joint", "--train-fine"]
+    small = [word for word in SMALL if not word.startswith(("run.device", "loop.batch_size", "loop.steps"))]
+    words = ["train-coarse-fine", "--config", "generated", *given, "--init", tuned, "--videos", data.dense]
+    words += ["--nproc", 2, "--device", "cpu", "--output", "run", *small, "loop.batch_size=1", "loop.steps=2"]
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     environment["OMP_NUM_THREADS"] = "1"
-    command = list(map(str, command))
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(ssdet(*words), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    for name in ("features", "joint"):
-        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        assert [line["videos"] for line in lines if line["split"] == "val"] == [3]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["videos"] for line in lines if line["split"] == "val"] == [3]
 
 
 def test_padding_of_fine_features_has_no_influence(data, features, tmp_path):

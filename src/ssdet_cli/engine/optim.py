@@ -27,7 +27,7 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict]:
     groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
     parts: set[str] = set()
     for name, parameter in model.named_parameters():
-        path = name.split(".")[:-1][:_DEPTH]
+        path = [part for part in name.split(".")[:-1][:_DEPTH] if not part.isdecimal()]
         parts.update(path)
         if parameter.requires_grad:
             scale = math.prod(scales.get(part, 1.0) for part in path)
