@@ -81,9 +81,7 @@ def _check_contract(name: str, backbone: object) -> None:
         ConfigError: It lacks something; the first such thing is named.
     """
     if not isinstance(backbone, nn.Module):
-        raise ConfigError(
-            f"Backbone '{name}' gives an object of type {type(backbone).__name__}, not a torch.nn.Module."
-        )
+        raise ConfigError(f"Backbone '{name}' gives a value of type {type(backbone).__name__}, not a torch.nn.Module.")
     for attribute, meaning in REQUIRED.items():
         if not hasattr(backbone, attribute):
             raise ConfigError(f"Backbone '{name}' lacks `{attribute}` ({meaning}); see docs/plugins.md.")
