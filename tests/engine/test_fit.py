@@ -266,8 +266,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tmp_path, number):
             from pathlib import Path
             from test_fit import HERE, batch, trainer
             from ssdet_cli.engine.fit import Interrupted, Monitor, fit
-            from ssdet_cli.engine import runlog
-from ssdet_cli.engine.runlog import RunLog
+            from ssdet_cli.engine.runlog import RunLog
             folder = Path(sys.argv[1])
             run = trainer(steps=100_000)
             print("ready", flush=True)
