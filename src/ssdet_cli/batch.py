@@ -3,7 +3,9 @@
 Shape letters used throughout: B clips, C channels, T input frames, H, W pixels, K classes, L label times.
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +22,9 @@ class VideoBatch:
         lengths: (B,) int64, input frames that are real; the rest repeat the last one. None means all.
         frame_seconds: (B, T) float64, time of every input frame in its video; None where time does not matter.
         label_seconds: (B, L) float64, time of every label; None means the labels are at the input frames.
-        features: Stored fine-stream features, stage name -> tensor; None for frame detectors.
+        features: Stored features of the fine stream, stage name -> (B, C, F, h, w); None for frame detectors.
+        feature_mask: (B, F) bool, False at fine frames that are padding; None means all are real.
+        feature_start: (B,) float32, first input frame of every clip, counted in fine frames; None means 0.
         video_ids: B names.
         backends: Which video reader read each clip.
         failures: `(path, reason)` of files that could not be read and were replaced by another clip.
@@ -33,6 +37,8 @@ class VideoBatch:
     frame_seconds: Tensor | None = None
     label_seconds: Tensor | None = None
     features: dict[str, Tensor] | None = None
+    feature_mask: Tensor | None = None
+    feature_start: Tensor | None = None
     video_ids: tuple[str, ...] = ()
     backends: tuple[str, ...] = field(default=(), repr=False)
     failures: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -48,48 +54,40 @@ class VideoBatch:
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != (batch, length):
                 raise ValueError(f"{name} must be ({batch}, {length}), got {tuple(value.shape)}.")
-        if self.lengths is not None and tuple(self.lengths.shape) != (batch,):
-            raise ValueError(f"lengths must be ({batch},), got {tuple(self.lengths.shape)}.")
+        for name in ("lengths", "feature_start"):
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != (batch,):
+                raise ValueError(f"{name} must be ({batch},), got {tuple(value.shape)}.")
         if self.video_ids and len(self.video_ids) != batch:
             raise ValueError(f"video_ids must name {batch} clips, got {len(self.video_ids)}.")
 
     def __len__(self) -> int:
         return self.frames.shape[0]
 
-    def network_inputs(self) -> dict[str, Tensor]:
+    def network_inputs(self) -> dict[str, Any]:
         """Return what the network takes beside the frames, by keyword; only what is known."""
-        return {} if self.lengths is None else {"lengths": self.lengths}
+        inputs = {
+            "lengths": self.lengths,
+            "fine_features": self.features,
+            "fine_mask": self.feature_mask,
+            "fine_start": self.feature_start,
+        }
+        return {name: value for name, value in inputs.items() if value is not None}
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "VideoBatch":
         """Return the batch with every tensor on `device`."""
-
-        def move(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.to(device, non_blocking=non_blocking)
-
-        return replace(
-            self,
-            frames=move(self.frames),
-            labels=move(self.labels),
-            valid=move(self.valid),
-            lengths=move(self.lengths),
-            frame_seconds=move(self.frame_seconds),
-            label_seconds=move(self.label_seconds),
-            features=None if self.features is None else {k: move(v) for k, v in self.features.items()},
-        )
+        return self._with_each(lambda value: value.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "VideoBatch":
         """Return the batch in page-locked memory (called by the loader's pinning thread)."""
+        return self._with_each(lambda value: value.pin_memory())
 
-        def pin(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.pin_memory()
-
-        return replace(
-            self,
-            frames=pin(self.frames),
-            labels=pin(self.labels),
-            valid=pin(self.valid),
-            lengths=pin(self.lengths),
-            frame_seconds=pin(self.frame_seconds),
-            label_seconds=pin(self.label_seconds),
-            features=None if self.features is None else {k: pin(v) for k, v in self.features.items()},
-        )
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> "VideoBatch":
+        changed = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, Tensor):
+                changed[each.name] = change(value)
+            elif isinstance(value, dict):
+                changed[each.name] = {name: change(tensor) for name, tensor in value.items()}
+        return replace(self, **changed)

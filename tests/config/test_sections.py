@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
+from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainCoarseFineConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.errors import ConfigError
 
@@ -24,6 +24,30 @@ from ssdet_cli.errors import ConfigError
 def test_contradictions_are_told_in_terms_of_keys(words, expected):
     with pytest.raises(ConfigError, match=expected):
         load_config(PretrainConfig, None, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["fine.features=a", "fine.joint=true"], "fine.features and fine.joint exclude each other"),
+        (["fine.features=a", "fine.train=true"], "stored features cannot be trained"),
+        (["optim.lr_scales.backbone=2"], "give optim.backbone_lr_scale"),
+        (["optim.lr_scales.fusion=0"], "optim.lr_scales.fusion=0.0 must be above 0"),
+    ],
+)
+def test_contradictions_of_two_streams_are_told_in_terms_of_keys(words, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load_config(TrainCoarseFineConfig, None, words)
+
+
+def test_fine_weights_alone_run_in_the_graph_and_features_do_not():
+    def fine(*words):
+        return load_config(TrainCoarseFineConfig, None, words).fine
+
+    assert fine("fine.weights=a").in_graph and fine("fine.joint=true").in_graph
+    assert not fine("fine.features=a", "fine.weights=b").in_graph
+    with pytest.raises(ConfigError, match="give one of them"):
+        load_config(EvaluateConfig, None, ["fine.features=a", "fine.weights=b"])
 
 
 def test_checkpoints_and_predictions_are_not_scored_together():

@@ -8,6 +8,7 @@ from torch import nn
 
 from ssdet_cli.config.sections import OptimConfig
 from ssdet_cli.engine.optim import build_optimizer, lr_factor, set_lr
+from ssdet_cli.errors import ConfigError
 
 
 class TwoParts(nn.Module):
@@ -31,6 +32,30 @@ def test_norms_and_biases_are_not_decayed_and_the_backbone_has_its_own_rate():
         decay = 0.01 if parameter.ndim > 1 else 0.0
         assert found[id(parameter)] == (lr, decay), name
     assert len(found) == len(list(model.parameters()))
+
+
+class TwoStreams(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = TwoParts(), TwoParts()
+
+
+def test_scales_of_parts_multiply_where_one_is_in_another():
+    model = TwoStreams()
+    model.fine.head.requires_grad_(False)
+    optimizer = build_optimizer(model, OptimConfig(lr=1.0, backbone_lr_scale=0.1, lr_scales={"fine": 0.5, "head": 10}))
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    found = {name: rates.get(id(parameter)) for name, parameter in model.named_parameters()}
+    assert found.pop("fine.head.weight") is found.pop("fine.head.bias") is None
+    expected = {"fine.backbone": 0.05, "coarse.backbone": 0.1, "coarse.head": 10.0}
+    assert found == {name: pytest.approx(expected[".".join(name.split(".")[:2])]) for name in found}
+
+
+def test_a_scale_of_a_part_that_there_is_not_is_told_with_the_nearest():
+    with pytest.raises(
+        ConfigError, match=r"optim.lr_scales.haed: no such part. Did you mean 'head'\? Known: backbone, head"
+    ):
+        build_optimizer(TwoParts(), OptimConfig(lr_scales={"haed": 2}))
 
 
 def test_warm_up_keeps_the_ratio_between_backbone_and_head():

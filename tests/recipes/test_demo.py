@@ -18,7 +18,7 @@ from ssdet_cli.recipes import demo
 def test_an_interrupted_demo_goes_on_where_it_was_and_ends_with_commands_that_can_be_pasted(tmp_path):
     output = tmp_path / "my demo"
     environment = {**os.environ, "COLUMNS": "40"}
-    command = ssdet("demo", "--tiny", "--device", "cpu", "--seed", 3, "--output", output)
+    command = ssdet("demo", "--tiny", "--device", "cpu", "--seed", 3, "--output", output, "--coarse-fine")
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as run:
         while not (output / "seed3" / "start" / "summary.json").exists():
             assert run.poll() is None, run.stderr.read()
@@ -29,7 +29,7 @@ def test_an_interrupted_demo_goes_on_where_it_was_and_ends_with_commands_that_ca
     assert "Traceback" not in said
     hint = re.search(r"^ssdet: Interrupted; what is done is kept. Go on with: (.*)$", said, re.MULTILINE)
     assert shlex.split(hint[1])[1:] == [
-        *("demo", "--output", str(output), "--tiny", "--seed", "3", "--device", "cpu"),
+        *("demo", "--output", str(output), "--tiny", "--coarse-fine", "--seed", "3", "--device", "cpu"),
     ]
     assert not (output / "demo.json").exists()
     kept = {path: path.stat().st_mtime_ns for path in (*output.rglob("*.mp4"), output / "seed3/start/summary.json")}
@@ -42,8 +42,11 @@ def test_an_interrupted_demo_goes_on_where_it_was_and_ends_with_commands_that_ca
     assert f"{output / 'seed3' / 'start'} is finished already." in again.stderr
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     results = json.loads((output / "demo.json").read_text())["results"]
-    assert [(result["arm"], result["seed"]) for result in results] == [("detection", 3), ("classification", 3)]
-    for arm in ("detection", "classification"):
+    assert [(result["arm"], result["seed"]) for result in results] == [
+        *(("detection", 3), ("classification", 3), ("coarse-fine", 3)),
+    ]
+    assert "Coarse" in again.stdout and (output / "seed3" / "coarse-fine" / "features" / "index.json").is_file()
+    for arm in ("detection", "classification", "coarse-fine"):
         for protocol in ("frame-map", "charades-localize"):
             folder = output / "seed3" / arm / f"evaluate-{protocol}"
             assert json.loads((folder / "metrics.json").read_text())["protocol"] == protocol

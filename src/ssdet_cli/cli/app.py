@@ -15,6 +15,10 @@ class Root(LazyGroup):
         "pretrain": ("ssdet_cli.cli.pretrain", "Learn to detect from clips that have one label each."),
         "finetune": ("ssdet_cli.cli.finetune", "Teach a pretrained backbone to label every frame of a video."),
         "extract-features": ("ssdet_cli.cli.extract_features", "Store a backbone's features of whole videos."),
+        "train-coarse-fine": (
+            "ssdet_cli.cli.train_coarse_fine",
+            "Train a second stream that looks where it is worth while.",
+        ),
         "evaluate": ("ssdet_cli.cli.evaluate", "Score checkpoints or prediction files under a benchmark's protocol."),
         "augment-preview": ("ssdet_cli.cli.augment_preview", "Show what the volume augmentations do to a clip."),
         "demo": ("ssdet_cli.cli.demo", "Walk the whole path on generated video, on any machine."),

@@ -9,7 +9,7 @@ from ssdet_cli.config.sections import HUB
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 
 if TYPE_CHECKING:
-    from ssdet_cli.config.sections import DataConfig, Section
+    from ssdet_cli.config.sections import DataConfig, FineSource, Section
 
 METHODS = ("freeze", "mixup", "cutmix")
 #: Datasets whose labels are in a file of their own.
@@ -68,7 +68,7 @@ def check_paths(cfg: "Section") -> None:
     Raises:
         DataError: Videos or annotations are absent, or no annotations are given where the dataset needs them.
         CheckpointError: Weights or a checkpoint are absent.
-        ConfigError: Predictions are absent.
+        ConfigError: Predictions are absent, or a Coarse-Fine network has nothing to be steered by.
     """
     if cfg.data is not None:
         _check_data(cfg.data)
@@ -77,6 +77,8 @@ def check_paths(cfg: "Section") -> None:
     if hasattr(cfg, "model") and cfg.model.init is not None and str(cfg.model.init) != HUB:
         must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
         checkpoint_file(cfg.model.init)
+    if hasattr(cfg, "fine"):
+        _check_fine(cfg.fine)
     one = getattr(cfg, "checkpoint", None)
     for path in (one,) if one is not None else getattr(cfg, "checkpoints", ()):
         must_exist(path, "--checkpoint (checkpoints)", CheckpointError)
@@ -90,6 +92,15 @@ def _check_data(data: "DataConfig") -> None:
         must_exist(data.videos, "data.videos", DataError)
     if data.annotations is not None:
         must_exist(data.annotations, "--annotations (data.annotations)", DataError)
+
+
+def _check_fine(fine: "FineSource") -> None:
+    if hasattr(fine, "refuse_nothing"):
+        fine.refuse_nothing()
+    if fine.features is not None:
+        must_exist(fine.features, "--features (fine.features)", DataError)
+    if fine.weights is not None:
+        must_exist(fine.weights, "--fine (fine.weights)", CheckpointError)
 
 
 def check_gpus(cfg: "Section") -> None:

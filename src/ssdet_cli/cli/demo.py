@@ -36,6 +36,12 @@ def demo(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="A very small one that shows that everything runs, in a minute or two.")
     ] = False,
+    coarse_fine: Annotated[
+        bool,
+        typer.Option(
+            "--coarse-fine", help="Go on with a Coarse-Fine network on stored features; takes some minutes more."
+        ),
+    ] = False,
 ) -> None:
     """Walk the whole path on generated video, on any machine.
 
@@ -45,4 +51,6 @@ def demo(
     from ssdet_cli.recipes import demo as recipe  # torch starts here
 
     with interruptible():
-        recipe.run(output or recipe.free_folder(), seed=seed, seeds=seeds, device=device, tiny=tiny)
+        recipe.run(
+            output or recipe.free_folder(), seed=seed, seeds=seeds, device=device, tiny=tiny, coarse_fine=coarse_fine
+        )

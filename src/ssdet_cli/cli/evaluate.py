@@ -28,6 +28,8 @@ def evaluate(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Submission file to score; several are averaged (predictions)."),
     ] = None,
+    features: options.Features = None,
+    fine: options.Fine = None,
     annotations: options.Annotations = None,
     videos: options.Videos = None,
     dataset: options.Dataset = None,
@@ -59,7 +61,7 @@ def evaluate(
     print_if_asked(cfg, request)
     checks.check_names(cfg)
     if not cfg.checkpoints and not cfg.predictions:
-        found = newest_finetuned()
+        found = newest_detector()
         cfg = cfg.model_copy(update={"checkpoints": (found,)})
         request = request.noting(
             f"Neither --checkpoint nor --predictions is given: evaluating the newest run, {found}."
@@ -67,15 +69,17 @@ def evaluate(
     carry_out(cfg, request)
 
 
-def newest_finetuned() -> Path:
-    """The newest finetune run that has a best checkpoint.
+def newest_detector() -> Path:
+    """The newest run with frame labels that has a best checkpoint.
 
     Raises:
         ConfigError: There is none.
     """
     from ssdet_cli.config import rundir
 
-    found = rundir.newest(rundir.ROOT, "finetune", need="checkpoints/best.pt")
+    need = "checkpoints/best.pt"
+    runs = [rundir.newest(rundir.ROOT, command, need=need) for command in ("finetune", "train-coarse-fine")]
+    found = max((run for run in runs if run is not None), key=lambda run: (run / need).stat().st_mtime, default=None)
     if found is None:
         raise ConfigError(
             f"Nothing to evaluate: no finetune run with a checkpoint under {rundir.ROOT}/; "

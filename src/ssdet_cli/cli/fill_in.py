@@ -25,6 +25,7 @@ def fill_in(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str, ...]]:
     """
     from ssdet_cli.config.load import merge, validate
 
+    cfg, told = _follow_features(cfg)
     given = cfg.model_dump(exclude_unset=True)
     open_clip = [name for name in cfg.clip.of_backbone if name not in given.get("clip", {})]
     open_backbone = "backbone" not in given.get("model", {})
@@ -38,10 +39,39 @@ def fill_in(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str, ...]]:
     if taken := {name: clip[name] for name in open_clip if name in clip}:
         found["clip"] = taken
     if not found:
-        return cfg, ()
+        return cfg, told
+    notes = (_taken_from(cfg.model.init, found),) if same else ()
+    return validate(type(cfg), merge(found, given), "command line"), (*told, *notes)
+
+
+def _taken_from(source: Path, found: Mapping[str, Mapping[str, Any]]) -> str:
     words = " ".join(f"{part}.{key}={value}" for part, values in found.items() for key, value in values.items())
-    notes = (f"Taken from {cfg.model.init}: {words}",) if same else ()
-    return validate(type(cfg), merge(found, given), "command line"), notes
+    return f"Taken from {source}: {words}"
+
+
+def _follow_features(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str, ...]]:
+    """Fill in the sampling of stored features, which the clips must share, where the configuration reads some.
+
+    Raises:
+        DataError: There are no features where they should be.
+    """
+    folder = cfg.fine.features if hasattr(cfg, "fine") else None
+    if folder is None:
+        return cfg, ()
+    from ssdet_cli.config.load import merge, validate
+    from ssdet_cli.data.feature_files import read_index
+
+    origin = read_index(folder)["origin"]
+    theirs = {"model": {"backbone": origin.backbone}, "clip": {"stride": origin.stride, "size": origin.size}}
+    given = cfg.model_dump(exclude_unset=True)
+    found = {
+        part: taken
+        for part, values in theirs.items()
+        if (taken := {key: value for key, value in values.items() if key not in given.get(part, {})})
+    }
+    if not found:
+        return cfg, ()
+    return validate(type(cfg), merge(found, given), "command line"), (_taken_from(folder, found),)
 
 
 def _canonical(backbone: str) -> str:

@@ -33,6 +33,10 @@ KEYS = {
     "init": "model.init",
     "allow_partial": "model.allow_partial",
     "augment": "augment.methods",
+    "features": "fine.features",
+    "fine": "fine.weights",
+    "joint": "fine.joint",
+    "train_fine": "fine.train",
     "steps": "loop.steps",
     "batch_size": "loop.batch_size",
     "lr": "optim.lr",
@@ -145,6 +149,14 @@ Annotations = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Annotation file with frame labels (data.annotations).")
 ]
 Videos = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the videos (data.videos).")]
+Features = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Stored features of a Coarse-Fine network's fine stream (fine.features)."),
+]
+Fine = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN|FILE", help="Weights of a Coarse-Fine network's fine stream (fine.weights)."),
+]
 Protocol = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="How scores are taken (protocol).", autocompletion=completion.protocols),

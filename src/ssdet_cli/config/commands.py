@@ -9,6 +9,7 @@ from ssdet_cli.config.sections import (
     AugmentConfig,
     ClipConfig,
     DataConfig,
+    FineSource,
     InferenceConfig,
     LoopConfig,
     ModelConfig,
@@ -17,10 +18,11 @@ from ssdet_cli.config.sections import (
     RunConfig,
     Section,
 )
+from ssdet_cli.errors import ConfigError
 
 
 class TrainingConfig(Section):
-    """What `pretrain` and `finetune` share."""
+    """What the training commands share."""
 
     command: ClassVar[str]
     run: RunConfig = RunConfig()
@@ -46,6 +48,11 @@ class TrainingConfig(Section):
                 f"({self.model.norm_splits})."
             )
         return self
+
+    @property
+    def network(self) -> str:
+        """The name that `create_model` knows."""
+        return self.model.backbone
 
 
 class PretrainLossConfig(Section):
@@ -94,6 +101,57 @@ class FinetuneConfig(TrainingConfig):
     inference: InferenceConfig = InferenceConfig()
 
 
+class CoarseClip(FrameLabelledClip):
+    """Clips of the coarse stream: as many frames as in the paper, whatever the backbone's own clip is."""
+
+    of_backbone: ClassVar[tuple[str, ...]] = ("size",)
+    frames: int = Field(64, ge=1, description="Input frames T; 64 as in Coarse-Fine Networks.")
+
+
+class FineStreamConfig(FineSource):
+    """The fine stream while the coarse one is trained."""
+
+    joint: bool = Field(False, description="Run the fine stream on the clips, in the same graph; no stored features.")
+    train: bool = Field(False, description="Train the fine stream too, where it runs in the same graph.")
+
+    @property
+    def in_graph(self) -> bool:
+        """Whether the fine stream runs on the clips."""
+        return self.joint or (self.features is None and self.weights is not None)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "FineStreamConfig":
+        if self.features is not None and (self.joint or self.train):
+            other = "joint" if self.joint else "train"
+            raise ValueError(f"fine.features and fine.{other} exclude each other: stored features cannot be trained.")
+        return self
+
+    def refuse_nothing(self) -> None:
+        """See that there is a fine stream at all.
+
+        Raises:
+            ConfigError: Neither features nor weights nor `joint` are given.
+        """
+        if self.features is None and not self.in_graph:
+            raise ConfigError(
+                "train-coarse-fine needs the fine stream: --features DIR (from ssdet extract-features), or "
+                "--joint or --fine RUN|FILE to run it on the clips."
+            )
+
+
+class TrainCoarseFineConfig(FinetuneConfig):
+    """Learn where to look in a video that a fine stream has seen."""
+
+    command: ClassVar[str] = "train-coarse-fine"
+    clip: CoarseClip = CoarseClip()
+    fine: FineStreamConfig = FineStreamConfig()
+
+    @property
+    def network(self) -> str:
+        """The name that `create_model` knows."""
+        return f"coarse_fine_{self.model.backbone}"
+
+
 class EvaluateConfig(Section):
     """Score checkpoints or prediction files."""
 
@@ -104,6 +162,7 @@ class EvaluateConfig(Section):
     split: Literal["train", "val", "test"] = Field("test", description="Split to score.")
     allow_missing: bool = Field(False, description="Score although videos cannot be read.")
     data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
+    fine: FineSource = FineSource()
     inference: InferenceConfig = InferenceConfig()
     run: RunConfig = RunConfig()
 
@@ -113,6 +172,8 @@ class EvaluateConfig(Section):
             raise ValueError("checkpoints and predictions cannot be scored together; give one of them.")
         if self.predictions and (self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus):
             raise ValueError("predictions are scored by one process; leave out --nproc, --nnodes and --gpus.")
+        if self.fine.features is not None and self.fine.weights is not None:
+            raise ValueError("fine.features and fine.weights are two sources of one fine stream; give one of them.")
         return self
 
 
@@ -171,5 +232,6 @@ class ExtractFeaturesConfig(Section):
 
 
 COMMANDS: dict[str, type[Section]] = {
-    config.command: config for config in (PretrainConfig, FinetuneConfig, EvaluateConfig, ExtractFeaturesConfig)
+    config.command: config
+    for config in (PretrainConfig, FinetuneConfig, TrainCoarseFineConfig, EvaluateConfig, ExtractFeaturesConfig)
 }

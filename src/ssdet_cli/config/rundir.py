@@ -30,6 +30,7 @@ _FREE_ON_RESUME = (
     "data.prefetch",
     "data.videos",
     "data.annotations",
+    "fine.features",
     "loop.log_every",
 )
 

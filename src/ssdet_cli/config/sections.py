@@ -48,6 +48,19 @@ def _scalars(options: dict[str, Any]) -> dict[str, Any]:
 Options = Annotated[dict[str, Any], AfterValidator(_scalars)]
 
 
+def _positive(scales: dict[str, float]) -> dict[str, float]:
+    for part, scale in scales.items():
+        if part == "backbone":
+            raise ValueError("optim.lr_scales.backbone is a key of its own; give optim.backbone_lr_scale.")
+        if not scale > 0:
+            raise ValueError(f"optim.lr_scales.{part}={scale} must be above 0.")
+    return scales
+
+
+#: Part of the network -> factor; only the network knows which parts there are.
+Scales = Annotated[dict[str, float], AfterValidator(_positive)]
+
+
 class RunConfig(Section):
     """Where a run lives and on what it runs."""
 
@@ -135,6 +148,13 @@ class ModelConfig(Section):
     allow_partial: bool = Field(False, description="Accept weights of which less than 90 % fit.")
 
 
+class FineSource(Section):
+    """Where the fine stream of a Coarse-Fine network comes from."""
+
+    features: Path | None = Field(None, description="Folder of stored features, from ssdet extract-features.")
+    weights: Path | None = Field(None, description="Run folder or weights file of the fine stream.")
+
+
 class AugmentConfig(Section):
     """Volume augmentations (pretraining)."""
 
@@ -152,6 +172,9 @@ class OptimConfig(Section):
     name: Literal["adamw", "sgd"] = Field("sgd", description="Optimiser.")
     lr: float = Field(0.05, gt=0, description="Learning rate of the head, and of all where backbone_lr_scale is 1.")
     backbone_lr_scale: float = Field(1.0, gt=0, description="Backbone's learning rate as a part of lr.")
+    lr_scales: Scales = Field(
+        {}, description="Learning rates of other parts as a part of lr, by name: optim.lr_scales.fusion=10."
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD; AdamW's first beta.")
     beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta; lower for short runs.")
     nesterov: bool = Field(False, description="Nesterov momentum (SGD).")

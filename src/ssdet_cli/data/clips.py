@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet, rasterize
+from ssdet_cli.data.fine_context import pad_features
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
@@ -29,7 +30,10 @@ MAX_REPLACEMENTS = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """One clip as a worker makes it; fields as in `VideoBatch`, without the batch dimension."""
+    """One clip as a worker makes it; fields as in `VideoBatch`, without the batch dimension.
+
+    `start` is the first input frame, counted in input frames of the whole video.
+    """
 
     video_id: str
     frames: Tensor
@@ -39,16 +43,22 @@ class Sample:
     frame_seconds: Tensor | None = None
     label_seconds: Tensor | None = None
     lengths: Tensor | None = None
+    start: float = 0.0
+    features: dict[str, Tensor] | None = None
+    feature_start: Tensor | None = None
     failures: tuple[tuple[str, str], ...] = ()
 
 
 def collate(samples: list[Sample]) -> VideoBatch:
-    """Stack samples of equal shape."""
+    """Stack samples of equal shape; stored features may have different lengths."""
 
     def stack(name: str) -> Tensor | None:
         values = [getattr(sample, name) for sample in samples]
         return None if values[0] is None else torch.stack(values)
 
+    features, mask = None, None
+    if samples[0].features is not None:
+        features, mask = pad_features([sample.features for sample in samples])
     return VideoBatch(
         frames=stack("frames"),
         labels=stack("labels"),
@@ -56,6 +66,9 @@ def collate(samples: list[Sample]) -> VideoBatch:
         frame_seconds=stack("frame_seconds"),
         label_seconds=stack("label_seconds"),
         lengths=stack("lengths"),
+        features=features,
+        feature_mask=mask,
+        feature_start=stack("feature_start"),
         video_ids=tuple(sample.video_id for sample in samples),
         backends=tuple(sample.backend for sample in samples),
         failures=tuple(failure for sample in samples for failure in sample.failures),
@@ -184,6 +197,7 @@ class FrameLabelledClips(_Clips):
             torch.from_numpy(sampled),
             torch.from_numpy(seconds),
             torch.tensor(real.sum()),
+            start / self.clip.stride,
         )
 
 

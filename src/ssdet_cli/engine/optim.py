@@ -5,28 +5,46 @@ import math
 import torch
 from torch import nn
 
+from ssdet_cli.catalog import nearest
 from ssdet_cli.config.sections import OptimConfig
+from ssdet_cli.errors import ConfigError
+
+#: Words of a parameter's name that can be parts: a stream, and what it is made of.
+_DEPTH = 2
 
 
 def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict]:
-    """Split parameters by learning rate (backbone, head) and weight decay (not on norms and biases).
+    """Split parameters by part of the network, learning rate, and weight decay (not on norms and biases).
 
-    Everything under `model.head` is head. Each group keeps its own `base_lr`, which warm-up and schedule scale, so
-    that a smaller backbone rate stays smaller throughout.
+    A part is a module of the network or of one of its streams: `backbone`, `head`, `fine`, `coarse`, `fusion`. A
+    parameter's rate is `lr` times the scales of all parts that it is in. Each group keeps its own `base_lr`, which
+    warm-up and schedule scale, so that a smaller rate stays smaller throughout.
+
+    Raises:
+        ConfigError: A scale of a part that the network does not have.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    scales = {"backbone": optim.backbone_lr_scale, **optim.lr_scales}
+    groups: dict[tuple[str, float, bool], list[nn.Parameter]] = {}
+    parts: set[str] = set()
     for name, parameter in model.named_parameters():
+        path = name.split(".")[:-1][:_DEPTH]
+        parts.update(path)
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("head."), parameter.ndim > 1), []).append(parameter)
+            scale = math.prod(scales.get(part, 1.0) for part in path)
+            groups.setdefault((path[0] if path else "", scale, parameter.ndim > 1), []).append(parameter)
+    for part in optim.lr_scales:
+        if part not in parts:
+            known = ", ".join(sorted(parts))
+            raise ConfigError(f"optim.lr_scales.{part}: no such part.{nearest(part, sorted(parts))} Known: {known}.")
     return [
         {
             "params": parameters,
-            "name": f"{'head' if head else 'backbone'}, {'decayed' if decayed else 'not decayed'}",
-            "lr": optim.lr if head else optim.lr * optim.backbone_lr_scale,
-            "base_lr": optim.lr if head else optim.lr * optim.backbone_lr_scale,
+            "name": f"{part}, {'decayed' if decayed else 'not decayed'}",
+            "lr": optim.lr * scale,
+            "base_lr": optim.lr * scale,
             "weight_decay": optim.weight_decay if decayed else 0.0,
         }
-        for (head, decayed), parameters in sorted(groups.items(), reverse=True)
+        for (part, scale, decayed), parameters in sorted(groups.items(), key=lambda item: item[0], reverse=True)
     ]
 
 

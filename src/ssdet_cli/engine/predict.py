@@ -75,12 +75,13 @@ class ScoreJoin:
 
 
 def in_batches(
-    network: Callable[[Tensor], Mapping[str, Tensor]],
+    network: Callable[..., Mapping[str, Tensor]],
     *,
     normalize: Callable[[Tensor], Tensor],
     device: torch.device,
     batch_size: int,
     autocast: Callable[[], AbstractContextManager],
+    beside: Callable[[list[VideoWindow]], Mapping[str, Any]] = lambda windows: {},
 ) -> Apply:
     """Several windows per pass. Only windows of equal length share one, so nothing is padded: a video's outputs do not
     depend on its company.
@@ -91,6 +92,7 @@ def in_batches(
         device: Where to compute.
         batch_size: Windows per pass.
         autocast: Precision of the pass.
+        beside: Windows of a pass -> what the network takes beside their frames, by keyword, on the device.
     """
 
     def apply(windows: Iterable[VideoWindow]) -> Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]:
@@ -100,7 +102,7 @@ def in_batches(
                 continue
             frames = torch.stack([window.frames for window in batch]).to(device, non_blocking=True)
             with autocast():
-                outputs = network(normalize(frames))
+                outputs = network(normalize(frames), **beside(batch))
             for index, window in enumerate(batch):
                 yield window, {name: output[index] for name, output in outputs.items()}
 

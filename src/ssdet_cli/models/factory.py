@@ -138,6 +138,15 @@ def _builder(name: str) -> Callable[..., nn.Module]:
 
 
 def _coarse_fine(name: str, num_classes: int, head: str, options: Mapping[str, Any]) -> CoarseFine:
+    build, of_backbone, of_both = _coarse_fine_options(name, head, options)
+    fine, coarse = (build(**of_backbone) for _ in range(2))
+    return build_coarse_fine(fine, coarse, num_classes, **of_both)
+
+
+def _coarse_fine_options(
+    name: str, head: str, options: Mapping[str, Any]
+) -> tuple[Callable[..., nn.Module], dict[str, Any], dict[str, Any]]:
+    """What builds the backbone of both streams, its keywords, and those of `build_coarse_fine`."""
     known = coarse_fine_names()
     backbone = name.removeprefix(COARSE_FINE)
     backbone = BACKBONES.aliases.get(backbone, backbone)
@@ -148,8 +157,7 @@ def _coarse_fine(name: str, num_classes: int, head: str, options: Mapping[str, A
     build = BACKBONES.get(backbone)
     of_backbone, of_both = _keywords(build), _keywords(build_coarse_fine)
     _refuse_unknown(options, {**of_backbone, **of_both}, name)
-    fine, coarse = (build(**_typed(options, of_backbone)) for _ in range(2))
-    return build_coarse_fine(fine, coarse, num_classes, **_typed(options, of_both))
+    return build, _typed(options, of_backbone), _typed(options, of_both)
 
 
 def _check_contract(name: str, backbone: object) -> None:
@@ -163,6 +171,18 @@ def _check_contract(name: str, backbone: object) -> None:
     for attribute, meaning in REQUIRED.items():
         if not hasattr(backbone, attribute):
             raise ConfigError(f"Backbone '{name}' lacks `{attribute}` ({meaning}); see docs/plugins.md.")
+
+
+def check_options(name: str, head: str, options: Mapping[str, Any]) -> None:
+    """See that a network has these options, without building it.
+
+    Raises:
+        ConfigError: Unknown name or option, or a value of the wrong type.
+    """
+    if name.startswith(COARSE_FINE):
+        _coarse_fine_options(name, head, options)
+    else:
+        split_options(options, name, head)
 
 
 def split_options(options: Mapping[str, Any], name: str, head: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 Generate; classify first, as the paper starts from classification weights; go on from there twice with one budget
 (volume augmentations, plain classification); fine-tune both on a small dense training set; evaluate both; show the
-gain. The steps are the commands' own recipes with the shipped configurations.
+gain. Where asked, a Coarse-Fine network goes on from features of the first of the two. The steps are the commands'
+own recipes with the shipped configurations.
 """
 
 import itertools
@@ -10,7 +11,7 @@ import json
 import math
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from ssdet_cli.config import rundir
-from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainingConfig
+from ssdet_cli.config.commands import (
+    EvaluateConfig,
+    ExtractFeaturesConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    TrainCoarseFineConfig,
+    TrainingConfig,
+)
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data.generated import GenerateSettings
 from ssdet_cli.engine.distributed import pick_device
@@ -28,13 +36,22 @@ from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.files import write_atomically
-from ssdet_cli.recipes import augment_preview, evaluate_checkpoints, finetune, pretrain
+from ssdet_cli.recipes import (
+    augment_preview,
+    evaluate_checkpoints,
+    extract_features,
+    finetune,
+    pretrain,
+    train_coarse_fine,
+)
 from ssdet_cli.recipes.training import generate_with_progress
 
 #: Name of an arm -> what differs from the shipped pretraining configuration.
 ARMS = {"detection": (), "classification": ("augment.methods=none",)}
 #: The common start: classification, validated when it is over.
 START = ("augment.methods=none", "loop.steps=500", "loop.validate_every=500")
+#: Name of the arm that goes on from the first one's detector.
+COARSE_FINE = "coarse-fine"
 PROTOCOLS = ("frame-map", "charades-localize")
 _TINY = GenerateSettings(
     size=32, classes=4, novel_classes=1, weak_videos=16, weak_val_videos=4, dense_train=4, dense_test=4, dense_val=2
@@ -51,6 +68,7 @@ class Demo:
         seeds: Number of seeds.
         device: auto, cpu, cuda or cuda:N.
         tiny: A few steps on a few videos: shows that everything works, the scores mean nothing.
+        coarse_fine: Go on with a Coarse-Fine network.
     """
 
     output: Path
@@ -58,10 +76,12 @@ class Demo:
     seeds: int = 1
     device: str = "auto"
     tiny: bool = False
+    coarse_fine: bool = False
 
     def command(self) -> str:
         """The command line that starts or continues it."""
         words = ["ssdet", "demo", "--output", str(self.output), *["--tiny"] * self.tiny]
+        words += ["--coarse-fine"] * self.coarse_fine
         for name, default in (("seed", 0), ("seeds", 1), ("device", "auto")):
             if (value := getattr(self, name)) != default:
                 words += [f"--{name}", str(value)]
@@ -87,7 +107,7 @@ class ArmResult:
     """Scores of one arm, in percent.
 
     Attributes:
-        arm: Kind of pretraining.
+        arm: Kind of pretraining, or `COARSE_FINE`.
         seed: Of the run.
         frame_map: mAP over every frame.
         localize: mAP at 25 times per video.
@@ -99,7 +119,15 @@ class ArmResult:
     localize: float
 
 
-def run(output: Path, *, seed: int = 0, seeds: int = 1, device: str = "auto", tiny: bool = False) -> list[ArmResult]:
+def run(
+    output: Path,
+    *,
+    seed: int = 0,
+    seeds: int = 1,
+    device: str = "auto",
+    tiny: bool = False,
+    coarse_fine: bool = False,
+) -> list[ArmResult]:
     """Run the demo, or go on with one that was begun in `output`: finished parts are kept, a begun training resumes.
 
     Arguments are those of `Demo`.
@@ -108,7 +136,7 @@ def run(output: Path, *, seed: int = 0, seeds: int = 1, device: str = "auto", ti
         ConfigError: An argument is wrong; nothing was made.
         Interrupted: Ctrl-C; the message says how to go on.
     """
-    asked = Demo(output, seed, seeds, device, tiny)
+    asked = Demo(output, seed, seeds, device, tiny, coarse_fine)
     asked.check()
     try:
         return _walk(asked)
@@ -132,6 +160,9 @@ def _walk(asked: Demo) -> list[ArmResult]:
         for arm in ARMS:
             console.rule(f"seed {number}: {arm} pretraining goes on")
             results.append(_arm(asked, arm, number, data, log))
+        if asked.coarse_fine:
+            console.rule(f"seed {number}: Coarse-Fine network on features of the {next(iter(ARMS))} arm")
+            results.append(_coarse_fine(asked, number, data, log))
     console.rule("preview of the augmentations")
     clip = next(iter(sorted((data / "weak" / "val").rglob("*.mp4"))))
     augment_preview.run([clip], ("freeze", "mixup", "cutmix"), output / "preview")
@@ -170,7 +201,20 @@ def _arm(asked: Demo, arm: str, seed: int, data: Path, log: RunLog) -> ArmResult
     return ArmResult(arm, seed, frame_map, localize)
 
 
-def _evaluate(asked: Demo, tuned: Path, place: Path) -> list[float]:
+def _coarse_fine(asked: Demo, seed: int, data: Path, log: RunLog) -> ArmResult:
+    """Store the features of the first arm's detector, train a coarse stream on them and evaluate it."""
+    place = asked.output / f"seed{seed}"
+    fine, features = place / next(iter(ARMS)) / "finetune", place / COARSE_FINE / "features"
+    flags = {"checkpoint": fine, "data.videos": data / "dense" / "videos", "run.output": features}
+    extract_features.run(load_config(ExtractFeaturesConfig, None, [f"run.device={asked.device}"], flags))
+    trained = place / COARSE_FINE / "train"
+    words = _words(asked, seed, f"model.init={fine}", f"fine.features={features}")
+    _train(train_coarse_fine, _config(TrainCoarseFineConfig, "generated", data / "dense", trained, words), log)
+    frame_map, localize = _evaluate(asked, trained, place / COARSE_FINE, {"fine.features": features})
+    return ArmResult(COARSE_FINE, seed, frame_map, localize)
+
+
+def _evaluate(asked: Demo, tuned: Path, place: Path, flags: Mapping[str, Any] | None = None) -> list[float]:
     """mAP in percent under each of `PROTOCOLS`, from one pass over the videos."""
     folders = {protocol: place / f"evaluate-{protocol}" for protocol in PROTOCOLS}
     # The submission is what an evaluation writes last.
@@ -184,6 +228,7 @@ def _evaluate(asked: Demo, tuned: Path, place: Path) -> list[float]:
                         "checkpoints": (tuned,),
                         "run.device": asked.device,
                         "run.output": folder,
+                        **(flags or {}),
                     },
                 )
                 for protocol, folder in folders.items()
@@ -216,12 +261,15 @@ def _show(asked: Demo, results: list[ArmResult], seconds: float, continued: bool
         table.add_column(name, justify="left" if name == "pretraining" else "right")
     means = {
         arm: [mean([getattr(r, score) for r in results if r.arm == arm]) for score in ("frame_map", "localize")]
-        for arm in ARMS
+        for arm in (*ARMS, *[COARSE_FINE] * asked.coarse_fine)
     }
-    for arm, scores in means.items():
-        table.add_row(arm, *(f"{score:.1f}" for score in scores))
+    for arm in ARMS:
+        table.add_row(arm, *(f"{score:.1f}" for score in means[arm]))
     gains = [a - b for a, b in zip(means["detection"], means["classification"], strict=True)]
     table.add_row("gain", *(f"{gain:+.1f}" for gain in gains), style="bold")
+    if asked.coarse_fine:
+        name = f"{next(iter(ARMS))}, then Coarse-Fine"
+        table.add_row(name, *(f"{score:.1f}" for score in means[COARSE_FINE]))
     console.print(table)
     if asked.tiny:
         console.print("A few steps on a few videos: the path works, these scores mean nothing.")
@@ -233,7 +281,8 @@ def _show(asked: Demo, results: list[ArmResult], seconds: float, continued: bool
         f"  seed{asked.seed}/detection/pretrain     run folder: report.html, curves.png, checkpoints\n"
         f"  seed{asked.seed}/detection/finetune     the detector\n"
         f"  seed{asked.seed}/detection/evaluate-*   metrics.json, submission.txt, report.html\n"
-        f"  preview/                       augmented videos and a contact sheet\n"
+        + (f"  seed{asked.seed}/coarse-fine/           features, train, evaluate-*\n" if asked.coarse_fine else "")
+        + f"  preview/                       augmented videos and a contact sheet\n"
         f"Try next:\n"
         f"  ssdet augment-preview YOUR_CLIP.mp4\n"
         f"  ssdet evaluate --protocol frame-map --checkpoint {shlex.quote(str(tuned))}\n"

@@ -21,6 +21,7 @@ from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult, VideoScores
 from ssdet_cli.models import create_model
+from ssdet_cli.recipes import fine_stream
 from ssdet_cli.recipes.results import annotated, average, finish
 from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
@@ -55,6 +56,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
     with session(cfg.run.device) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
         states = [load_checkpoint(path) for path in cfg.checkpoints]
+        _refuse_useless(cfg, states)
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
@@ -103,13 +105,25 @@ def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabel
     Raises:
         CheckpointError: The checkpoint was not trained on frame labels.
     """
-    if meta["command"] != "finetune":
+    if meta["command"] not in ("finetune", "train-coarse-fine"):
         raise CheckpointError(
             f"{path} is a checkpoint of `{meta['command']}` and detects no frame labels yet; "
             f"run `ssdet finetune --init {path}`."
         )
     given = cfg.data.model_dump(exclude_unset=True) if cfg.data is not None else {}
     return FrameLabelledData.model_validate({**meta["config"]["data"], **given})
+
+
+def _refuse_useless(cfg: EvaluateConfig, states: list[dict[str, Any]]) -> None:
+    """See that a fine stream is given to a network that has one.
+
+    Raises:
+        ConfigError: None of the checkpoints is of a Coarse-Fine network.
+    """
+    given = cfg.fine.features or cfg.fine.weights
+    if given is not None and all(state["meta"]["command"] != "train-coarse-fine" for state in states):
+        name = "--features" if cfg.fine.features is not None else "--fine"
+        raise ConfigError(f"{name} {given} is for Coarse-Fine checkpoints, and none of these is one.")
 
 
 def restore(state: dict[str, Any], here: Session) -> nn.Module:
@@ -142,8 +156,13 @@ def _member(
             "or others; give the annotations it was trained for."
         )
     inference = inference_of(cfg.inference, meta)
+    if meta["command"] == "train-coarse-fine":
+        ids = [record.video_id for record in videos.records if record.path is not None]
+        network, apply_of = fine_stream.restore(state, cfg.fine, inference, ids, here, log)
+    else:
+        network, apply_of = restore(state, here), None
     scores, failures = whole_video_scores(
-        restore(state, here),
+        network,
         videos,
         data,
         stride=inference.stride,
@@ -151,6 +170,7 @@ def _member(
         window=inference.window,
         batch_size=inference.batch_size,
         exact=inference.exact,
+        apply_of=apply_of,
         normalize=Normalize(**meta["normalization"]).to(here.device),
         here=here,
         autocast=precision("auto", here.device),

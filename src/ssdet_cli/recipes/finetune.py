@@ -1,13 +1,11 @@
 """`ssdet finetune`: teach a pretrained backbone to label every frame of a video."""
 
 from ssdet_cli.config.commands import FinetuneConfig
-from ssdet_cli.data.annotations import check_labels
 from ssdet_cli.data.clips import FrameLabelledClips
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
-from ssdet_cli.errors import DataError
 from ssdet_cli.recipes.scoring import score_while_training
-from ssdet_cli.recipes.training import build_detector, load_split, meta_of, opened, prepared_data, train
+from ssdet_cli.recipes.training import build_detector, load_frame_labelled, meta_of, opened, prepared_data, train
 from ssdet_cli.tasks.detection import FrameDetection
 from ssdet_cli.video.transforms import Normalize
 
@@ -20,15 +18,7 @@ def run(cfg: FinetuneConfig, *, resume: bool = False, dry_run: bool = False) -> 
     """
     with session(cfg.run.device) as here, opened(cfg, here, resume=resume, dry_run=dry_run) as now:
         data = prepared_data(cfg.data, "dense", here, now.log)
-        train_videos = load_split(data, "train", now.log)
-        check_labels(train_videos, "frame", cfg.command)
-        if not any(record.segments for record in train_videos.records):
-            raise DataError(
-                f"{train_videos.name}: none of its {len(train_videos)} videos in {train_videos.source} has an action."
-            )
-        val_videos = load_split(data, "val", now.log)
-        if train_videos.classes != val_videos.classes:
-            raise DataError(f"{val_videos.name} has other classes than {train_videos.name}; both need one class list.")
+        train_videos, val_videos = load_frame_labelled(data, cfg.command, now.log)
         classes = train_videos.classes
         model = build_detector(cfg, len(classes), classes, now)
         normalize = Normalize(*model.backbone.normalization).to(here.device)

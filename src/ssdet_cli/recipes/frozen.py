@@ -88,6 +88,10 @@ def _window(cfg: ExtractFeaturesConfig, backbone: nn.Module) -> int | None:
 def _of_checkpoint(cfg: ExtractFeaturesConfig) -> tuple[nn.Module, dict[str, Any]]:
     state = load_checkpoint(cfg.checkpoint)
     meta = state["meta"]
+    if meta["command"] == "train-coarse-fine":
+        raise CheckpointError(
+            f"{cfg.checkpoint} is a Coarse-Fine network; features are taken from its fine stream: give the run of that."
+        )
     model = create_model(meta["backbone"], meta["num_classes"], head=meta["head"], **meta.get("options", {}))
     model.load_state_dict(state["model"])
     told = {

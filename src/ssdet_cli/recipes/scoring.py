@@ -14,7 +14,7 @@ from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import logits_in_chunks, windows_of
 from ssdet_cli.engine.fit import Validate, precision
-from ssdet_cli.engine.predict import LOGITS, ScoreJoin, in_batches, predict
+from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
@@ -51,9 +51,12 @@ def whole_video_scores(
     here: Session,
     autocast: Callable[[], AbstractContextManager],
     exact: bool = False,
+    apply_of: Callable[..., Apply] | None = None,
     log: RunLog | None = None,
 ) -> tuple[list[VideoScores], dict[str, str]]:
     """Run a network over every video of a set, each on one rank; every rank gets all scores and all failures.
+
+    `apply_of` makes of the network what is computed of windows, where that takes more than their frames.
 
     Raises:
         ConfigError: `exact`, and the network cannot go through a long video exactly.
@@ -63,7 +66,9 @@ def whole_video_scores(
     dataset = VideoWindows(records, data, stride=stride, size=size, windows=windows)
     in_chunks = exact and getattr(network, "temporal_reach", None) is None
     how = {"normalize": normalize, "device": here.device, "autocast": autocast}
-    if in_chunks:
+    if apply_of is not None:
+        apply = apply_of(network, **how)
+    elif in_chunks:
         apply = logits_in_chunks(network, **how)
     else:
         apply = in_batches(lambda frames: {LOGITS: network(frames)}, batch_size=batch_size, **how)
@@ -89,8 +94,13 @@ def score_while_training(
     normalize: Callable[[Tensor], Tensor],
     here: Session,
     log: RunLog,
+    *,
+    apply_of: Callable[..., Apply] | None = None,
 ) -> Validate:
-    """Validation of `finetune`: whole videos, the configured protocol; unreadable videos are named and left out."""
+    """Whole videos under the configured protocol; unreadable videos are named and left out.
+
+    `apply_of`: see `whole_video_scores`.
+    """
     protocol = PROTOCOLS.get(cfg.protocol)()
 
     def validate(network: nn.Module) -> dict[str, float]:
@@ -103,6 +113,7 @@ def score_while_training(
             window=cfg.inference.window,
             batch_size=cfg.inference.batch_size,
             exact=cfg.inference.exact,
+            apply_of=apply_of,
             normalize=normalize,
             here=here,
             autocast=precision(cfg.loop.precision, here.device),

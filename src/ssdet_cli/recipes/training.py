@@ -1,4 +1,4 @@
-"""What `pretrain` and `finetune` do alike: data, network, run folder, resume, dry run, report."""
+"""What the training commands do alike: data, network, run folder, resume, dry run, report."""
 
 import shlex
 import time
@@ -20,7 +20,7 @@ from ssdet_cli.config.load import to_plain
 from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
 from ssdet_cli.data import DATASETS
-from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
@@ -31,7 +31,7 @@ from ssdet_cli.engine.runlog import RunLog, environment
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
-from ssdet_cli.models.factory import split_options
+from ssdet_cli.models.factory import check_options
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.models.weights.hub import load_hub
@@ -81,7 +81,7 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
             configuration differs from that of the resumed run.
         CheckpointError: The checkpoint to resume from cannot be read.
     """
-    split_options(_options(cfg.model), cfg.model.backbone, cfg.model.head)  # a typo is told before anything is made
+    check_options(cfg.network, cfg.model.head, options_of(cfg.model))  # a typo is told before anything is made
     log = RunLog(None, Console(stderr=True) if session.is_main else None)
     if dry_run:
         yield Run(session, log, dry_run=True)
@@ -146,7 +146,28 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
     return videos
 
 
-def _options(model: ModelConfig) -> dict[str, Any]:
+def load_frame_labelled(data: DataConfig, command: str, log: RunLog) -> tuple[VideoSet, VideoSet]:
+    """Read the training and the validation split of a set with frame labels.
+
+    Args:
+        data: As configured.
+        command: Whose data it is, for the errors.
+        log: To say what there is.
+
+    Raises:
+        DataError: No labels of frames, no actions at all, or splits of different classes.
+    """
+    train = load_split(data, "train", log)
+    check_labels(train, "frame", command)
+    if not any(record.segments for record in train.records):
+        raise DataError(f"{train.name}: none of its {len(train)} videos in {train.source} has an action.")
+    val = load_split(data, "val", log)
+    if train.classes != val.classes:
+        raise DataError(f"{val.name} has other classes than {train.name}; both need one class list.")
+    return train, val
+
+
+def options_of(model: ModelConfig) -> dict[str, Any]:
     """Keywords of the network's parts.
 
     Raises:
@@ -164,18 +185,24 @@ def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], 
     """Build the network and load `model.init`; a classifier that does not fit is replaced and said in one line."""
     torch.manual_seed(cfg.run.seed)
     model = create_model(
-        cfg.model.backbone,
+        cfg.network,
         outputs,
         head=cfg.model.head,
         checkpoint_activations=cfg.model.checkpoint_activations,
-        **_options(cfg.model),
+        **options_of(cfg.model),
     )
-    if run.state is not None:  # weights that it started from may have decided how its input is normalised
+    load_init(cfg, model, classes, run)
+    return model
+
+
+def load_init(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], run: Run) -> None:
+    """Load `model.init` into a network and say what became of it; of a resumed run only how its input is normalised."""
+    if run.state is not None:  # weights that it started from may have decided that
         normalization = run.state["meta"]["normalization"]
         model.backbone.normalization = tuple(normalization["mean"]), tuple(normalization["std"])
-        return model
+        return
     if cfg.model.init is None:
-        return model
+        return
     if str(cfg.model.init) == HUB:
         report = _load_published(cfg, model, classes, run.session)
     else:
@@ -183,7 +210,6 @@ def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], 
         _check_backbone(cfg, file)
         report = load_weights(model, file, class_names=classes, allow_partial=cfg.model.allow_partial)
     run.log.say(report.details() if cfg.run.verbose else report.summary())
-    return model
 
 
 def _load_published(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], session: Session) -> LoadReport:
@@ -215,7 +241,7 @@ def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, 
         "command": cfg.command,
         "backbone": cfg.model.backbone,
         "head": cfg.model.head,
-        "options": _options(cfg.model),
+        "options": options_of(cfg.model),
         "num_classes": len(classes) + background,
         "classes": list(classes),
         "background": background,

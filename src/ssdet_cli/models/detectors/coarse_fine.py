@@ -16,7 +16,7 @@ from ssdet_cli.models.detectors.frame import FrameDetector
 from ssdet_cli.models.heads.linear import LinearHead
 from ssdet_cli.models.layers.frames import to_clips
 from ssdet_cli.models.layers.fusion import FusionInit, LogitFusion, Reweighting, StageMixing
-from ssdet_cli.models.layers.grid_pool import GridPool, grid_unpool
+from ssdet_cli.models.layers.grid_pool import GridPool, grid_unpool, regions, spread
 from ssdet_cli.models.layers.temporal_alignment import temporal_alignment
 
 #: Mean and standard deviation of the three channels.
@@ -133,9 +133,13 @@ class CoarseStream(nn.Module):
         fine_features: Mapping[str, Tensor],
         fine_mask: Tensor | None = None,
         fine_start: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """Return logits (B, K, T); arguments as of `CoarseFine`."""
-        num_frames = clips.shape[2]
+        num_frames, steps_of_each = clips.shape[2], None
+        if lengths is not None:
+            lengths = lengths.to(clips.device).clamp(1, num_frames)
+            steps_of_each = regions(lengths) + 1
         self._check(fine_features, clips.shape[0])
         if fine_mask is None:
             fine_mask = clips.new_ones((clips.shape[0], fine_features[self.fusion.last].shape[2]), dtype=torch.bool)
@@ -146,16 +150,20 @@ class CoarseStream(nn.Module):
 
         first, *rest, last = self.backbone.stage_names
         frames = self.backbone.stage(first, self.backbone.stem(clips), num_frames)
-        frames, positions = self.pool(frames, num_frames)
+        frames, positions = self.pool(frames, num_frames, lengths)
         steps = positions.shape[1]
-        alignment = temporal_alignment(positions, num_frames, fine_mask, fine_start, sigma_divisor=self.sigma_divisor)
+        alignment = temporal_alignment(
+            positions, num_frames, fine_mask, fine_start, sigma_divisor=self.sigma_divisor, lengths=lengths
+        )
         scales, shifts = self.fusion.modulation(fine_features, alignment)
         frames = self.fusion.mix[first](frames, scales, shifts)
         for name in rest:
             frames = self.fusion.mix[name](self.backbone.stage(name, frames, steps), scales, shifts)
         features = to_clips(self.backbone.stage(last, frames, steps), steps).mean((3, 4))
         logits = self.fusion.logits(self.head(features), fine_features[self.fusion.last], alignment)
-        logits = grid_unpool(logits, positions, steps)
+        logits = grid_unpool(logits, positions, steps, steps_of_each)
+        if lengths is not None:
+            return spread(logits, num_frames, steps_of_each, lengths)
         return F.interpolate(logits, num_frames, mode="linear", align_corners=True)
 
     def _check(self, features: Mapping[str, Tensor], clips: int) -> None:
@@ -240,6 +248,7 @@ class CoarseFine(nn.Module):
         fine_features: Mapping[str, Tensor] | None = None,
         fine_mask: Tensor | None = None,
         fine_start: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """Return logits at the frames of the clips.
 
@@ -249,6 +258,9 @@ class CoarseFine(nn.Module):
                 None runs the fine stream on the clips.
             fine_mask: (B, F) bool, False at padding; None where all F are real.
             fine_start: (B,) first frame of every clip, in fine frames; None is 0.
+            lengths: (B,) frames of each clip that are real, where shorter clips were padded; None is all. Grid Pool
+                samples none of the others, and the logits beyond repeat the last; squeeze-and-excitation of the stages
+                before it sees all frames.
 
         Returns:
             (B, K, T), at least single precision.
@@ -261,7 +273,9 @@ class CoarseFine(nn.Module):
             if fine_mask is not None or fine_start is not None:
                 raise ConfigError("fine_mask and fine_start describe fine_features, which were not given.")
             fine_features = self.fine_features(clips)
-        return self.coarse(clips, fine_features, fine_mask, fine_start)
+            if lengths is not None:
+                fine_mask = torch.arange(clips.shape[2], device=clips.device) < lengths.to(clips.device)[:, None]
+        return self.coarse(clips, fine_features, fine_mask, fine_start, lengths)
 
 
 def build_coarse_fine(

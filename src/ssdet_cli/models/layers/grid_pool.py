@@ -22,35 +22,53 @@ def at_least_float32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def grid_positions(confidence: Tensor) -> Tensor:
+def regions(num_frames: Tensor) -> Tensor:
+    """Return N, the regions of clips of `num_frames` frames."""
+    return ((num_frames + 1) // 2 + 1) // 2
+
+
+def grid_positions(confidence: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return where to sample: the cumulative durations of the regions.
 
     Args:
         confidence: (B, N), any real number; the sigmoid of half of it is the confidence c, and 1 - c the duration.
+        lengths: (B,) regions of each clip that are real; None is all.
 
     Returns:
-        (B, N + 1), strictly increasing from 0 to 1, at least single precision.
+        (B, N + 1), strictly increasing from 0 to 1 and 1 from there on, at least single precision.
     """
     # softmax of log(1 - c) is (1 - c) / Σ (1 - c), also where every c rounds to 1.
-    shares = F.logsigmoid(-at_least_float32(confidence) / 2).softmax(1).clamp(min=MIN_SHARE)
+    durations = F.logsigmoid(-at_least_float32(confidence) / 2)
+    if lengths is None:
+        shares = durations.softmax(1).clamp(min=MIN_SHARE)
+    else:
+        real = torch.arange(durations.shape[1], device=durations.device) < lengths[:, None]
+        shares = durations.masked_fill(~real, -torch.inf).softmax(1).clamp(min=MIN_SHARE) * real
     ends = shares.cumsum(1)
     return F.pad(ends / ends[:, -1:], (1, 0))
 
 
-def sample_frames(frames: Tensor, positions: Tensor, num_frames: int) -> Tensor:
+def last_frames(num_frames: int, lengths: Tensor | None) -> int | Tensor:
+    """Return the number of the last real frame: of all clips alike, or (B, 1) of each."""
+    return num_frames - 1 if lengths is None else lengths.clamp(1, num_frames)[:, None] - 1
+
+
+def sample_frames(frames: Tensor, positions: Tensor, num_frames: int, lengths: Tensor | None = None) -> Tensor:
     """Return frames at fractional times, linear between neighbours.
 
     Args:
         frames: (B·T, C, H, W), channels-last.
         positions: (B, K) in [0, 1]; 0 is the first frame of a clip, 1 the last.
         num_frames: T.
+        lengths: (B,) frames of each clip that are real; None is all.
 
     Returns:
         (B·K, C, H, W), channels-last.
     """
-    times = positions * (num_frames - 1)
+    last = last_frames(num_frames, lengths)
+    times = positions * last
     lower = times.detach().long()
-    upper = (lower + 1).clamp(max=num_frames - 1)
+    upper = torch.minimum(lower + 1, torch.as_tensor(last, device=lower.device))
     first = torch.arange(positions.shape[0], device=positions.device)[:, None] * num_frames
     share = (times - lower).flatten()[:, None, None, None]
     # With the channels last in the shape too, what is gathered keeps the layout.
@@ -59,26 +77,52 @@ def sample_frames(frames: Tensor, positions: Tensor, num_frames: int) -> Tensor:
     return ((1 - share) * below + share * above).to(frames.dtype).permute(0, 3, 1, 2)
 
 
-def grid_unpool(values: Tensor, positions: Tensor, num_steps: int) -> Tensor:
+def grid_unpool(values: Tensor, positions: Tensor, num_steps: int, lengths: Tensor | None = None) -> Tensor:
     """Put what was sampled at `positions` back on a uniform grid: the inverse of sampling, linear between samples.
 
     Args:
         values: (B, C, K), at `positions`.
         positions: (B, K), strictly increasing from 0 to 1.
         num_steps: L, uniform times from 0 to 1.
+        lengths: (B,) samples of each clip that are real, at least 2; None is all. The uniform times of a clip are
+            then as many, and what lies beyond repeats the last.
 
     Returns:
         (B, C, L), at least single precision.
     """
-    times = torch.linspace(0, 1, num_steps, device=positions.device, dtype=positions.dtype).expand(
-        positions.shape[0], -1
-    )
+    batch, samples = positions.shape
+    if lengths is None:
+        times = torch.linspace(0, 1, num_steps, device=positions.device, dtype=positions.dtype).expand(batch, -1)
+    else:
+        steps = torch.arange(num_steps, device=positions.device, dtype=positions.dtype)
+        times = (steps / (lengths[:, None] - 1)).clamp(max=1)
     left = torch.searchsorted(positions.detach().contiguous(), times.contiguous(), right=True) - 1
-    left = left.clamp(0, positions.shape[1] - 2)
+    last = samples - 2 if lengths is None else lengths[:, None] - 2
+    left = torch.minimum(left.clamp(min=0), torch.as_tensor(last, device=left.device))
     start, end = positions.gather(1, left), positions.gather(1, left + 1)
     share = ((times - start) / (end - start)).clamp(0, 1)[:, None]
     index = left[:, None].expand(-1, values.shape[1], -1)
     return (1 - share) * values.gather(2, index) + share * values.gather(2, index + 1)
+
+
+def spread(values: Tensor, num_frames: int, steps: Tensor, lengths: Tensor) -> Tensor:
+    """Bring uniform steps of clips of different lengths to their frames, linear, the last frame on the last step.
+
+    Args:
+        values: (B, C, K).
+        num_frames: T.
+        steps: (B,) steps of each clip that are real, at least 2.
+        lengths: (B,) frames of each clip that are real; what lies beyond repeats the last.
+
+    Returns:
+        (B, C, T).
+    """
+    frames = torch.arange(num_frames, device=values.device, dtype=values.dtype)
+    last = lengths[:, None] - 1
+    at = torch.minimum(frames, last) / last.clamp(min=1) * (steps[:, None] - 1)
+    left = torch.minimum(at.long(), steps[:, None] - 2)
+    index = left[:, None].expand(-1, values.shape[1], -1)
+    return torch.lerp(values.gather(2, index), values.gather(2, index + 1), (at - left)[:, None])
 
 
 class GridPool(nn.Module):
@@ -108,7 +152,12 @@ class GridPool(nn.Module):
         hidden = F.relu(self.norm2(self.conv2(hidden)))
         return at_least_float32(self.conv3(hidden)).mean((1, 3, 4))
 
-    def forward(self, frames: Tensor, num_frames: int) -> tuple[Tensor, Tensor]:
-        """Return sampled frames (B·K, C, H, W) and their positions (B, K) of frames (B·T, C, H, W)."""
-        positions = grid_positions(self.confidence(frames, num_frames))
-        return sample_frames(frames, positions, num_frames), positions
+    def forward(self, frames: Tensor, num_frames: int, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return sampled frames (B·K, C, H, W) and their positions (B, K) of frames (B·T, C, H, W).
+
+        Of a clip of which only `lengths` (B,) frames are real, no frame beyond them is sampled; the samples that it
+        would not have on its own are its last frame.
+        """
+        confidence = self.confidence(frames, num_frames)
+        positions = grid_positions(confidence, None if lengths is None else regions(lengths.clamp(1, num_frames)))
+        return sample_frames(frames, positions, num_frames, lengths), positions

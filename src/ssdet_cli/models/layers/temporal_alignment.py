@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ssdet_cli.models.layers.grid_pool import last_frames
+
 
 def temporal_alignment(
     positions: Tensor,
@@ -11,6 +13,7 @@ def temporal_alignment(
     fine_start: Tensor | None = None,
     *,
     sigma_divisor: float = 8.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Return the weight of every fine frame for every coarse step.
 
@@ -24,11 +27,12 @@ def temporal_alignment(
         fine_mask: (B, F) bool, False at padding.
         fine_start: (B,) first frame of the coarse clip, in fine frames; None is 0.
         sigma_divisor: The standard deviation is the number of fine frames of the video, divided by this.
+        lengths: (B,) frames of each coarse clip that are real; None is all.
 
     Returns:
         (B, F, K) in [0, 1], 0 at padding; of the dtype of `positions`.
     """
-    centre = positions * (num_frames - 1)
+    centre = positions * last_frames(num_frames, lengths)
     if fine_start is not None:
         centre = centre + fine_start.to(centre.dtype)[:, None]
     valid = fine_mask[:, :, None]

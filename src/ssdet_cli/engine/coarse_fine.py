@@ -1,0 +1,155 @@
+"""Whole videos through a Coarse-Fine network: windows of the coarse stream, each with the fine features around it."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from ssdet_cli.data.clips import VideoWindow
+from ssdet_cli.data.fine_context import FineContext, fine_span, pad_features
+from ssdet_cli.engine.predict import LOGITS, Apply, in_batches
+
+
+def with_stored_features(
+    network: nn.Module,
+    context: FineContext,
+    *,
+    batch_size: int,
+    normalize: Callable[[Tensor], Tensor],
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager],
+) -> Apply:
+    """Logits of windows whose fine features are read from a store; shorter features are padded and masked.
+
+    Args:
+        network: A `CoarseStream`, or a `CoarseFine` of which that part is used.
+        context: Reads the features.
+        batch_size: Windows per pass.
+        normalize: uint8 frames -> network input.
+        device: Where to compute.
+        autocast: Precision of the pass.
+    """
+    coarse = getattr(network, "coarse", network)
+
+    def beside(windows: list[VideoWindow]) -> dict[str, object]:
+        parts, starts = zip(
+            *(context.read(window.video.video_id, window.start, window.frames.shape[1]) for window in windows),
+            strict=True,
+        )
+        features, mask = pad_features(parts)
+        return {
+            "fine_features": {name: values.to(device, non_blocking=True) for name, values in features.items()},
+            "fine_mask": mask.to(device),
+            "fine_start": torch.tensor(starts, device=device),
+        }
+
+    return in_batches(
+        lambda frames, **fine: {LOGITS: coarse(frames, **fine)},
+        normalize=normalize,
+        device=device,
+        batch_size=batch_size,
+        autocast=autocast,
+        beside=beside,
+    )
+
+
+def with_fine_stream(
+    network: nn.Module,
+    longest: int,
+    *,
+    normalize: Callable[[Tensor], Tensor],
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager],
+) -> Apply:
+    """Logits of windows whose fine features are computed on the way, as `extract-features` computes them.
+
+    The fine stream goes ahead of the coarse one by half of the features that a window needs. Of a video of any length
+    no more is held than that: some windows of frames, and the fine features between the first that waits and the last
+    that came.
+
+    Args:
+        network: A `CoarseFine`.
+        longest: Most fine frames that a window is steered by, see `fine_span`.
+        normalize: uint8 frames -> network input.
+        device: Where to compute.
+        autocast: Precision of the passes.
+    """
+
+    def through_coarse(window: VideoWindow, held: "_Held") -> Tensor:
+        features, start = held.around(window, longest)
+        fine = {name: values[None] for name, values in features.items()}
+        with autocast():
+            clips = normalize(window.frames[None].to(device, non_blocking=True))
+            return network.coarse(clips, fine, fine_start=torch.tensor([start], device=device))[0]
+
+    def apply(windows: Iterable[VideoWindow]) -> Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]:
+        held: dict[str, _Held] = {}
+        for window in windows:
+            video_id = window.video.video_id
+            if window.failure:
+                held.pop(video_id, None)
+                yield window, {}
+                continue
+            video = held.setdefault(video_id, _Held())
+            with autocast():
+                features = network.fine_features(normalize(window.frames[None].to(device, non_blocking=True)))
+            video.add(window, {name: values[0].float() for name, values in features.items()})
+            for ready in video.ready(longest):
+                yield ready, {LOGITS: through_coarse(ready, video)}
+            if video.done:
+                del held[video_id]
+
+    return apply
+
+
+class _Held:
+    """Of one video: windows whose fine features are not all there yet, and the features that they need."""
+
+    def __init__(self) -> None:
+        self._features: dict[str, Tensor] = {}
+        self._first = self._whole = self._added = self._behind = 0
+        self._waiting: deque[VideoWindow] = deque()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is to come any more."""
+        return self._whole == self._behind and not self._waiting
+
+    def add(self, window: VideoWindow, features: Mapping[str, Tensor]) -> None:
+        """Blend in the features (C, T, h, w) of a window; windows come in order."""
+        weights = torch.from_numpy(window.weights)
+        overlap = max(0, self._behind - window.start)
+        for name, values in features.items():
+            values = values * weights.to(values.device)[:, None, None]
+            if overlap:
+                held = self._features[name]
+                both = held[:, -overlap:] + values[:, :overlap]
+                values = torch.cat((held[:, :-overlap], both, values[:, overlap:]), dim=1)
+            self._features[name] = values
+        self._added, self._behind = self._added + 1, window.start + len(weights)
+        # What lies before a window gets nothing from those after it.
+        last = self._added == window.count
+        self._whole = self._behind if last else window.start
+        self._waiting.append(window)
+
+    def ready(self, longest: int) -> Iterator[VideoWindow]:
+        """Yield the windows whose features are there, then drop what no other will need."""
+        latest = self._waiting[-1]
+        while self._waiting and self._span(self._waiting[0], longest)[1] <= self._whole:
+            yield self._waiting.popleft()
+        first, _ = self._span(self._waiting[0] if self._waiting else latest, longest)
+        if first > self._first:
+            self._features = {name: values[:, first - self._first :] for name, values in self._features.items()}
+            self._first = first
+
+    def around(self, window: VideoWindow, longest: int) -> tuple[dict[str, Tensor], float]:
+        """Features of the span of a window, and the window's start in it."""
+        first, stop = self._span(window, longest)
+        part = slice(first - self._first, stop - self._first)
+        return {name: values[:, part] for name, values in self._features.items()}, float(window.start - first)
+
+    @staticmethod
+    def _span(window: VideoWindow, longest: int) -> tuple[int, int]:
+        return fine_span(window.video.num_frames, window.start, window.frames.shape[1], longest)

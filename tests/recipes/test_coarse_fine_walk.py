@@ -1,0 +1,292 @@
+"""The three steps of Coarse-Fine networks on tiny generated video: fine stream, its features, coarse stream, scores."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import SMALL, configured
+
+from ssdet_cli.__main__ import carry_out
+from ssdet_cli.config.commands import EvaluateConfig, ExtractFeaturesConfig, TrainCoarseFineConfig
+from ssdet_cli.config.load import load_config
+from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.clips import collate
+from ssdet_cli.data.coarse_fine_clips import CoarseFineClips
+from ssdet_cli.data.feature_store import FeatureStore
+from ssdet_cli.data.fine_context import FineContext
+from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.engine.fit import Interrupted
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.models import create_model
+from ssdet_cli.recipes import evaluate, extract_features, train_coarse_fine
+
+
+def extract(checkpoint, videos, folder, *words):
+    flags = {"checkpoint": checkpoint, "data.videos": videos, "run.output": folder, "run.device": "cpu"}
+    extract_features.run(load_config(ExtractFeaturesConfig, None, ["data.workers=0", *words], flags))
+    return folder
+
+
+def train(data, folder, *words, **options):
+    return train_coarse_fine.run(configured(TrainCoarseFineConfig, data.dense, folder, *words), **options)
+
+
+@pytest.fixture(scope="module")
+def features(data, tuned, tmp_path_factory):
+    return extract(tuned, data.dense / "videos", tmp_path_factory.mktemp("features") / "fine")
+
+
+@pytest.fixture(scope="module")
+def trained(data, tuned, features, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "coarse"
+    train(data, folder, f"model.init={tuned}", f"fine.features={features}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def joint(data, tuned, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "joint"
+    train(data, folder, f"model.init={tuned}", f"fine.weights={tuned}", "loop.ema=0.5", "loop.steps=2")
+    return folder
+
+
+def scored(*runs, **flags):
+    given = {"checkpoints": runs, "protocol": "frame-map", "run.device": "cpu", "data.workers": 0, **flags}
+    return evaluate.run(load_config(EvaluateConfig, flags=given))
+
+
+def submitted(folder):
+    rows = [line.split() for line in (folder / "submission.txt").read_text().splitlines()]
+    return {tuple(row[:2]): np.array(row[2:], float) for row in rows}
+
+
+def test_stored_features_and_the_fine_stream_itself_give_the_same_scores(trained, features, tuned, tmp_path, capfd):
+    # Windows of 16 of about 40 frames: several, each with features around it.
+    same = {"protocol": "charades-localize", "inference.window": 16}
+    scored(trained, **same, **{"fine.features": features, "run.output": tmp_path / "stored"})
+    for name, given in (("remembered", {}), ("given", {"fine.weights": tuned / "checkpoints" / "best.pt"})):
+        scored(trained, **same, **given, **{"run.output": tmp_path / name})
+        stored, computed = submitted(tmp_path / "stored"), submitted(tmp_path / name)
+        assert stored.keys() == computed.keys() and len(stored) == 100
+        worst = max(np.abs(stored[key] - computed[key]).max() for key in stored)
+        assert worst < 1e-3
+    assert f"Fine stream: computed from {tuned}" in capfd.readouterr().err
+
+
+def test_the_coarse_stream_starts_from_the_fine_run_and_learns_beside_it(trained, tuned, features):
+    state, source = load_checkpoint(trained), load_checkpoint(tuned)
+    meta = state["meta"]
+    assert meta["command"] == "train-coarse-fine" and meta["fine"]["weights"] == str(tuned)
+    assert meta["fine"]["origin"]["weights_sha256"] == FeatureStore(features).origin.weights_sha256
+    assert meta["clip"]["stride"] == meta["fine"]["origin"]["stride"]
+    assert {name.split(".")[0] for name in state["model"]} == {"backbone", "head", "pool", "fusion"}
+    # Its rate is a tenth, and there were four steps: near what it began with, but not the same.
+    name = "backbone.conv5.weight"
+    moved = (state["model"][name] - source["model"][name]).norm() / source["model"][name].norm()
+    assert 0 < moved < 0.2
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "mAP" in line] == [2, 4]
+
+
+def test_a_frozen_fine_stream_ends_bit_for_bit_as_it_began(joint, tuned):
+    state, source = load_checkpoint(joint)["model"], load_checkpoint(tuned)["model"]
+    fine = {name.removeprefix("fine."): value for name, value in state.items() if name.startswith("fine.backbone.")}
+    assert len(fine) > 50
+    assert all(torch.equal(value, source[name]) for name, value in fine.items())
+    assert not torch.equal(state["coarse.backbone.conv5.weight"], source["backbone.conv5.weight"])
+
+
+def test_a_joint_checkpoint_has_its_own_fine_stream_and_joins_an_ensemble(joint, trained, tuned, features):
+    with pytest.raises(ConfigError, match="trained with --joint and has its own fine stream"):
+        scored(joint, **{"fine.weights": tuned})
+    together = scored(tuned, trained, joint)
+    assert together.missing == 0 and together.videos == 4
+    # Its frozen fine stream is the run that the features were taken with.
+    assert scored(joint, **{"fine.features": features}).mAP == pytest.approx(scored(joint).mAP, abs=0.02)
+
+
+def test_the_fine_stream_learns_when_asked_at_its_own_rate(data, tuned, tmp_path):
+    words = ["fine.joint=true", "fine.train=true", "optim.lr_scales.fine=0.5", "loop.steps=2"]
+    train(data, tmp_path / "run", f"model.init={tuned}", *words)
+    state, source = load_checkpoint(tmp_path / "run"), load_checkpoint(tuned)
+    name = "backbone.conv5.weight"
+    assert not torch.equal(state["model"][f"fine.{name}"], source["model"][name])
+    head = next(key for key in source["model"] if key.startswith("head.") and key.endswith("weight"))
+    assert torch.equal(state["model"][f"fine.{head}"], source["model"][head])  # has no part in it
+    rates = {group["name"].split(",")[0]: set() for group in state["optimizer"]["param_groups"]}
+    for group in state["optimizer"]["param_groups"]:
+        rates[group["name"].split(",")[0]].add(round(group["base_lr"], 9))
+    assert rates == {"fine": {2e-4}, "coarse": {4e-4, 4e-3}}
+
+
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(data, tuned, features, trained, tmp_path, monkeypatch):
+    words = [f"model.init={tuned}", f"fine.features={features}"]
+    made = []
+    make = CoarseFineClips.make
+
+    def interrupted(self, record, rng):
+        made.append(record)
+        if len(made) == 10:  # in the third step
+            signal.raise_signal(signal.SIGINT)
+        return make(self, record, rng)
+
+    monkeypatch.setattr(CoarseFineClips, "make", interrupted)
+    with pytest.raises(Interrupted, match="at step 3 of 4.*ssdet train-coarse-fine --resume"):
+        train(data, tmp_path / "half", *words)
+    monkeypatch.undo()
+    moved = tmp_path / "features"  # a folder may be moved between
+    shutil.copytree(features, moved)
+    train(data, tmp_path / "half", words[0], f"fine.features={moved}", resume=True)
+    whole, half = (load_checkpoint(run / "checkpoints" / "last.pt")["model"] for run in (trained, tmp_path / "half"))
+    assert all(torch.equal(value, half[name]) for name, value in whole.items())
+
+
+RANK = """
+import sys
+from ssdet_cli.__main__ import carry_out
+for words in ("--features " + sys.argv[1], "--joint --train-fine"):
+    name = words.split()[0].strip("-")
+    code = carry_out(["train-coarse-fine", *words.split(), *sys.argv[2:], "--output", name])
+    assert code == 0, words
+"""
+
+
+def test_two_processes_train_from_stored_features_and_both_streams(data, tuned, features, tmp_path):
+    (tmp_path / "rank.py").write_text(RANK)
+    small = [word for word in SMALL if not word.startswith(("loop.batch_size", "loop.steps"))]
+    words = [features, "--config", "generated", "--init", tuned, "--videos", data.dense, *small]
+    words += ["loop.batch_size=1", "loop.steps=2", "data.dataset=generated"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "rank.py", *words]
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    environment["OMP_NUM_THREADS"] = "1"
+    command = list(map(str, command))
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for name in ("features", "joint"):
+        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        assert [line["videos"] for line in lines if line["split"] == "val"] == [3]
+
+
+def test_padding_of_fine_features_has_no_influence(data, features, tmp_path):
+    store = FeatureStore(features)
+    context = FineContext(store, tuple(store.origin.stages), 1000)
+    videos = DATASETS.get("generated")(data.dense, None, "train")
+    cfg = configured(TrainCoarseFineConfig, data.dense, tmp_path / "run", "clip.frames=64")
+    clips = CoarseFineClips(videos, DataConfig(workers=0), cfg.clip, seed=0, training=True, context=context)
+    frames = [store.num_frames(record.video_id) for record in videos.records]
+    shortest, longest = int(np.argmin(frames)), int(np.argmax(frames))
+    alone, both = collate([clips[0, shortest]]), collate([clips[0, shortest], clips[0, longest]])
+    if frames[shortest] == frames[longest]:
+        pytest.fail("the generated videos are all of one length: the test needs different ones")
+    assert both.feature_mask.sum(1).tolist() == [frames[shortest], frames[longest]]
+    assert both.features["conv5"].dtype == torch.float16
+    torch.manual_seed(0)
+    coarse = create_model("coarse_fine_x3d_tiny", 5).coarse.eval()
+    for values in both.features.values():
+        values[0, :, frames[shortest] :] = float("nan")
+    with torch.no_grad():
+        one = coarse(alone.frames.float() / 128 - 1, **alone.network_inputs())
+        two = coarse(both.frames.float() / 128 - 1, **both.network_inputs())
+    torch.testing.assert_close(two[:1], one, rtol=1e-4, atol=1e-5)
+
+
+# --- what is told before anything is trained
+
+
+@pytest.fixture
+def broken(features, tmp_path):
+    return shutil.copytree(features, tmp_path / "broken")
+
+
+def refused(data, tmp_path, error, match, *words):
+    with pytest.raises(error, match=match) as told:
+        train(data, tmp_path / "run", *words)
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_features_missing_for_a_video_are_told(data, broken, tmp_path):
+    index = json.loads((broken / "index.json").read_text())
+    name = DATASETS.get("generated")(data.dense, None, "val").records[0].video_id
+    del index["videos"][name]
+    (broken / "index.json").write_text(json.dumps(index))
+    refused(
+        data, tmp_path, DataError, f"lacks features of 1 of 8 videos, the first is {name}", f"fine.features={broken}"
+    )
+
+
+def test_a_truncated_file_is_told(data, broken, tmp_path):
+    name = DATASETS.get("generated")(data.dense, None, "train").records[-1].video_id
+    path = FeatureStore(broken).path(name)
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(data, tmp_path, DataError, rf"{path.name}: truncated, [\d,]+ of [\d,]+ bytes", f"fine.features={broken}")
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("stride", "features of one raw frame in 1, one in 3 is needed"),
+        ("size", "features of 32 pixels, 48 are needed"),
+    ],
+)
+def test_features_of_another_sampling_are_told(data, features, tmp_path, key, text):
+    word = f"clip.{key}={3 if key == 'stride' else 48}"
+    refused(data, tmp_path, DataError, text, f"fine.features={features}", word)
+
+
+def test_features_of_other_weights_than_the_named_ones_are_told(data, pretrained, features, tmp_path):
+    words = [f"fine.features={features}", f"fine.weights={pretrained}"]
+    refused(data, tmp_path, DataError, "features are of other weights .*than those asked for", *words)
+
+
+def test_missing_stages_and_other_channels_are_told(data, tuned, features, tmp_path):
+    some = extract(tuned, data.dense / "videos", tmp_path / "some", "stages=layer1,conv5")
+    refused(data, tmp_path, DataError, "holds no stage 'layer2'; it holds layer1, conv5", f"fine.features={some}")
+    text = "holds features of x3d_tiny, with 16 channels in 'layer1'; this network needs 24"
+    refused(data, tmp_path, DataError, text, f"fine.features={features}", "model.backbone=x3d_m")
+
+
+def test_a_joint_run_needs_fine_weights(data, tmp_path):
+    refused(data, tmp_path, ConfigError, "needs weights of the fine stream: --fine RUN|FILE", "fine.joint=true")
+
+
+def test_nothing_to_steer_by_is_told_on_the_command_line(data, tmp_path, capfd):
+    words = ["train-coarse-fine", "--config", "generated", "--videos", data.dense, "--output", tmp_path / "run"]
+    assert carry_out(list(map(str, words))) == 2
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == 1 and "--features DIR (from ssdet extract-features), or --joint or --fine" in told[0]
+    assert not (tmp_path / "run").exists()
+    assert carry_out(list(map(str, [*words, "--features", tmp_path / "none"]))) == 2
+    assert f"{tmp_path / 'none'} is not a folder" in capfd.readouterr().err
+
+
+def test_clips_follow_the_stored_features_where_nothing_else_is_said(data, features, capfd):
+    words = ["train-coarse-fine", "--features", features, "--dataset", "generated", "--print-config"]
+    assert carry_out(list(map(str, words))) == 0
+    shown = capfd.readouterr().out
+    assert "stride: 1 " in shown and "size: 32 " in shown and "backbone: x3d_tiny" in shown and "frames: 64" in shown
+
+
+def test_another_or_no_fine_stream_is_told_by_evaluate(data, trained, pretrained, tuned, features, tmp_path):
+    with pytest.raises(CheckpointError, match="is not the fine stream of this checkpoint"):
+        scored(trained, **{"fine.weights": pretrained})
+    with pytest.raises(ConfigError, match=r"inference.stride=2: a Coarse-Fine network is scored as it is trained"):
+        scored(trained, **{"inference.stride": 2})
+    with pytest.raises(ConfigError, match="--features .* is for Coarse-Fine checkpoints"):
+        scored(tuned, **{"fine.features": features})
+    lost = shutil.copytree(trained, tmp_path / "lost")
+    for path in (lost / "checkpoints").iterdir():
+        state = torch.load(path, weights_only=True)
+        state["meta"]["fine"].update(weights="gone", features="gone too")
+        torch.save(state, path)
+    with pytest.raises(CheckpointError, match="gone is not there any more; give --features DIR or --fine RUN"):
+        scored(lost)
+    with pytest.raises(CheckpointError, match="features are taken from its fine stream"):
+        extract(trained, data.dense / "videos", tmp_path / "no")
