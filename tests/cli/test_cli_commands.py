@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from ssdet_cli.config import rundir
-from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig
+from ssdet_cli.config.commands import COMMANDS, FinetuneConfig, PretrainConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.config.locate import shipped
 from ssdet_cli.models.backbones import BACKBONES
@@ -86,11 +86,10 @@ def test_pretrain_without_data_uses_the_generated_configuration(ssdet):
 def test_every_shipped_configuration_is_listed_shown_and_loads(ssdet):
     listed = ssdet("configs", "list").out
     assert shipped()
-    kinds = {"pretrain": PretrainConfig, "finetune": FinetuneConfig, "evaluate": EvaluateConfig}
     for name, path in shipped().items():
         assert name in listed
         assert ssdet("configs", "show", name).out == path.read_text()
-        load_config(kinds[name.split("/")[0]], name)
+        load_config(COMMANDS[name.split("/")[0]], name)
 
 
 def test_copy_writes_a_file_that_loads_and_overwrites_nothing(ssdet, tmp_path):
@@ -188,9 +187,9 @@ def test_data_generate_makes_a_set_and_says_where_it_is(ssdet, tmp_path):
 def test_an_empty_configuration_is_taken_and_said(ssdet, tmp_path):
     (tmp_path / "mine.yaml").write_text("# nothing yet\n")
     told = "mine.yaml is empty: everything else is at its default."
-    assert told in ssdet("pretrain", "--config", "mine.yaml", "--data", ".", "--gpus", "0").err.splitlines()
+    assert told in ssdet("pretrain", "--config", "mine.yaml", "--data", ".", "--device", "cpu").err.splitlines()
     (tmp_path / "mine.yaml").write_text("loop:\n  steps: 5\n")
-    assert told not in ssdet("pretrain", "--config", "mine.yaml", "--data", ".", "--gpus", "0").err
+    assert told not in ssdet("pretrain", "--config", "mine.yaml", "--data", ".", "--device", "cpu").err
 
 
 def test_doctor_finds_this_machine_usable(ssdet):

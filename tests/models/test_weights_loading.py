@@ -209,7 +209,7 @@ def test_a_file_that_would_execute_code_is_refused_before_it_does(tmp_path, caps
     path = tmp_path / "evil.pt"
     torch.save({"model": tiny().state_dict(), "other": Command()}, path)
     with pytest.raises(
-        CheckpointError, match=r"evil.pt holds a Python object \(print\), which cannot be read without running code"
+        CheckpointError, match=r"evil.pt cannot be read as weights: it holds a Python object \(print\), which only code"
     ):
         load_weights(tiny(), path)
     assert "executed" not in capsys.readouterr().out

@@ -231,9 +231,7 @@ def test_evaluation_refuses_a_corrupt_video_unless_told_otherwise(data, tuned, t
 
 
 def test_a_pretraining_checkpoint_is_no_detector_yet(pretrained):
-    with pytest.raises(
-        CheckpointError, match="pretrained is a checkpoint of `pretrain` .*; run `ssdet finetune --init"
-    ):
+    with pytest.raises(CheckpointError, match="pretrained is a checkpoint of `pretrain` .* `ssdet finetune --init"):
         evaluate.run(load_config(EvaluateConfig, flags={"checkpoints": (pretrained,)}))
 
 

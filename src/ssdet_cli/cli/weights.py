@@ -8,6 +8,7 @@ import typer
 from ssdet_cli.cli import completion, options
 from ssdet_cli.cli.console import say
 from ssdet_cli.cli.groups import new_app
+from ssdet_cli.cli.interruption import interruptible
 
 if TYPE_CHECKING:
     from ssdet_cli.models import LoadReport
@@ -86,7 +87,8 @@ def convert(
     """Write weights of any known origin as safetensors under our own names."""
     from ssdet_cli.recipes import weights as recipe
 
-    found, report = recipe.convert(source, target, backbone=backbone, force=force)
+    with interruptible():
+        found, report = recipe.convert(source, target, backbone=backbone, force=force)
     classes = f"{found.num_classes} classes" if found.num_classes else "no classifier"
     typer.echo(f"{target}: {found.backbone or 'a head'}, {classes}, from {found.layout} layout.")
     if changes := "; ".join(report.adapted if report else found.converted.adapted):
