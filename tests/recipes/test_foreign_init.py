@@ -65,6 +65,8 @@ def test_normalisation_follows_the_weights_and_stays_when_resumed(dense, weights
     assert state["model"]["backbone.conv5.norm.split_mean"].shape == (2, 216)
     state["progress"]["step"] = 1  # as if the run had been cut after its first step
     torch.save(state, last)
+    for later in ("summary.json", "checkpoints/best.pt"):
+        (run / later).unlink()
     finetune.run(cfg, resume=True)
     assert load_checkpoint(last)["meta"]["normalization"] == expected
 
