@@ -200,6 +200,20 @@ def test_compiles_as_one_graph_and_gives_the_same(training):
     torch._dynamo.reset()
 
 
+def test_compiles_where_the_last_maps_are_single_pixels():
+    torch.manual_seed(0)
+    model = create_model("x3d_tiny", 3, dropout=0.0).train()
+    clips = torch.randn(2, 3, 8, 32, 32)
+    gradients = []
+    for network in (model, torch.compile(model, fullgraph=True, backend="aot_eager")):
+        model.zero_grad()
+        network(clips).square().sum().backward()
+        gradients.append(model.backbone.layer4[1].conv_b.weight.grad.clone())
+    assert gradients[0].abs().max() > 0
+    torch.testing.assert_close(*gradients, rtol=1e-3, atol=1e-5)
+    torch._dynamo.reset()
+
+
 def test_exports_and_gives_the_same():
     model = small_detector().eval()
     clips = torch.randn(2, 3, 4, 32, 32, dtype=torch.float64)

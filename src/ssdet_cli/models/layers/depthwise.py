@@ -45,6 +45,10 @@ def depthwise_conv3d(
     Returns:
         (B·T, C, ⌈H / stride⌉, ⌈W / stride⌉), channels-last.
     """
+    if frames.shape[2:] == (1, 1):
+        # One pixel among zeros meets the kernel's middle only. Besides, the strides of such maps tell no layout: what
+        # is traced of a 3-D convolution's gradient would have another one than what runs.
+        weight, stride = weight[..., weight.shape[3] // 2, weight.shape[4] // 2, None, None], 1
     learns = learns_eagerly_on_cpu(frames, weight)
     time_only = weight.shape[3:] == (1, 1) and stride == 1
     if time_only or not learns:
