@@ -30,7 +30,8 @@ def test_every_entry_resolves_and_keeps_the_contract():
             backbone = BACKBONES.get(name)()
         assert len(backbone.stage_names) == len(backbone.stage_channels)
         assert backbone.stage_channels[-1] == backbone.num_features
-        assert backbone.default_clip == (INFO[name].frames, INFO[name].stride, INFO[name].crop)
+        assert backbone.default_clip == INFO[name].clip
+        assert INFO[name].weights
         assert [len(part) for part in backbone.normalization] == [3, 3]
 
 

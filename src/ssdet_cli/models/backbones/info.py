@@ -24,6 +24,11 @@ class BackboneInfo:
     gmacs: float
     weights: str
 
+    @property
+    def clip(self) -> tuple[int, int, int]:
+        """Frames, stride and crop, a backbone's `default_clip`."""
+        return self.frames, self.stride, self.crop
+
 
 _ZOOS = "SlowFast, pytorchvideo"
 _TORCHVISION = "torchvision (--init hub)"

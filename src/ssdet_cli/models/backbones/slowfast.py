@@ -252,17 +252,12 @@ def _halves(stage: nn.Sequential) -> int:
     return sum(block.a.conv.weight.shape[2] // 2 for block in stage)
 
 
-def _clip(name: str) -> tuple[int, int, int]:
-    info = INFO[name]
-    return info.frames, info.stride, info.crop
-
-
 def slowfast_r50_4x16(
     *, slow_sampling: SlowSampling = "aligned", norm_momentum: float = 0.1, zero_last: bool = True
 ) -> SlowFast:
     """Build SlowFast R50 4×16: 32 fast and 4 slow frames."""
     options = {"slow_sampling": slow_sampling, "norm_momentum": norm_momentum, "zero_last": zero_last}
-    return SlowFast(SlowFastSize(alpha=8, lateral_kernel=5), _clip("slowfast_r50_4x16"), **options)
+    return SlowFast(SlowFastSize(alpha=8, lateral_kernel=5), INFO["slowfast_r50_4x16"].clip, **options)
 
 
 def slowfast_r50_8x8(
@@ -270,4 +265,4 @@ def slowfast_r50_8x8(
 ) -> SlowFast:
     """Build SlowFast R50 8×8: 32 fast and 8 slow frames."""
     options = {"slow_sampling": slow_sampling, "norm_momentum": norm_momentum, "zero_last": zero_last}
-    return SlowFast(SlowFastSize(alpha=4, lateral_kernel=7), _clip("slowfast_r50_8x8"), **options)
+    return SlowFast(SlowFastSize(alpha=4, lateral_kernel=7), INFO["slowfast_r50_8x8"].clip, **options)

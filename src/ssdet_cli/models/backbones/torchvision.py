@@ -67,8 +67,7 @@ class VideoBackbone(StagedBackbone):
         self.num_features = stage_channels[-1]
         preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
         self.normalization = (tuple(preset.mean), tuple(preset.std))
-        info = INFO[PREFIX + name]
-        self.default_clip = (info.frames, info.stride, info.crop)
+        self.default_clip = INFO[PREFIX + name].clip
 
     def published(self) -> Published:
         """Return torchvision's own weights, downloaded unless they are there.

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.backbones.info import INFO
+from ssdet_cli.models.backbones.staged import StagedBackbone, known_stages
 from ssdet_cli.models.backbones.x3d_chunks import run_in_chunks
 from ssdet_cli.models.layers.checkpoint import recompute
 from ssdet_cli.models.layers.depthwise import depthwise_conv3d
@@ -180,7 +181,7 @@ class Stage(nn.ModuleList):
         return frames
 
 
-class X3D(nn.Module):
+class X3D(StagedBackbone):
     """X3D up to and with its last convolution, as a backbone (see `ssdet_cli.models.backbones`).
 
     Args:
@@ -240,32 +241,12 @@ class X3D(nn.Module):
         for name in self.stage_names[:-1]:
             getattr(self, name).checkpointing = enabled
 
-    def _stages(self, clips: Tensor) -> Iterable[tuple[str, Tensor]]:
-        """Yield (name, frames (B·T, C, h, w)) stage by stage."""
-        frames = self.stem(clips)
+    def _stages(self, frames: Tensor) -> Iterator[tuple[str, Tensor]]:
+        num_frames = frames.shape[2]
+        hidden = self.stem(frames)
         for name in self.stage_names:
-            frames = self.stage(name, frames, clips.shape[2])
-            yield name, frames
-
-    def _known(self, names: Iterable[str]) -> set[str]:
-        wanted = set(names)
-        if unknown := sorted(wanted.difference(self.stage_names)):
-            raise ConfigError(f"Unknown stage '{unknown[0]}'. Known: {', '.join(self.stage_names)}.")
-        return wanted
-
-    def forward_stages(self, frames: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return the named stages of (B, 3, T, H, W) frames, each (B, C, T, h, w).
-
-        Raises:
-            ConfigError: A name is not a stage.
-        """
-        wanted, outputs = self._known(names), {}
-        for name, output in self._stages(frames):
-            if name in wanted:
-                outputs[name] = to_clips(output, frames.shape[2])
-            if len(outputs) == len(wanted):
-                break
-        return outputs
+            hidden = self.stage(name, hidden, num_frames)
+            yield name, to_clips(hidden, num_frames)
 
     def forward_stages_in_chunks(
         self, chunks: Iterable[Tensor], names: Iterable[str]
@@ -285,27 +266,13 @@ class X3D(nn.Module):
         Raises:
             ConfigError: A name is not a stage.
         """
-        wanted = self._known(names)
+        wanted = known_stages(names, self.stage_names)
         last = max(map(self.stage_names.index, wanted), default=-1)
         for name, number, output in run_in_chunks(self, chunks):
             if self.stage_names.index(name) > last:
                 return
             if name in wanted:
                 yield name, number, to_clips(output, len(output))
-
-    def forward_features(self, frames: Tensor) -> Tensor:
-        """Return features (B, C, T) of (B, 3, T, H, W) frames: the last stage, mean over space."""
-        last = self.stage_names[-1]
-        return self.forward_stages(frames, (last,))[last].mean((3, 4))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return `forward_features(frames)`."""
-        return self.forward_features(frames)
-
-
-def _clip(name: str) -> tuple[int, int, int]:
-    info = INFO[name]
-    return info.frames, info.stride, info.crop
 
 
 _BASE = X3DSize((3, 5, 11, 7), (24, 48, 96, 192), 432)
@@ -318,31 +285,31 @@ def x3d_tiny(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: boo
     sooner that way.
     """
     size = X3DSize((1, 2, 2, 2), (16, 24, 48, 96), 216, hidden=256)
-    return X3D(size, _clip("x3d_tiny"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
+    return X3D(size, INFO["x3d_tiny"].clip, norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
 def x3d_xs(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-XS: the weights' shapes of M, for 4 frames at 160²."""
-    return X3D(_BASE, _clip("x3d_xs"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
+    return X3D(_BASE, INFO["x3d_xs"].clip, norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
 def x3d_s(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-S: the weights' shapes of M, for 13 frames at 160²."""
-    return X3D(_BASE, _clip("x3d_s"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
+    return X3D(_BASE, INFO["x3d_s"].clip, norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
 def x3d_m(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-M, for 16 frames at 224²."""
-    return X3D(_BASE, _clip("x3d_m"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
+    return X3D(_BASE, INFO["x3d_m"].clip, norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
 def x3d_l(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-L: about twice the blocks of M, for 16 frames at 312²."""
     size = X3DSize((5, 10, 25, 15), (24, 48, 96, 192), 432)
-    return X3D(size, _clip("x3d_l"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
+    return X3D(size, INFO["x3d_l"].clip, norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
 
 
 def x3d_xl(*, norm_momentum: float = 0.1, norm_splits: int = 1, zero_last: bool = True) -> X3D:
     """Build X3D-XL: L, 2.9 instead of 2 times as wide as the base, for 16 frames at 312²."""
     size = X3DSize((5, 10, 25, 15), (32, 72, 136, 280), 630)
-    return X3D(size, _clip("x3d_xl"), norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
+    return X3D(size, INFO["x3d_xl"].clip, norm_momentum=norm_momentum, norm_splits=norm_splits, zero_last=zero_last)
