@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models import create_model
 from ssdet_cli.models.backbones import BACKBONES, REQUIRED
-from ssdet_cli.models.backbones.info import INFO
 from ssdet_cli.models.layers.time_axis import steps
 
 CLASSES, SIZE = 3, 32

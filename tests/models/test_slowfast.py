@@ -153,7 +153,7 @@ def test_blocks_start_as_their_shortcut_unless_told_otherwise():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"slow_sampling": "even"}, "slow_sampling must be one of aligned"),
+        ({"slow_sampling": "even"}, "slow_sampling='even': input should be 'aligned' or 'linspace'"),
         ({"norm_momentum": 0}, "norm_momentum must be above 0"),
     ],
 )
