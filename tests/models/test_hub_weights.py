@@ -119,6 +119,8 @@ def test_timms_weights_that_cannot_be_fetched_are_one_line_at_once(hugging_face)
 def test_what_nobody_publishes_is_told():
     with pytest.raises(CheckpointError, match="No library publishes weights for 'x3d_tiny': --init hub is for"):
         create_model("x3d_tiny", 4, pretrained="hub")
+    with pytest.raises(CheckpointError, match="No library publishes weights for 'tgm': --init hub is for"):
+        create_model("tgm", 157, in_channels=64, pretrained="hub")
     backbone = create_model("timm/test_byobnet", 4).backbone
     backbone.image.pretrained_cfg = {**backbone.image.pretrained_cfg, "hf_hub_id": None, "url": None}
     with pytest.raises(CheckpointError, match="timm publishes no weights for 'test_byobnet'"):

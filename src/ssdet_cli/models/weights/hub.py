@@ -47,14 +47,14 @@ def load_hub(
 
     Args:
         model: Detector with a backbone and a classifier.
-        name: Of the backbone, for the error.
+        name: Of the backbone, or of a head alone, for the error.
         class_names: See `load_weights`.
         allow_partial: See `load_weights`.
 
     Raises:
         CheckpointError: Nothing is published, or it can be neither found on this machine nor fetched.
     """
-    if not hasattr(model.backbone, "published"):
+    if not hasattr(getattr(model, "backbone", None), "published"):
         raise CheckpointError(
             f"No library publishes weights for '{name}': --init hub is for torchvision/... and timm/...; "
             "give a file or a run folder (--init FILE)."

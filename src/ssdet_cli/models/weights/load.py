@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.layout import Normalization
 from ssdet_cli.models.weights.recognise import layout_of
 from ssdet_cli.models.weights.report import LoadReport, in_words
-from ssdet_cli.models.weights.streams import place
+from ssdet_cli.models.weights.streams import COARSE, FINE, place
 
+#: Share of the model that a file must fill, and of the file's backbone that the model must have a place for.
 ENOUGH = 0.9
 BACKGROUND = "background"
 _COUNTER = "num_batches_tracked"
+_EXTRA_STATE = "_extra_state"
 _HEAD = "head"
+_BACKBONE = "backbone."
+#: Of a detector, and of the streams of a Coarse-Fine network.
+_OF_BACKBONE = (_BACKBONE, FINE + _BACKBONE, COARSE + _BACKBONE)
 
 
 def load_weights(
@@ -36,20 +42,27 @@ def load_weights(
     follows the file.
 
     Args:
-        model: Network with the attribute `classifier`.
+        model: Network with the attribute `classifier`, or a backbone alone, which takes the file's backbone.
         path: File of weights, or run folder.
         class_names: Of `model`, without or with a leading background; None compares sizes only.
-        allow_partial: Accept a file that fills less than nine tenths of the model.
+        allow_partial: Accept a file that fills less than nine tenths of the model, or whose backbone has more than a
+            tenth that the model lacks.
 
     Raises:
-        CheckpointError: Unreadable, of unknown layout, too little of it fits, or a tensor of the backbone has another
-            shape there.
+        CheckpointError: Unreadable, of unknown layout, too little of it fits, much of its backbone has no place here,
+            or a tensor of the backbone has another shape there.
     """
+    if not hasattr(model, "classifier"):
+        report = load_weights(_Alone(model), path, class_names=class_names, allow_partial=allow_partial)
+        return _without_prefix(report)
     file = read_weights(path)
     wanted = model.state_dict().keys()
-    layout = layout_of(file.state, file.path, wanted)
+    held = file.state
+    if isinstance(model, _Alone) and held.keys() <= model.backbone.state_dict().keys():
+        held = {_BACKBONE + name: tensor for name, tensor in held.items()}
+    layout = layout_of(held, file.path, wanted)
     try:
-        converted = layout.convert(file.state, file.meta)
+        converted = layout.convert(held, file.meta)
         state, placed = place(converted.state, wanted)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path}: {error}") from error
@@ -64,6 +77,25 @@ def load_weights(
         adapted=(*converted.adapted, *placed),
         normalization=converted.normalization,
     )
+
+
+class _Alone(nn.Module):
+    """A backbone by itself, under the name that it has in a detector."""
+
+    classifier = ()
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+
+def _without_prefix(report: LoadReport) -> LoadReport:
+    """Name the tensors as the backbone alone does."""
+    matched, missing, unexpected = (
+        tuple(name.removeprefix(_BACKBONE) for name in names)
+        for names in (report.matched, report.missing, report.unexpected)
+    )
+    return replace(report, matched=matched, missing=missing, unexpected=unexpected)
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], meta: Mapping[str, Any], **told: Any) -> LoadReport:
@@ -105,22 +137,22 @@ def plan(
         The report, and the tensors that fit.
 
     Raises:
-        CheckpointError: Too little of it fits, or a tensor of the backbone has another shape there.
+        CheckpointError: Too little of it fits, much of its backbone has no place here, or a tensor of the backbone has
+            another shape there.
     """
     ours = model.state_dict()
-    state, reshaped = match_shapes(_for_head_alone(state, ours), ours)
-    of_head, replaced = [], ()
+    held, reshaped = match_shapes(_for_head_alone(state, ours), ours)
+    state, of_head, replaced = held, [], ()
     for classifier in _classifiers(model):
         state, phrases, free = _adapt_head(state, meta, model, classifier, class_names)
         of_head, replaced = [*of_head, *phrases], (*replaced, *free)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
-    skipped = {name for name in ours if name.startswith(replaced)} - fits.keys()
     report = LoadReport(
         path=source,
         layout=layout,
         matched=tuple(fits),
-        missing=tuple(name for name in ours if name not in fits and name not in skipped and not _derived(name)),
-        unexpected=tuple(name for name in state if name not in fits and not _derived(name)),
+        missing=tuple(name for name in ours if name not in fits and not _derived(name)),
+        unexpected=tuple(name for name in held if name not in fits and not _derived(name)),
         adapted=(
             *adapted,
             *reshaped,
@@ -129,16 +161,18 @@ def plan(
             *_adapt_input(model, normalization),
         ),
         normalization=normalization,
+        replaced=replaced,
     )
     if not allow_partial:
-        _check_enough(report, ours, state, _own_parts(model))
+        _check_enough(report, ours, held, _own_parts(model))
+        _check_depth(report, held)
     return report, fits
 
 
 def _for_head_alone(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Give a head that is a model of its own the names without the prefix that heads of detectors have."""
     prefix = f"{_HEAD}."
-    if any(name.startswith(prefix) for name in ours):
+    if any(name.startswith((prefix, _BACKBONE)) for name in ours):
         return state
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
@@ -164,8 +198,8 @@ def _core(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _derived(name: str) -> bool:
-    """Whether a tensor need not be in a file: counters, and statistics of splits, which are made of all together."""
-    return name.endswith((_COUNTER, *SPLIT_ENTRIES))
+    """Whether a tensor need not be in a file: counters, statistics of splits (made of all together), other state."""
+    return name.endswith((_COUNTER, _EXTRA_STATE, *SPLIT_ENTRIES))
 
 
 def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits: Mapping[str, Tensor]) -> list[str]:
@@ -273,7 +307,7 @@ def _row_names(names: Sequence[str] | None, rows: int, *, background: bool) -> l
 def _check_enough(
     report: LoadReport, ours: Mapping[str, Tensor], state: Mapping[str, Tensor], own_parts: tuple[str, ...]
 ) -> None:
-    missing = [name for name in report.missing if not name.startswith(own_parts)]
+    missing = [name for name in report.missing if not name.startswith((*own_parts, *report.replaced))]
     other_shape = [name for name in missing if name.startswith("backbone.") and name in state]
     filled = sum(not _derived(name) for name in report.matched)
     wanted = len(missing) + filled
@@ -284,5 +318,20 @@ def _check_enough(
     raise CheckpointError(
         f"{report.path} fills only {filled} of {wanted} tensors of this model; "
         f"'{name}' should be {tuple(ours[name].shape)} and is {found}. Is it for another backbone? "
+        "--allow-partial (allow_partial) takes what fits."
+    )
+
+
+def _check_depth(report: LoadReport, state: Mapping[str, Tensor]) -> None:
+    """Refuse the weights of a deeper network of the same family: all of ours is there, and is not what was trained."""
+    used, left = (
+        [name for name in names if name.startswith(_OF_BACKBONE) and not _derived(name)]
+        for names in (report.matched, report.unexpected)
+    )
+    if not used or len(left) <= (1 - ENOUGH) * (len(used) + len(left)):
+        return
+    raise CheckpointError(
+        f"{report.path} has {len(left)} tensors of its backbone, of {len(used) + len(left)}, that this model has no place "
+        f"for, as '{left[0]}' {tuple(state[left[0]].shape)}. Is it for a deeper backbone? "
         "--allow-partial (allow_partial) takes what fits."
     )

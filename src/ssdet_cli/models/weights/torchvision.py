@@ -9,10 +9,11 @@ from ssdet_cli.models.weights.layout import Converted
 
 NAME = "torchvision"
 
-#: Names that tell the families, and the family's classifier; MViT's sees another feature than ours.
+#: Names of the trunk that tell the families, and the family's classifier, which a file may lack; MViT's sees another
+#: feature than ours.
 _FAMILIES = (
-    ({"stem.0.weight", "layer1.0.conv1.0.weight", "fc.weight"}, "fc"),
-    ({"features.0.0.0.weight", "features.0.1.0.weight", "classifier.1.weight"}, "classifier.1"),
+    ({"stem.0.weight", "layer1.0.conv1.0.weight"}, "fc"),
+    ({"features.0.0.0.weight", "features.0.1.0.weight"}, "classifier.1"),
     ({"conv_proj.weight", "pos_encoding.class_token"}, None),
     ({"patch_embed.proj.weight", "features.0.0.attn.relative_position_bias_table"}, "head"),
 )
