@@ -331,7 +331,7 @@ def _check_depth(report: LoadReport, state: Mapping[str, Tensor]) -> None:
     if not used or len(left) <= (1 - ENOUGH) * (len(used) + len(left)):
         return
     raise CheckpointError(
-        f"{report.path} has {len(left)} tensors of its backbone, of {len(used) + len(left)}, that this model has no place "
-        f"for, as '{left[0]}' {tuple(state[left[0]].shape)}. Is it for a deeper backbone? "
+        f"{report.path} has {len(left)} tensors of its backbone, of {len(used) + len(left)}, that this model has no "
+        f"place for, as '{left[0]}' {tuple(state[left[0]].shape)}. Is it for a deeper backbone? "
         "--allow-partial (allow_partial) takes what fits."
     )

@@ -18,6 +18,8 @@ _FAMILIES = (
     ({"patch_embed.proj.weight", "features.0.0.attn.relative_position_bias_table"}, "head"),
 )
 _MVIT_CLASSIFIER = "head.1."
+#: Where they are in a detector of ours.
+BACKBONE, CLASSIFIER = "backbone.", "head.fc2."
 
 
 def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> bool:
@@ -31,10 +33,10 @@ def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:
     if classifier is None:
         kept = {name: tensor for name, tensor in state.items() if not name.startswith(_MVIT_CLASSIFIER)}
         adapted = ("classifier left out, torchvision's reads the class token",)
-        return Converted({f"backbone.video.{name}": tensor for name, tensor in kept.items()}, adapted)
+        return Converted({f"{BACKBONE}video.{name}": tensor for name, tensor in kept.items()}, adapted)
     return Converted({_name(name, classifier): tensor for name, tensor in state.items()})
 
 
 def _name(name: str, classifier: str) -> str:
     module, _, entry = name.rpartition(".")
-    return f"head.fc2.{entry}" if module == classifier else f"backbone.video.{name}"
+    return f"{CLASSIFIER}{entry}" if module == classifier else f"{BACKBONE}video.{name}"
