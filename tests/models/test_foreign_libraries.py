@@ -53,6 +53,16 @@ def test_torchvision_s_trunk_without_a_classifier_is_known_too(name, tmp_path):
     assert all(torch.equal(value, trunk[key]) for key, value in model.backbone.video.state_dict().items())
 
 
+@pytest.mark.parametrize(("name", "build"), [("torchvision/mc3_18", source), ("timm/resnet10t", timm.create_model)])
+def test_a_library_s_backbone_alone_takes_its_file(name, build, tmp_path):
+    state = build(name.partition("/")[2]).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    backbone = create_model(name, 3).backbone
+    report = load_weights(backbone, tmp_path / "w.pth")
+    assert all(key.startswith("time.") for key in report.missing)
+    assert all(torch.equal(backbone.state_dict()[key], state[key.partition(".")[2]]) for key in report.matched)
+
+
 @pytest.mark.parametrize(("deep", "shallow"), [("resnet34", "timm/resnet18"), ("swin3d_s", "torchvision/swin3d_t")])
 def test_a_deeper_sibling_is_refused(deep, shallow):
     with torch.device("meta"):

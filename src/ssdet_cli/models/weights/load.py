@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssdet_cli.errors import CheckpointError
 from ssdet_cli.models.layers.sub_batchnorm import SPLIT_ENTRIES
+from ssdet_cli.models.weights.classifier import HEAD, adapt_head, classifiers
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.layout import Normalization
 from ssdet_cli.models.weights.recognise import layout_of
@@ -18,10 +19,8 @@ from ssdet_cli.models.weights.streams import COARSE, FINE, place
 
 #: Share of the model that a file must fill, and of the file's backbone that the model must have a place for.
 ENOUGH = 0.9
-BACKGROUND = "background"
 _COUNTER = "num_batches_tracked"
 _EXTRA_STATE = "_extra_state"
-_HEAD = "head"
 _BACKBONE = "backbone."
 #: Of a detector, and of the streams of a Coarse-Fine network.
 _OF_BACKBONE = (_BACKBONE, FINE + _BACKBONE, COARSE + _BACKBONE)
@@ -52,7 +51,7 @@ def load_weights(
         CheckpointError: Unreadable, of unknown layout, too little of it fits, much of its backbone has no place here,
             or a tensor of the backbone has another shape there.
     """
-    if not hasattr(model, "classifier"):
+    if _is_backbone(model):
         report = load_weights(_Alone(model), path, class_names=class_names, allow_partial=allow_partial)
         return _without_prefix(report)
     file = read_weights(path)
@@ -77,6 +76,11 @@ def load_weights(
         adapted=(*converted.adapted, *placed),
         normalization=converted.normalization,
     )
+
+
+def _is_backbone(model: nn.Module) -> bool:
+    """Whether this is neither a detector nor a head; a library's classifier may have lent a backbone its name."""
+    return not hasattr(model, "backbone") and (hasattr(model, "forward_features") or not hasattr(model, "classifier"))
 
 
 class _Alone(nn.Module):
@@ -143,8 +147,8 @@ def plan(
     ours = model.state_dict()
     held, reshaped = match_shapes(_for_head_alone(state, ours), ours)
     state, of_head, replaced = held, [], ()
-    for classifier in _classifiers(model):
-        state, phrases, free = _adapt_head(state, meta, model, classifier, class_names)
+    for classifier in classifiers(model):
+        state, phrases, free = adapt_head(state, meta, model, classifier, class_names)
         of_head, replaced = [*of_head, *phrases], (*replaced, *free)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
     report = LoadReport(
@@ -171,7 +175,7 @@ def plan(
 
 def _for_head_alone(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Give a head that is a model of its own the names without the prefix that heads of detectors have."""
-    prefix = f"{_HEAD}."
+    prefix = f"{HEAD}."
     if any(name.startswith((prefix, _BACKBONE)) for name in ours):
         return state
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
@@ -230,78 +234,6 @@ def _own_parts(model: nn.Module) -> tuple[str, ...]:
     """Prefixes of what no file of another library can hold (see `ssdet_cli.models.backbones`)."""
     of_backbone = getattr(getattr(model, "backbone", None), "own_parts", ())
     return (*getattr(model, "own_parts", ()), *(f"backbone.{part}" for part in of_backbone))
-
-
-def _classifiers(model: nn.Module) -> tuple[str, ...]:
-    """Names of the submodules whose rows are classes; a detector with more than one has a tuple of them."""
-    return (model.classifier,) if isinstance(model.classifier, str) else model.classifier
-
-
-def _adapt_head(
-    state: dict[str, Tensor],
-    meta: Mapping[str, Any],
-    model: nn.Module,
-    classifier: str,
-    class_names: Sequence[str] | None,
-) -> tuple[dict[str, Tensor], list[str], tuple[str, ...]]:
-    """Make room for our head where the file's is another, or for our classifier where its classes are others.
-
-    Returns:
-        What is left of the file, what was done about it in phrases, and prefixes of what the file need not hold.
-    """
-    layer, head = f"{classifier}.", f"{_HEAD}."
-    ours = model.state_dict()
-    rows_fit = all(
-        name in state and state[name].shape[1:] == tensor.shape[1:]
-        for name, tensor in ours.items()
-        if name.startswith(layer)
-    )
-    if rows_fit or not layer.startswith(head):
-        state, adapted = _adapt_classifier(state, meta, model, classifier, class_names)
-        return state, adapted, (layer,) if adapted else ()
-    held = any(name.startswith(head) for name in state)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(layer)}
-    kept = [
-        name.removeprefix(head)
-        for name, tensor in state.items()
-        if name.startswith(head) and name in ours and ours[name].shape == tensor.shape
-    ]
-    but = f" but for {', '.join(kept)}" if kept else ""
-    return state, [f"{_HEAD} newly initialised{but} ({'another' if held else 'none'} in the file)"], (head,)
-
-
-def _adapt_classifier(
-    state: dict[str, Tensor],
-    meta: Mapping[str, Any],
-    model: nn.Module,
-    classifier: str,
-    class_names: Sequence[str] | None,
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Drop the classifier, or its background row, where its rows are not our classes; say so in a phrase."""
-    prefix = f"{classifier}."
-    weight = state.get(f"{prefix}weight")
-    if weight is None:
-        return state, []
-    rows, wanted = weight.shape[0], model.get_submodule(classifier).weight.shape[0]
-    theirs = _row_names(meta.get("classes"), rows, background=bool(meta.get("background")))
-    ours = _row_names(class_names, wanted, background=class_names is not None and len(class_names) < wanted)
-    comparable = theirs is not None and ours is not None
-    if rows == wanted and (not comparable or theirs == ours):
-        return state, []
-    if comparable and theirs == [BACKGROUND, *ours]:
-        state = {name: tensor[1:] if name.startswith(prefix) else tensor for name, tensor in state.items()}
-        return state, [f"background row of {classifier} dropped, its {wanted} classes kept"]
-    held = f"{rows - 1} classes and background" if meta.get("background") else f"{rows} classes"
-    what = f"{held} in the file, {wanted} {'others ' if rows == wanted else ''}here"
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-    return state, [f"{classifier} newly initialised ({what})"]
-
-
-def _row_names(names: Sequence[str] | None, rows: int, *, background: bool) -> list[str] | None:
-    """Name every row of a classifier; None where the names do not tell. A background's own name does not matter."""
-    if names is None or rows - len(names) not in ((0, 1) if background else (0,)):
-        return None
-    return [BACKGROUND, *names[len(names) - rows + 1 :]] if background else list(names)
 
 
 def _check_enough(
