@@ -6,6 +6,7 @@ from safetensors.torch import save_file
 
 from ssdet_cli.errors import CheckpointError
 from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.models.weights.guess import guess_backbone, on_meta
 from ssdet_cli.models.weights.load import plan
 
 CLASSES = ["left", "right", "spin"]
@@ -186,6 +187,14 @@ def test_x3d_l_does_not_go_into_x3d_m():
     with pytest.raises(CheckpointError, match="Is it for a deeper backbone"):
         plan(middle, large.state_dict(), {}, **told)
     assert plan(middle, large.state_dict(), {}, allow_partial=True, **told)[0].missing == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["x3d_tiny", "x3d_m", "x3d_l", "x3d_xl", "torchvision/swin3d_t", "torchvision/swin3d_s"]
+)
+def test_the_network_of_a_file_is_told_from_its_shallower_siblings(name):
+    state = {f"backbone.{key}": tensor for key, tensor in on_meta(name).state_dict().items()}
+    assert guess_backbone(state) == name
 
 
 def test_few_tensors_that_the_backbone_lacks_are_reported_only(tmp_path):
