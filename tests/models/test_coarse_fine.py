@@ -382,7 +382,10 @@ def test_both_streams_start_from_an_x3d_of_any_layout(tmp_path):
         torch.testing.assert_close(stream.backbone.conv5.weight, net["conv5"]["weight"])
         torch.testing.assert_close(stream.head.fc1.weight, net["fc1"]["weight"].flatten(1))
     report = load_weights(network().coarse, path)
-    assert {name.partition(".")[0] for name in report.missing} == {"pool", "fusion"}
+    assert {name.partition(".")[0] for name in report.missing} == {"pool", "fusion", "head"}
+    assert {name for name in report.missing if name.startswith("head.")} == {"head.fc2.weight", "head.fc2.bias"}
+    report = load_weights(network(), path)
+    assert not any("_extra_state" in name for name in report.missing)
 
 
 def test_everything_shaped_by_the_classes_is_replaced_and_said_so(tmp_path):
@@ -391,7 +394,9 @@ def test_everything_shaped_by_the_classes_is_replaced_and_said_so(tmp_path):
     model = network().coarse
     before = {name: model.get_submodule(name).weight.clone() for name in model.classifier}
     report = load_weights(model, path)
-    assert not report.missing and not report.unexpected
+    replaced = {f"{name}.{entry}" for name in model.classifier for entry in ("weight", "bias")}
+    assert set(report.missing) == set(report.unexpected) == replaced
+    assert "kept as initialised" not in report.summary() and "not used" not in report.summary()
     for name in ("head.fc2", "fusion.logits.scale.fc2", "fusion.logits.shift.fc2"):
         assert f"{name} newly initialised (7 classes in the file, 5 here)" in report.adapted
         assert torch.equal(model.get_submodule(name).weight, before[name])

@@ -92,6 +92,13 @@ def test_a_damaged_file_of_the_hub_is_named(torch_home):
         create_model("torchvision/s3d", 4, pretrained="hub")
 
 
+def test_another_file_in_the_hub_s_place_is_named(torch_home):
+    torch_home.mkdir(parents=True)
+    torch.save({"blocks.weight": torch.zeros(2)}, torch_home / FILES["s3d"])
+    with pytest.raises(CheckpointError, match=f"{FILES['s3d']} does not hold torchvision's s3d .*'blocks.weight'"):
+        create_model("torchvision/s3d", 4, pretrained="hub")
+
+
 def test_timms_weights_go_into_the_image_model_and_leave_what_is_behind_it(hugging_face):
     source = timm.create_model("test_resnet")
     folder = hugging_face / "models--timm--test_resnet.r160_in1k"
@@ -119,6 +126,8 @@ def test_timms_weights_that_cannot_be_fetched_are_one_line_at_once(hugging_face)
 def test_what_nobody_publishes_is_told():
     with pytest.raises(CheckpointError, match="No library publishes weights for 'x3d_tiny': --init hub is for"):
         create_model("x3d_tiny", 4, pretrained="hub")
+    with pytest.raises(CheckpointError, match="No library publishes weights for 'tgm': --init hub is for"):
+        create_model("tgm", 157, in_channels=64, pretrained="hub")
     backbone = create_model("timm/test_byobnet", 4).backbone
     backbone.image.pretrained_cfg = {**backbone.image.pretrained_cfg, "hf_hub_id": None, "url": None}
     with pytest.raises(CheckpointError, match="timm publishes no weights for 'test_byobnet'"):

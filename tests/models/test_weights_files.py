@@ -121,6 +121,14 @@ def whole(payload):
     return buffer.getvalue()
 
 
+def zipped(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "text")
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -131,6 +139,9 @@ def whole(payload):
         ("e.pt", whole({"model": STATE})[:-30], "cannot be read as weights"),
         ("f.safetensors", whole({"model": STATE}), "cannot be read as weights"),
         ("g.pkl", pickle.dumps([1, 2]), "holds no weights"),
+        ("i.zip", zipped("notes.txt"), r"it is a zip archive without weights \(holds notes.txt\)"),
+        ("j.pt", zipped("w/a", "w/b", "w/c", "w/d"), r"without weights \(holds w/a, w/b, w/c, …\); where"),
+        ("k.pt", zipped(), r"it is a zip archive without weights \(is empty\)"),
         ("h.pt", whole({"epoch": 1, "optimizer": {}}), "holds no weights: .* It holds epoch, optimizer."),
     ],
 )

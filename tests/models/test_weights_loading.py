@@ -6,6 +6,8 @@ from safetensors.torch import save_file
 
 from ssdet_cli.errors import CheckpointError
 from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.models.weights.guess import guess_backbone, on_meta
+from ssdet_cli.models.weights.load import plan
 
 CLASSES = ["left", "right", "spin"]
 
@@ -89,7 +91,11 @@ def test_classifier_for_other_classes_stays_as_initialised(tmp_path, rows, meta)
     report = load_weights(target, save(tmp_path / "w.pt", source, **meta), class_names=CLASSES)
     assert torch.equal(target.head.fc2.weight, before)
     assert torch.equal(target.head.fc1.weight, source.head.fc1.weight)
-    assert report.adapted[0].startswith("head.fc2 newly initialised") and not report.missing
+    assert report.adapted[0].startswith("head.fc2 newly initialised")
+    assert report.missing == report.unexpected == ("head.fc2.weight", "head.fc2.bias")
+    summary = report.summary()
+    assert "kept as initialised" not in summary and "not used" not in summary
+    assert "kept as initialised: head.fc2.weight" in report.details()
 
 
 def test_model_with_background_takes_back_its_own_classifier(tmp_path):
@@ -107,7 +113,7 @@ def test_all_that_belongs_to_classes_is_replaced_together(tmp_path, head):
     before = {name: tensor.clone() for name, tensor in target.head.classes.state_dict().items()}
     report = load_weights(target, save(tmp_path / "w.pt", source))
     assert report.adapted == ("head.classes newly initialised (5 classes in the file, 3 here)",)
-    assert report.missing == report.unexpected == ()
+    assert set(report.missing) == set(report.unexpected) == {f"head.classes.{name}" for name in before}
     assert all(torch.equal(tensor, before[name]) for name, tensor in target.head.classes.state_dict().items())
     assert torch.equal(target.head.super_events.kernels.centre, source.head.super_events.kernels.centre)
 
@@ -126,7 +132,9 @@ def test_another_head_keeps_what_fits_and_is_said_to_be_new(tmp_path):
     target = create_model("x3d_tiny", 3, head="tgm")
     report = load_weights(target, path)
     assert report.adapted == ("head newly initialised but for fc1.weight (another in the file)",)
-    assert report.missing == () and set(report.unexpected) == {"head.fc2.weight", "head.fc2.bias"}
+    kept = {name for name in target.state_dict() if name.startswith("head.")} - {"head.fc1.weight"}
+    assert set(report.missing) == kept and set(report.unexpected) == {"head.fc2.weight", "head.fc2.bias"}
+    assert "kept as initialised" not in report.summary() and "not used" not in report.summary()
     assert {name.partition(".")[0] for name in report.matched} == {"backbone", "head"}
     events = create_model("x3d_tiny", 3, head="super_event")
     assert load_weights(events, save(tmp_path / "t.pt", target)).adapted == report.adapted
@@ -145,6 +153,74 @@ def test_weights_of_another_backbone_are_refused_and_change_nothing(tmp_path):
     with pytest.raises(CheckpointError, match="fills only .* tensors of this model; .* and is .* in the file"):
         load_weights(target, path)
     assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
+
+
+def deeper(model, part, index):
+    """The state dict of `model`, and behind one of its blocks as many others as make it a much deeper network."""
+    state = model.state_dict()
+    block = {name: value for name, value in state.items() if name.startswith(f"{part}.{index}.")}
+    for number in range(index + 1, index + 4):
+        state |= {name.replace(f"{part}.{index}.", f"{part}.{number}."): value for name, value in block.items()}
+    return state
+
+
+@pytest.mark.parametrize("target", ["x3d_tiny", "coarse_fine_x3d_tiny"])
+def test_weights_of_a_deeper_network_are_refused_and_change_nothing(tmp_path, target):
+    torch.save(deeper(randomise(tiny()), "backbone.layer4", 1), tmp_path / "w.pt")
+    model = create_model(target, 3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(
+        CheckpointError, match=r"has \d+ tensors of its backbone, of \d+, that .* no place for, as '.*"
+    ) as no:
+        load_weights(model, tmp_path / "w.pt")
+    assert "backbone.layer4.2." in str(no.value) and "\n" not in str(no.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    report = load_weights(model, tmp_path / "w.pt", allow_partial=True)
+    assert not report.missing or target.startswith("coarse")
+    assert all("backbone.layer4." in name for name in report.unexpected)
+
+
+def test_x3d_l_does_not_go_into_x3d_m():
+    with torch.device("meta"):
+        large, middle = create_model("x3d_l", 3), create_model("x3d_m", 3)
+    told = {"source": "l.pt", "layout": "ssdet"}
+    with pytest.raises(CheckpointError, match="Is it for a deeper backbone"):
+        plan(middle, large.state_dict(), {}, **told)
+    assert plan(middle, large.state_dict(), {}, allow_partial=True, **told)[0].missing == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["x3d_tiny", "x3d_m", "x3d_l", "x3d_xl", "torchvision/swin3d_t", "torchvision/swin3d_s"]
+)
+def test_the_network_of_a_file_is_told_from_its_shallower_siblings(name):
+    state = {f"backbone.{key}": tensor for key, tensor in on_meta(name).state_dict().items()}
+    assert guess_backbone(state) == name
+
+
+def test_few_tensors_that_the_backbone_lacks_are_reported_only(tmp_path):
+    torch.save({**tiny().state_dict(), "backbone.extra.weight": torch.zeros(2)}, tmp_path / "w.pt")
+    assert load_weights(tiny(), tmp_path / "w.pt").unexpected == ("backbone.extra.weight",)
+
+
+def test_a_head_alone_takes_its_part_of_a_detector(tmp_path):
+    source = randomise(create_model("x3d_tiny", 3, head="tgm"))
+    path = save(tmp_path / "w.pt", source)
+    head = create_model("tgm", 3, in_channels=source.backbone.num_features, hidden=source.backbone.head_hidden)
+    assert not load_weights(head, path).missing
+    assert all(torch.equal(value, source.head.state_dict()[name]) for name, value in head.state_dict().items())
+
+
+@pytest.mark.parametrize("of", ["detector", "backbone"])
+def test_a_backbone_alone_takes_the_backbone_of_a_file(tmp_path, of):
+    source = randomise(tiny())
+    path = save(tmp_path / "w.pt", source if of == "detector" else source.backbone)
+    target = tiny(seed=1).backbone
+    report = load_weights(target, path)
+    assert set(report.matched) == set(target.state_dict()) and report.missing == ()
+    assert all(torch.equal(value, source.backbone.state_dict()[name]) for name, value in target.state_dict().items())
+    assert all(name.startswith("head.") for name in report.unexpected)
+    with pytest.raises(CheckpointError, match="w.pt fills only"):
+        load_weights(create_model("x3d_xs", 3).backbone, path)
 
 
 def test_part_of_a_model_is_refused_unless_allowed(tmp_path):

@@ -18,7 +18,7 @@ It may also have
 - `stage_strides`: input frames per step of every stage, `temporal_stride` without it;
 - `temporal_reach`: input frames before and after that any stage's step depends on; None, or absent, where that is not
   known or has no limit. Long videos then go through in windows that give what one pass gives;
-- `temporal_multiple`: windows of a long video begin at multiples of it, the largest of its strides without it;
+- `temporal_multiple`: windows of a long video begin at multiples of it and of its strides;
 - `forward_stages_in_chunks(chunks, names)`: stages of a video of any length as one pass would give them, though
   something in the network looks at all of it (see `X3D`);
 - `longest_clip`: input frames beyond which whole videos go through it in windows;

@@ -39,9 +39,8 @@ class VideoBackbone(StagedBackbone):
         reach: Frames to one side that any step depends on; None where attention looks further or everywhere.
     """
 
-    #: Submodule that torchvision classifies with, and whether it does so on what we pool over space.
+    #: Submodule that torchvision classifies with.
     classifier: ClassVar[str]
-    same_features: ClassVar[bool] = True
     #: Smallest height and width that the network accepts, and the multiple its number of frames is padded to.
     smallest_crop: ClassVar[int] = 1
     frame_multiple: ClassVar[int] = 1
@@ -75,7 +74,7 @@ class VideoBackbone(StagedBackbone):
         Raises:
             CheckpointError: They can be neither found nor fetched.
         """
-        return torchvision_weights(self.name, self.classifier if self.same_features else None)
+        return torchvision_weights(self.name)
 
     def _stages(self, frames: Tensor) -> Iterator[tuple[str, Tensor]]:
         if min(frames.shape[3:]) < self.smallest_crop:
@@ -138,7 +137,6 @@ class MViT(VideoBackbone):
     """
 
     classifier = "head.1"
-    same_features = False
     longest_clip = 16
     stage_names = ("stage1", "stage2", "stage3", "stage4")
 

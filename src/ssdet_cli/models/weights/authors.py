@@ -53,8 +53,7 @@ def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> boo
 def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:
     """Return the tensors under our names; of the statistics those for evaluation.
 
-    Where these were never made (mean 0 and variance 1 throughout, and splits that have seen batches), they are made
-    here.
+    Where these were never made (mean 0 and variance 1 throughout, and not so in the splits), they are made here.
     """
     splits = _splits(state)
     adapted = [f"statistics of {splits} norm splits left out, the aggregated ones taken"] if splits > 1 else []
@@ -80,12 +79,18 @@ def _splits(state: Mapping[str, Tensor]) -> int:
 
 
 def _never_aggregated(state: Mapping[str, Tensor]) -> bool:
-    for name, tensor in state.items():
-        at_start = {"mean": 0.0, "var": 1.0}.get(name.rpartition(".bn.running_")[2])
-        if ".bn.running_" in name and not torch.all(tensor == at_start):
-            return False
-    counters = [tensor for name, tensor in state.items() if name.endswith(f"{_SPLIT}num_batches_tracked")]
-    return any(int(counter) > 0 for counter in counters)
+    return _moved(state, _SPLIT) and not _moved(state, ".bn.")
+
+
+def _moved(state: Mapping[str, Tensor], kind: str) -> bool:
+    """Whether a statistic of one kind is not as every norm starts; the counters, which would tell, are optional."""
+    starts = {f"{kind}running_mean": 0.0, f"{kind}running_var": 1.0}
+    return any(
+        bool(torch.any(tensor != start))
+        for entry, start in starts.items()
+        for name, tensor in state.items()
+        if name.endswith(entry)
+    )
 
 
 def _aggregated(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

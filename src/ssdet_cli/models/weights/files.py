@@ -111,8 +111,15 @@ def _torch_load(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                    raise _needs_code(path, "a TorchScript program")
+                names = archive.namelist()
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise _needs_code(path, "a TorchScript program")
+            if not any(name.endswith("data.pkl") for name in names):
+                held = f"holds {', '.join(names[:3])}{', …' if len(names) > 3 else ''}" if names else "is empty"
+                raise CheckpointError(
+                    f"{path} cannot be read as weights: it is a zip archive without weights ({held}); where a weights "
+                    "file lies in it, unpack it."
+                )
         with torch.serialization.safe_globals(_plain_data()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -42,17 +42,20 @@ def on_meta(name: str) -> nn.Module:
 
 
 def guess_backbone(state: Mapping[str, Tensor]) -> str | None:
-    """Return the network of the catalogue whose backbone has just the tensors that `state`, under our names, has.
+    """Return the network of the catalogue whose backbone `state`, under our names, fills; the deepest of several.
 
     None where there is no such network, as for timm's: their names tell too little.
     """
     for mark, names in _FAMILIES.items():
         if mark in state:
-            return next((name for name in names if _fits(state, on_meta(name))), None)
+            fitting = {name: held for name in names if (held := _fits(state, on_meta(name)))}
+            return max(fitting, key=fitting.get, default=None)
     return None
 
 
-def _fits(state: Mapping[str, Tensor], backbone: nn.Module) -> bool:
+def _fits(state: Mapping[str, Tensor], backbone: nn.Module) -> int:
+    """Number of the backbone's parameters, 0 where `state` does not have them all."""
     ours = {f"backbone.{name}": tensor for name, tensor in backbone.named_parameters()}
     theirs, _ = match_shapes({name: tensor for name, tensor in state.items() if name in ours}, ours)
-    return theirs.keys() == ours.keys() and all(theirs[name].shape == ours[name].shape for name in ours)
+    fits = theirs.keys() == ours.keys() and all(theirs[name].shape == ours[name].shape for name in ours)
+    return len(ours) if fits else 0

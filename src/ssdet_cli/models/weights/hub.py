@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ssdet_cli.errors import CheckpointError
+from ssdet_cli.models.weights import torchvision
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.load import fill
 from ssdet_cli.models.weights.report import LoadReport
@@ -47,14 +48,14 @@ def load_hub(
 
     Args:
         model: Detector with a backbone and a classifier.
-        name: Of the backbone, for the error.
+        name: Of the backbone, or of a head alone, for the error.
         class_names: See `load_weights`.
         allow_partial: See `load_weights`.
 
     Raises:
         CheckpointError: Nothing is published, or it can be neither found on this machine nor fetched.
     """
-    if not hasattr(model.backbone, "published"):
+    if not hasattr(getattr(model, "backbone", None), "published"):
         raise CheckpointError(
             f"No library publishes weights for '{name}': --init hub is for torchvision/... and timm/...; "
             "give a file or a run folder (--init FILE)."
@@ -75,34 +76,38 @@ def load_hub(
     )
 
 
-def torchvision_weights(name: str, classifier: str | None) -> Published:
+def torchvision_weights(name: str) -> Published:
     """Return torchvision's default weights for one of its video networks, for a backbone that holds it as `video`.
 
     Args:
         name: As torchvision has it.
-        classifier: Submodule to take as the classifier; None leaves the classifier out.
 
     Raises:
         CheckpointError: Neither in torch hub's folder nor to be fetched, or the file is damaged.
     """
-    import torchvision.models
+    from torchvision.models import get_model_weights
 
-    weights = torchvision.models.get_model_weights(name).DEFAULT
+    weights = get_model_weights(name).DEFAULT
     file = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(weights.url).path).name)
     if not file.is_file():
         _fetch(weights, file)
-    state = read_weights(file).state
-    head = f"{classifier}." if classifier else None
-    rest = {key: tensor for key, tensor in state.items() if not key.startswith(("fc.", "head.", "classifier."))}
+    held = read_weights(file).state
+    if not torchvision.recognises(held):
+        raise CheckpointError(f"{file} does not hold torchvision's {name} (first: '{next(iter(held))}'); remove it.")
+    state = torchvision.convert(held, {}).state
     rows = {
-        key.removeprefix(head): tensor.flatten(1) if tensor.ndim > 1 else tensor
+        key.removeprefix(torchvision.CLASSIFIER): tensor.flatten(1) if tensor.ndim > 1 else tensor
         for key, tensor in state.items()
-        if head and key.startswith(head)
+        if key.startswith(torchvision.CLASSIFIER)
     }
     return Published(
         source=str(file),
         library="torchvision",
-        backbone={f"video.{key}": tensor for key, tensor in rest.items()},
+        backbone={
+            key.removeprefix(torchvision.BACKBONE): tensor
+            for key, tensor in state.items()
+            if key.startswith(torchvision.BACKBONE)
+        },
         classifier=rows,
         classes=weights.meta["categories"] if rows else None,
     )

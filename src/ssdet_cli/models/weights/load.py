@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,20 @@ from torch import Tensor, nn
 
 from ssdet_cli.errors import CheckpointError
 from ssdet_cli.models.layers.sub_batchnorm import SPLIT_ENTRIES
+from ssdet_cli.models.weights.classifier import HEAD, adapt_head, classifiers
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.layout import Normalization
 from ssdet_cli.models.weights.recognise import layout_of
 from ssdet_cli.models.weights.report import LoadReport, in_words
-from ssdet_cli.models.weights.streams import place
+from ssdet_cli.models.weights.streams import COARSE, FINE, place
 
+#: Share of the model that a file must fill, and of the file's backbone that the model must have a place for.
 ENOUGH = 0.9
-BACKGROUND = "background"
 _COUNTER = "num_batches_tracked"
-_HEAD = "head"
+_EXTRA_STATE = "_extra_state"
+_BACKBONE = "backbone."
+#: Of a detector, and of the streams of a Coarse-Fine network.
+_OF_BACKBONE = (_BACKBONE, FINE + _BACKBONE, COARSE + _BACKBONE)
 
 
 def load_weights(
@@ -36,20 +41,27 @@ def load_weights(
     follows the file.
 
     Args:
-        model: Network with the attribute `classifier`.
+        model: Network with the attribute `classifier`, or a backbone alone, which takes the file's backbone.
         path: File of weights, or run folder.
         class_names: Of `model`, without or with a leading background; None compares sizes only.
-        allow_partial: Accept a file that fills less than nine tenths of the model.
+        allow_partial: Accept a file that fills less than nine tenths of the model, or whose backbone has more than a
+            tenth that the model lacks.
 
     Raises:
-        CheckpointError: Unreadable, of unknown layout, too little of it fits, or a tensor of the backbone has another
-            shape there.
+        CheckpointError: Unreadable, of unknown layout, too little of it fits, much of its backbone has no place here,
+            or a tensor of the backbone has another shape there.
     """
+    if _is_backbone(model):
+        report = load_weights(_Alone(model), path, class_names=class_names, allow_partial=allow_partial)
+        return _without_prefix(report)
     file = read_weights(path)
     wanted = model.state_dict().keys()
-    layout = layout_of(file.state, file.path, wanted)
+    held = file.state
+    if isinstance(model, _Alone) and held.keys() <= model.backbone.state_dict().keys():
+        held = {_BACKBONE + name: tensor for name, tensor in held.items()}
+    layout = layout_of(held, file.path, wanted)
     try:
-        converted = layout.convert(file.state, file.meta)
+        converted = layout.convert(held, file.meta)
         state, placed = place(converted.state, wanted)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path}: {error}") from error
@@ -64,6 +76,30 @@ def load_weights(
         adapted=(*converted.adapted, *placed),
         normalization=converted.normalization,
     )
+
+
+def _is_backbone(model: nn.Module) -> bool:
+    """Whether this is neither a detector nor a head; a library's classifier may have lent a backbone its name."""
+    return not hasattr(model, "backbone") and (hasattr(model, "forward_features") or not hasattr(model, "classifier"))
+
+
+class _Alone(nn.Module):
+    """A backbone by itself, under the name that it has in a detector."""
+
+    classifier = ()
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+
+def _without_prefix(report: LoadReport) -> LoadReport:
+    """Name the tensors as the backbone alone does."""
+    matched, missing, unexpected = (
+        tuple(name.removeprefix(_BACKBONE) for name in names)
+        for names in (report.matched, report.missing, report.unexpected)
+    )
+    return replace(report, matched=matched, missing=missing, unexpected=unexpected)
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], meta: Mapping[str, Any], **told: Any) -> LoadReport:
@@ -105,22 +141,22 @@ def plan(
         The report, and the tensors that fit.
 
     Raises:
-        CheckpointError: Too little of it fits, or a tensor of the backbone has another shape there.
+        CheckpointError: Too little of it fits, much of its backbone has no place here, or a tensor of the backbone has
+            another shape there.
     """
     ours = model.state_dict()
-    state, reshaped = match_shapes(_for_head_alone(state, ours), ours)
-    of_head, replaced = [], ()
-    for classifier in _classifiers(model):
-        state, phrases, free = _adapt_head(state, meta, model, classifier, class_names)
+    held, reshaped = match_shapes(_for_head_alone(state, ours), ours)
+    state, of_head, replaced = held, [], ()
+    for classifier in classifiers(model):
+        state, phrases, free = adapt_head(state, meta, model, classifier, class_names)
         of_head, replaced = [*of_head, *phrases], (*replaced, *free)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
-    skipped = {name for name in ours if name.startswith(replaced)} - fits.keys()
     report = LoadReport(
         path=source,
         layout=layout,
         matched=tuple(fits),
-        missing=tuple(name for name in ours if name not in fits and name not in skipped and not _derived(name)),
-        unexpected=tuple(name for name in state if name not in fits and not _derived(name)),
+        missing=tuple(name for name in ours if name not in fits and not _derived(name)),
+        unexpected=tuple(name for name in held if name not in fits and not _derived(name)),
         adapted=(
             *adapted,
             *reshaped,
@@ -129,16 +165,18 @@ def plan(
             *_adapt_input(model, normalization),
         ),
         normalization=normalization,
+        replaced=replaced,
     )
     if not allow_partial:
-        _check_enough(report, ours, state, _own_parts(model))
+        _check_enough(report, ours, held, _own_parts(model))
+        _check_depth(report, held)
     return report, fits
 
 
 def _for_head_alone(state: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Give a head that is a model of its own the names without the prefix that heads of detectors have."""
-    prefix = f"{_HEAD}."
-    if any(name.startswith(prefix) for name in ours):
+    prefix = f"{HEAD}."
+    if any(name.startswith((prefix, _BACKBONE)) for name in ours):
         return state
     return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
@@ -164,8 +202,8 @@ def _core(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _derived(name: str) -> bool:
-    """Whether a tensor need not be in a file: counters, and statistics of splits, which are made of all together."""
-    return name.endswith((_COUNTER, *SPLIT_ENTRIES))
+    """Whether a tensor need not be in a file: counters, statistics of splits (made of all together), other state."""
+    return name.endswith((_COUNTER, _EXTRA_STATE, *SPLIT_ENTRIES))
 
 
 def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits: Mapping[str, Tensor]) -> list[str]:
@@ -198,82 +236,10 @@ def _own_parts(model: nn.Module) -> tuple[str, ...]:
     return (*getattr(model, "own_parts", ()), *(f"backbone.{part}" for part in of_backbone))
 
 
-def _classifiers(model: nn.Module) -> tuple[str, ...]:
-    """Names of the submodules whose rows are classes; a detector with more than one has a tuple of them."""
-    return (model.classifier,) if isinstance(model.classifier, str) else model.classifier
-
-
-def _adapt_head(
-    state: dict[str, Tensor],
-    meta: Mapping[str, Any],
-    model: nn.Module,
-    classifier: str,
-    class_names: Sequence[str] | None,
-) -> tuple[dict[str, Tensor], list[str], tuple[str, ...]]:
-    """Make room for our head where the file's is another, or for our classifier where its classes are others.
-
-    Returns:
-        What is left of the file, what was done about it in phrases, and prefixes of what the file need not hold.
-    """
-    layer, head = f"{classifier}.", f"{_HEAD}."
-    ours = model.state_dict()
-    rows_fit = all(
-        name in state and state[name].shape[1:] == tensor.shape[1:]
-        for name, tensor in ours.items()
-        if name.startswith(layer)
-    )
-    if rows_fit or not layer.startswith(head):
-        state, adapted = _adapt_classifier(state, meta, model, classifier, class_names)
-        return state, adapted, (layer,) if adapted else ()
-    held = any(name.startswith(head) for name in state)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(layer)}
-    kept = [
-        name.removeprefix(head)
-        for name, tensor in state.items()
-        if name.startswith(head) and name in ours and ours[name].shape == tensor.shape
-    ]
-    but = f" but for {', '.join(kept)}" if kept else ""
-    return state, [f"{_HEAD} newly initialised{but} ({'another' if held else 'none'} in the file)"], (head,)
-
-
-def _adapt_classifier(
-    state: dict[str, Tensor],
-    meta: Mapping[str, Any],
-    model: nn.Module,
-    classifier: str,
-    class_names: Sequence[str] | None,
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Drop the classifier, or its background row, where its rows are not our classes; say so in a phrase."""
-    prefix = f"{classifier}."
-    weight = state.get(f"{prefix}weight")
-    if weight is None:
-        return state, []
-    rows, wanted = weight.shape[0], model.get_submodule(classifier).weight.shape[0]
-    theirs = _row_names(meta.get("classes"), rows, background=bool(meta.get("background")))
-    ours = _row_names(class_names, wanted, background=class_names is not None and len(class_names) < wanted)
-    comparable = theirs is not None and ours is not None
-    if rows == wanted and (not comparable or theirs == ours):
-        return state, []
-    if comparable and theirs == [BACKGROUND, *ours]:
-        state = {name: tensor[1:] if name.startswith(prefix) else tensor for name, tensor in state.items()}
-        return state, [f"background row of {classifier} dropped, its {wanted} classes kept"]
-    held = f"{rows - 1} classes and background" if meta.get("background") else f"{rows} classes"
-    what = f"{held} in the file, {wanted} {'others ' if rows == wanted else ''}here"
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-    return state, [f"{classifier} newly initialised ({what})"]
-
-
-def _row_names(names: Sequence[str] | None, rows: int, *, background: bool) -> list[str] | None:
-    """Name every row of a classifier; None where the names do not tell. A background's own name does not matter."""
-    if names is None or rows - len(names) not in ((0, 1) if background else (0,)):
-        return None
-    return [BACKGROUND, *names[len(names) - rows + 1 :]] if background else list(names)
-
-
 def _check_enough(
     report: LoadReport, ours: Mapping[str, Tensor], state: Mapping[str, Tensor], own_parts: tuple[str, ...]
 ) -> None:
-    missing = [name for name in report.missing if not name.startswith(own_parts)]
+    missing = [name for name in report.missing if not name.startswith((*own_parts, *report.replaced))]
     other_shape = [name for name in missing if name.startswith("backbone.") and name in state]
     filled = sum(not _derived(name) for name in report.matched)
     wanted = len(missing) + filled
@@ -284,5 +250,20 @@ def _check_enough(
     raise CheckpointError(
         f"{report.path} fills only {filled} of {wanted} tensors of this model; "
         f"'{name}' should be {tuple(ours[name].shape)} and is {found}. Is it for another backbone? "
+        "--allow-partial (allow_partial) takes what fits."
+    )
+
+
+def _check_depth(report: LoadReport, state: Mapping[str, Tensor]) -> None:
+    """Refuse the weights of a deeper network of the same family: all of ours is there, and is not what was trained."""
+    used, left = (
+        [name for name in names if name.startswith(_OF_BACKBONE) and not _derived(name)]
+        for names in (report.matched, report.unexpected)
+    )
+    if not used or len(left) <= (1 - ENOUGH) * (len(used) + len(left)):
+        return
+    raise CheckpointError(
+        f"{report.path} has {len(left)} tensors of its backbone, of {len(used) + len(left)}, that this model has no "
+        f"place for, as '{left[0]}' {tuple(state[left[0]].shape)}. Is it for a deeper backbone? "
         "--allow-partial (allow_partial) takes what fits."
     )

@@ -13,11 +13,12 @@ class LoadReport:
         path: The file.
         layout: Whose naming it uses.
         matched: Taken from the file.
-        missing: Kept as the model had them: absent from the file, or there in another shape.
-        unexpected: In the file but not in the model, or there in another shape.
+        missing: Kept as the model had them: absent from the file, or there in another shape or for other classes.
+        unexpected: In the file but not in the model, or there in another shape or for other classes.
         adapted: What was changed on the way, one phrase each: the classifier, shapes, statistics, normalisation.
         normalization: Mean and standard deviation of the input that the weights were trained with; None where the file
             does not tell.
+        replaced: Prefixes of those missing and unexpected of which `adapted` speaks: the classifier, or the head.
     """
 
     path: str
@@ -27,12 +28,13 @@ class LoadReport:
     unexpected: tuple[str, ...]
     adapted: tuple[str, ...]
     normalization: Normalization | None = None
+    replaced: tuple[str, ...] = ()
 
     def summary(self) -> str:
-        """Return the outcome as one line."""
+        """Return the outcome as one line; of what was replaced the phrase in `adapted` says enough."""
         parts = [f"{len(self.matched)} tensors loaded from {self.path} ({self.layout} layout)"]
-        for label, names in (("kept as initialised", self.missing), ("not used", self.unexpected)):
-            if names:
+        for label, listed in (("kept as initialised", self.missing), ("not used", self.unexpected)):
+            if names := [name for name in listed if not name.startswith(self.replaced)]:
                 parts.append(f"{len(names)} {label} ({names[0]}{', …' if len(names) > 1 else ''})")
         return "; ".join([*parts, *self.adapted]) + "."
 

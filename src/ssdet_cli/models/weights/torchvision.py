@@ -9,14 +9,17 @@ from ssdet_cli.models.weights.layout import Converted
 
 NAME = "torchvision"
 
-#: Names that tell the families, and the family's classifier; MViT's sees another feature than ours.
+#: Names of the trunk that tell the families, and the family's classifier, which a file may lack; MViT's sees another
+#: feature than ours.
 _FAMILIES = (
-    ({"stem.0.weight", "layer1.0.conv1.0.weight", "fc.weight"}, "fc"),
-    ({"features.0.0.0.weight", "features.0.1.0.weight", "classifier.1.weight"}, "classifier.1"),
+    ({"stem.0.weight", "layer1.0.conv1.0.weight"}, "fc"),
+    ({"features.0.0.0.weight", "features.0.1.0.weight"}, "classifier.1"),
     ({"conv_proj.weight", "pos_encoding.class_token"}, None),
     ({"patch_embed.proj.weight", "features.0.0.attn.relative_position_bias_table"}, "head"),
 )
 _MVIT_CLASSIFIER = "head.1."
+#: Where they are in a detector of ours.
+BACKBONE, CLASSIFIER = "backbone.", "head.fc2."
 
 
 def recognises(state: Mapping[str, Tensor], wanted: Collection[str] = ()) -> bool:
@@ -30,10 +33,10 @@ def convert(state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Converted:
     if classifier is None:
         kept = {name: tensor for name, tensor in state.items() if not name.startswith(_MVIT_CLASSIFIER)}
         adapted = ("classifier left out, torchvision's reads the class token",)
-        return Converted({f"backbone.video.{name}": tensor for name, tensor in kept.items()}, adapted)
+        return Converted({f"{BACKBONE}video.{name}": tensor for name, tensor in kept.items()}, adapted)
     return Converted({_name(name, classifier): tensor for name, tensor in state.items()})
 
 
 def _name(name: str, classifier: str) -> str:
     module, _, entry = name.rpartition(".")
-    return f"head.fc2.{entry}" if module == classifier else f"backbone.video.{name}"
+    return f"{CLASSIFIER}{entry}" if module == classifier else f"{BACKBONE}video.{name}"
