@@ -105,7 +105,7 @@ def test_a_backbone_that_cannot_is_named():
 
 
 def test_the_configuration_key_reaches_the_backbone():
-    new_run = Run(Session(torch.device("cpu")), RunLog(None, None), folder=None, state=None)
+    new_run = Run(Session(torch.device("cpu")), RunLog(None, None))
     for wanted in (False, True):
         cfg = PretrainConfig.model_validate({"model": {"backbone": "x3d_tiny", "checkpoint_activations": wanted}})
         assert build_detector(cfg, 4, (), new_run).backbone.layer2.checkpointing is wanted

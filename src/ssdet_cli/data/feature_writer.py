@@ -5,6 +5,7 @@ import errno
 import io
 import mmap
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ class FeatureWriter:
             raise ConfigError(f"{self.folder} holds other features: {difference}; give another --output.")
 
 
-class FeatureFileWriter:
+class FeatureFileWriter(ABC):
     """The file of one video under a temporary name, mapped into memory and filled in any order.
 
     Its whole length is reserved first: a mapped page that the disk has no room for would kill the process.
@@ -155,13 +156,13 @@ class FeatureFileWriter:
             raise SsdetError(f"Cannot write {path} ({size:,} bytes): {reason}.") from error
         self._values = self.tensors(self._map, len(header))
 
+    @abstractmethod
     def header(self) -> bytes:
         """What stands before the numbers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tensors(self, memory: mmap.mmap, offset: int) -> dict[str, Tensor]:
         """The numbers as tensors, time as their second dimension."""
-        raise NotImplementedError
 
     def add(self, stage: str, start: int, values: Tensor, weights: np.ndarray) -> None:
         """Add the steps of one window to what is there.
