@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ssdet_cli.engine.host_memory import keep_freed_memory
 from ssdet_cli.errors import ConfigError
 
 #: Ranks wait for each other while one generates data or scores longer videos; one that dies is noticed by the launcher.
@@ -107,6 +108,8 @@ def session(device: str) -> Iterator[Session]:
     chosen = pick_device(device, local_rank)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+    else:
+        keep_freed_memory()
     if world_size == 1:
         yield Session(chosen)
         return

@@ -49,7 +49,7 @@ from ssdet_cli.recipes.training import generate_with_progress
 #: Name of an arm -> what differs from the shipped pretraining configuration.
 ARMS = {"detection": (), "classification": ("augment.methods=none",)}
 #: The common start: classification, validated when it is over.
-START = ("augment.methods=none", "loop.steps=500", "loop.validate_every=500")
+START = ("augment.methods=none", "loop.steps=400", "loop.validate_every=400")
 #: Name of the arm that goes on from the first one's detector.
 COARSE_FINE = "coarse-fine"
 PROTOCOLS = ("frame-map", "charades-localize")
