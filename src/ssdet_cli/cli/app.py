@@ -20,6 +20,7 @@ class Root(LazyGroup):
             "Train a second stream that looks where it is worth while.",
         ),
         "evaluate": ("ssdet_cli.cli.evaluate", "Score checkpoints or prediction files under a benchmark's protocol."),
+        "predict": ("ssdet_cli.cli.predict", "Find what happens in a video, a folder of videos or a stream."),
         "augment-preview": ("ssdet_cli.cli.augment_preview", "Show what the volume augmentations do to a clip."),
         "demo": ("ssdet_cli.cli.demo", "Walk the whole path on generated video, on any machine."),
         "data": ("ssdet_cli.cli.data", "Generate data, and list the datasets that can be read."),

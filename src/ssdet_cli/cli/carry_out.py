@@ -95,7 +95,7 @@ def carry_out(cfg: "Section", request: Request) -> None:
         checks.check_gpus(cfg)
     for note in request.notes:
         say(note)
-    if cfg.command in ("evaluate", "extract-features"):
+    if cfg.command in ("evaluate", "extract-features", "predict"):
         cfg = rundir.with_output(cfg, rundir.run_folder(cfg))
     if starts_others:
         if not request.dry_run:
@@ -105,7 +105,7 @@ def carry_out(cfg: "Section", request: Request) -> None:
         say("Launch: " + shlex.join([sys.executable, "-m", "torch.distributed.run", *words]))
     recipe = import_module(f"ssdet_cli.recipes.{cfg.command.replace('-', '_')}")  # torch starts here
     with interruptible():
-        if cfg.command == "evaluate":
+        if cfg.command in ("evaluate", "predict"):
             recipe.run(cfg)
         elif cfg.command == "extract-features":
             recipe.run(cfg, dry_run=request.dry_run)

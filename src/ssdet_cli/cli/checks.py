@@ -31,7 +31,7 @@ def check_names(cfg: "Section") -> None:
 
         BACKBONES.canonical(cfg.model.backbone)
         HEADS.canonical(cfg.model.head)
-    if cfg.data is not None and cfg.data.dataset is not None:
+    if getattr(cfg.data, "dataset", None) is not None:
         DATASETS.canonical(cfg.data.dataset)
         _check_labels(cfg.command, cfg.data.dataset)
     if hasattr(cfg, "protocol"):
@@ -70,7 +70,9 @@ def check_paths(cfg: "Section") -> None:
         CheckpointError: Weights or a checkpoint are absent.
         ConfigError: Predictions are absent, or a Coarse-Fine network has nothing to be steered by.
     """
-    if cfg.data is not None:
+    if cfg.command == "predict":
+        _check_places(cfg.data.videos)
+    elif cfg.data is not None:
         _check_data(cfg.data)
         if hasattr(cfg, "model") and cfg.data.annotations is None and cfg.data.dataset in _NEEDS_ANNOTATIONS:
             raise DataError(f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations).")
@@ -85,6 +87,15 @@ def check_paths(cfg: "Section") -> None:
         checkpoint_file(path)
     for path in getattr(cfg, "predictions", ()):
         must_exist(path, "--predictions (predictions)", ConfigError)
+
+
+def _check_places(places: tuple[str, ...]) -> None:
+    from ssdet_cli.video.stream import local_path
+
+    for place in places:
+        path = local_path(place)
+        if path is not None:
+            must_exist(path, "video", DataError)
 
 
 def _check_data(data: "DataConfig") -> None:

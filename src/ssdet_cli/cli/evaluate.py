@@ -77,9 +77,7 @@ def newest_detector() -> Path:
     """
     from ssdet_cli.config import rundir
 
-    need = "checkpoints/best.pt"
-    runs = [rundir.newest(rundir.ROOT, command, need=need) for command in ("finetune", "train-coarse-fine")]
-    found = max((run for run in runs if run is not None), key=lambda run: (run / need).stat().st_mtime, default=None)
+    found = rundir.newest_of(("finetune", "train-coarse-fine"))
     if found is None:
         raise ConfigError(
             f"Nothing to evaluate: no finetune run with a checkpoint under {rundir.ROOT}/; "

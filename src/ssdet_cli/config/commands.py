@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ssdet_cli.config.predict import PredictConfig
 from ssdet_cli.config.sections import (
     AugmentConfig,
     ClipConfig,
@@ -233,5 +234,12 @@ class ExtractFeaturesConfig(Section):
 
 COMMANDS: dict[str, type[Section]] = {
     config.command: config
-    for config in (PretrainConfig, FinetuneConfig, TrainCoarseFineConfig, EvaluateConfig, ExtractFeaturesConfig)
+    for config in (
+        PretrainConfig,
+        FinetuneConfig,
+        TrainCoarseFineConfig,
+        EvaluateConfig,
+        ExtractFeaturesConfig,
+        PredictConfig,
+    )
 }

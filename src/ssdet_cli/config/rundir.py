@@ -1,6 +1,7 @@
 """Run folders: their names, what may be written into them, and finding the newest."""
 
 import shlex
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
     """
     refuse_unwritable(folder, "run.output")
     held = [name for name in _TRACES if (folder / name).exists()]
-    if held and cfg.command in ("evaluate", "extract-features"):
+    if held and cfg.command in ("evaluate", "extract-features", "predict"):
         raise ConfigError(
             f"{folder} is a training run, and its config.yaml and report.html would be lost; "
             f"give another folder, such as --output {shlex.quote(str(folder / cfg.command))}."
@@ -92,12 +93,18 @@ def check_folder(cfg: BaseModel, folder: Path, *, resume: bool = False) -> None:
         raise ConfigError(
             f"{folder} already holds a run ({held[0]}); give another --output, or --resume to continue it."
         )
+    if cfg.command == "predict" and _holds_other_than(folder, cfg.command):
+        raise ConfigError(f"{folder} holds something else than an earlier prediction; give another folder (--output).")
     if resume and not held:
         raise ConfigError(f"{folder} holds no run to continue; leave out --resume to start one there.")
     if resume and (folder / "config.yaml").is_file():
         refuse_other_config(cfg, folder)
     if resume and is_finished(folder):
         raise ConfigError(f"{folder} is finished ({DONE}); there is nothing to resume.")
+
+
+def _holds_other_than(folder: Path, command: str) -> bool:
+    return folder.is_dir() and any(folder.iterdir()) and command_of(folder) != command
 
 
 def prepare(cfg: BaseModel, folder: Path, *, resume: bool = False) -> Path:
@@ -183,6 +190,12 @@ def command_of(folder: Path) -> str | None:
         return None
     fitting = [name for name, config in COMMANDS.items() if keys and keys <= set(config.model_fields)]
     return fitting[0] if fitting else None
+
+
+def newest_of(commands: Iterable[str], need: str = "checkpoints/best.pt") -> Path | None:
+    """The run of one of several commands under `ROOT` whose file `need` is the youngest, or None."""
+    runs = [newest(ROOT, command, need=need) for command in commands]
+    return max((run for run in runs if run is not None), key=lambda run: (run / need).stat().st_mtime, default=None)
 
 
 def newest(root: Path, command: str, *, need: str, without: str | None = None) -> Path | None:

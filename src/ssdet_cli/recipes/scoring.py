@@ -47,7 +47,7 @@ def learned(videos: VideoSet, scores: list[VideoScores], stride: int) -> dict[st
     segments = {record.video_id: record.segments for record in videos.records}
     targets = [rasterize(segments[score.video_id], score.seconds, len(videos.classes)).T for score in scores]
     predictions = np.concatenate([sigmoid(score.logits) for score in scores])
-    thresholds = best_f1_thresholds(predictions, np.concatenate(targets) > 0)
+    thresholds = best_f1_thresholds(predictions, np.concatenate(targets))
     rate = float(np.median([score.frame_rate for score in scores]))
     return {"thresholds": thresholds.round(6).tolist(), "frame_seconds": stride / rate}
 
