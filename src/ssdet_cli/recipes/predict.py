@@ -1,0 +1,175 @@
+"""`ssdet predict`: what happens in videos, as scores, segments, subtitles and pictures."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ssdet_cli.config import rundir
+from ssdet_cli.config.predict import PredictConfig
+from ssdet_cli.data.inputs import Source, find_sources
+from ssdet_cli.engine.distributed import Session, session
+from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.errors import DataError, SsdetError
+from ssdet_cli.evaluation.score_rows import ScoreRows
+from ssdet_cli.files import staged
+from ssdet_cli.interrupts import asked_to_stop
+from ssdet_cli.recipes.detector import Detector, Scan, Wanted
+from ssdet_cli.recipes.live import LiveView, clock
+from ssdet_cli.recipes.prediction_files import Found, write_files, write_pictures
+from ssdet_cli.video.stream import Stream, goes_on
+
+#: Classes on the screen where nothing else is said.
+_SHOWN = 8
+
+
+def run(cfg: PredictConfig) -> list[Path]:
+    """Predict every video; one that fails does not keep the others from it.
+
+    Returns:
+        The folder of every video of this process that is done.
+
+    Raises:
+        ConfigError: Something that is asked for does not exist.
+        DataError: The only video cannot be read.
+        SsdetError: Some of several cannot, or files cannot be written.
+    """
+    with session(cfg.run.device) as here:
+        log = RunLog(None, Console(stderr=True) if here.is_main else None)
+        sources = find_sources(cfg.data.videos, cfg.data.frame_rate)
+        detector = Detector.from_run(
+            cfg.checkpoint,
+            fine=cfg.fine.weights,
+            features=cfg.fine.features,
+            stride=cfg.inference.stride,
+            size=cfg.inference.size,
+            window=cfg.inference.window,
+            session=here,
+            log=log,
+        )
+        detector.chosen(cfg.classes)
+        if detector.store is not None:
+            detector.store.check(source.video_id for source in sources)
+        if here.is_main:
+            rundir.prepare(cfg, cfg.run.output)
+        here.broadcast(None)
+        log.say(_title(cfg, detector, len(sources), here))
+        return _Predictions(cfg, detector, sources, here, log).carry_out()
+
+
+def _title(cfg: PredictConfig, detector: Detector, count: int, here: Session) -> str:
+    videos = "1 video" if count == 1 else f"{count} videos"
+    return f"{videos} through {cfg.checkpoint}, {len(detector.chosen(cfg.classes))} classes, on {here.device}."
+
+
+class _Predictions:
+    """One call: what is asked for, and of which videos."""
+
+    def __init__(
+        self, cfg: PredictConfig, detector: Detector, sources: list[Source], here: Session, log: RunLog
+    ) -> None:
+        self.cfg, self.detector, self.sources, self.here, self.log = cfg, detector, sources, here, log
+        # One video that is named lies in the folder itself; of several, and of a folder of them, each has its own.
+        self.alone = len(sources) == 1 and cfg.data.videos[0] == sources[0].location
+        self.wanted = Wanted(
+            cfg.start,
+            cfg.end,
+            cfg.classes,
+            cfg.threshold,
+            cfg.top_k,
+            cfg.min_length,
+            cfg.smooth,
+            cfg.data.frame_rate,
+        )
+
+    def carry_out(self) -> list[Path]:
+        """Predict this process's share, then tell what failed on any."""
+        done: list[Path] = []
+        failures: dict[str, str] = {}
+        for source in self.sources[self.here.rank :: self.here.world_size]:
+            try:
+                folder, broken, stopped = self._one(source)
+            except DataError as error:
+                if len(self.sources) == 1:
+                    raise
+                failures[source.location] = str(error)
+                self.log.say(f"Not predicted: {error}")
+                continue
+            done.append(folder)
+            if broken:
+                failures[source.location] = broken
+            if stopped:
+                break
+        failures = {place: reason for part in self.here.gather(failures) for place, reason in part.items()}
+        if failures:
+            rest = "" if len(self.sources) == 1 else "; the others are done"
+            raise SsdetError(
+                f"{len(failures)} of {len(self.sources)} videos could not be read to the end{rest}. "
+                f"The first: {next(iter(failures.values()))}"
+            )
+        return done
+
+    def _one(self, source: Source) -> tuple[Path, str, bool]:
+        """Predict one video; returns its folder, why it broke off, and whether it was asked to stop."""
+        began = time.monotonic()
+        folder = self.cfg.run.output if self.alone else self.cfg.run.output / source.video_id
+        classes = self.detector.chosen(self.cfg.classes)
+        ends = asked_to_stop() if goes_on(source.location) else nullcontext(lambda: False)
+        with (
+            staged(folder, "the prediction") as place,
+            tempfile.TemporaryDirectory(dir=place) as rows_at,
+            ScoreRows(Path(rows_at), classes) as rows,
+        ):
+            with ends as stopped:
+                scan = self._scan(source, rows, stopped)
+                asked = stopped()
+            if not len(rows):
+                raise DataError(f"{source.location}: stopped before its first frame.")
+            found = self._found(source, rows, scan)
+            write_files(place, rows, found)
+            told = (
+                ()
+                if self.cfg.no_pictures
+                else write_pictures(place, source, found, self.wanted, overlay=not self.cfg.no_overlay)
+            )
+            del found
+        for note in told:
+            self.log.say(note)
+        self._tell(source, folder, scan, began)
+        return folder, scan.broken, asked
+
+    def _scan(self, source: Source, rows: ScoreRows, stopped: Callable[[], bool]) -> Scan:
+        with ExitStack() as stack:
+            views: list[LiveView] = []
+
+            def opened(video: Stream) -> None:
+                end = video.duration if self.cfg.end is None else min(self.cfg.end, video.duration or self.cfg.end)
+                shown = self.cfg.top_k or _SHOWN
+                view = LiveView(self.log.console, source.video_id, rows.classes, shown, end)
+                views.append(stack.enter_context(view))
+                if video.live and self.cfg.end is None:
+                    self.log.say(f"{source.location} has no end: Ctrl-C ends it, and what was seen is written.")
+
+            def sink(seconds: np.ndarray, scores: np.ndarray) -> None:
+                rows.append(seconds, scores)
+                views[0].show(seconds, scores)
+
+            return self.detector.scan(source, self.wanted, sink, stopped=stopped, opened=opened)
+
+    def _found(self, source: Source, rows: ScoreRows, scan: Scan) -> Found:
+        scores, times = rows.mapped()
+        thresholds, segments = self.detector.found(scores, times, scan.duration, self.wanted)
+        return Found(
+            source.video_id, source.location, str(self.cfg.checkpoint), scores, times, scan.duration, thresholds,
+            segments, rows.classes,
+        )  # fmt: skip
+
+    def _tell(self, source: Source, folder: Path, scan: Scan, began: float) -> None:
+        self.log.say(
+            f"{source.video_id}: {clock(scan.duration - self.cfg.start)} of video in "
+            f"{time.monotonic() - began:.1f} s, written to {folder}"
+        )
