@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.evaluation.score_rows import ScoreRows
 from ssdet_cli.files import staged
 from ssdet_cli.interrupts import asked_to_stop
-from ssdet_cli.recipes.detector import Detector, Scan, Wanted
+from ssdet_cli.recipes.detector import Detector, Rule
 from ssdet_cli.recipes.live import LiveView, clock
 from ssdet_cli.recipes.prediction_files import Found, write_files, write_pictures
-from ssdet_cli.video.stream import Stream, goes_on
+from ssdet_cli.recipes.scanner import Part, Scan
+from ssdet_cli.video.stream import Stream, goes_on, local_path
 
 #: Classes on the screen where nothing else is said.
 _SHOWN = 8
@@ -52,8 +53,8 @@ def run(cfg: PredictConfig) -> list[Path]:
             log=log,
         )
         detector.chosen(cfg.classes)
-        if detector.store is not None:
-            detector.store.check(source.video_id for source in sources)
+        if detector.scanner.store is not None:
+            detector.scanner.store.check(source.video_id for source in sources)
         if here.is_main:
             rundir.prepare(cfg, cfg.run.output)
         here.broadcast(None)
@@ -73,18 +74,12 @@ class _Predictions:
         self, cfg: PredictConfig, detector: Detector, sources: list[Source], here: Session, log: RunLog
     ) -> None:
         self.cfg, self.detector, self.sources, self.here, self.log = cfg, detector, sources, here, log
-        # One video that is named lies in the folder itself; of several, and of a folder of them, each has its own.
-        self.alone = len(sources) == 1 and cfg.data.videos[0] == sources[0].location
-        self.wanted = Wanted(
-            cfg.start,
-            cfg.end,
-            cfg.classes,
-            cfg.threshold,
-            cfg.top_k,
-            cfg.min_length,
-            cfg.smooth,
-            cfg.data.frame_rate,
-        )
+        # What is found in one video that is named lies in the folder itself; of several, and of a folder of them, each
+        # has a folder of its own.
+        named = local_path(cfg.data.videos[0])
+        self.alone = len(cfg.data.videos) == len(sources) == 1 and named in (None, Path(sources[0].location))
+        self.part = Part(cfg.start, cfg.end, cfg.data.frame_rate)
+        self.rule = Rule(cfg.threshold, cfg.top_k, cfg.min_length, cfg.smooth)
 
     def carry_out(self) -> list[Path]:
         """Predict this process's share, then tell what failed on any."""
@@ -106,51 +101,48 @@ class _Predictions:
                 break
         failures = {place: reason for part in self.here.gather(failures) for place, reason in part.items()}
         if failures:
-            rest = "" if len(self.sources) == 1 else "; the others are done"
+            first = next(iter(failures.values()))
+            if len(self.sources) == 1:
+                raise SsdetError(f"{first} What was there before is written.")
             raise SsdetError(
-                f"{len(failures)} of {len(self.sources)} videos could not be read to the end{rest}. "
-                f"The first: {next(iter(failures.values()))}"
+                f"{len(failures)} of {len(self.sources)} videos failed and all others are done; the first: {first}"
             )
         return done
 
     def _one(self, source: Source) -> tuple[Path, str, bool]:
-        """Predict one video; returns its folder, why it broke off, and whether it was asked to stop."""
+        """Predict one video; returns its folder, what went wrong all the same, and whether it was asked to stop."""
         began = time.monotonic()
         folder = self.cfg.run.output if self.alone else self.cfg.run.output / source.video_id
-        classes = self.detector.chosen(self.cfg.classes)
-        ends = asked_to_stop() if goes_on(source.location) else nullcontext(lambda: False)
         with (
             staged(folder, "the prediction") as place,
             tempfile.TemporaryDirectory(dir=place) as rows_at,
-            ScoreRows(Path(rows_at), classes) as rows,
+            ScoreRows(Path(rows_at), self.detector.chosen(self.cfg.classes)) as rows,
         ):
-            with ends as stopped:
-                scan = self._scan(source, rows, stopped)
-                asked = stopped()
-            if not len(rows):
-                raise DataError(f"{source.location}: stopped before its first frame.")
+            scan, asked = self._scan(source, rows)
+            if asked and not len(rows):
+                raise KeyboardInterrupt
             found = self._found(source, rows, scan)
             write_files(place, rows, found)
-            told = (
-                ()
-                if self.cfg.no_pictures
-                else write_pictures(place, source, found, self.wanted, overlay=not self.cfg.no_overlay)
-            )
-            del found
-        for note in told:
-            self.log.say(note)
-        self._tell(source, folder, scan, began)
-        return folder, scan.broken, asked
+            wrong = scan.broken or self._draw(place, source, found)
+        self.log.say(
+            f"{source.video_id}: {clock(scan.duration - self.cfg.start)} of video in "
+            f"{time.monotonic() - began:.1f} s, {len(found.segments)} segments, written to {folder}"
+        )
+        return folder, wrong, asked
 
-    def _scan(self, source: Source, rows: ScoreRows, stopped: Callable[[], bool]) -> Scan:
+    def _scan(self, source: Source, rows: ScoreRows) -> tuple[Scan, bool]:
+        """Fill the rows; returns how that went, and whether somebody asked to stop."""
+        asked: list[Callable[[], bool]] = []
+        views: list[LiveView] = []
         with ExitStack() as stack:
-            views: list[LiveView] = []
 
             def opened(video: Stream) -> None:
                 end = video.duration if self.cfg.end is None else min(self.cfg.end, video.duration or self.cfg.end)
                 shown = self.cfg.top_k or _SHOWN
-                view = LiveView(self.log.console, source.video_id, rows.classes, shown, end)
-                views.append(stack.enter_context(view))
+                views.append(LiveView(self.log.console, source.video_id, rows.classes, shown, end))
+                stack.enter_context(views[0])
+                if goes_on(source.location):
+                    asked.append(stack.enter_context(asked_to_stop()))
                 if video.live and self.cfg.end is None:
                     self.log.say(f"{source.location} has no end: Ctrl-C ends it, and what was seen is written.")
 
@@ -158,18 +150,28 @@ class _Predictions:
                 rows.append(seconds, scores)
                 views[0].show(seconds, scores)
 
-            return self.detector.scan(source, self.wanted, sink, stopped=stopped, opened=opened)
+            def stopped() -> bool:
+                return any(ask() for ask in asked)
+
+            columns = self.detector.columns(self.cfg.classes)
+            scan = self.detector.scanner.scan(source, self.part, columns, sink, stopped=stopped, opened=opened)
+            return scan, stopped()
+
+    def _draw(self, place: Path, source: Source, found: Found) -> str:
+        """Make the pictures; returns why there are none, which loses nothing else."""
+        if self.cfg.no_pictures:
+            return ""
+        try:
+            for note in write_pictures(place, source, found, self.part, self.cfg.top_k, not self.cfg.no_overlay):
+                self.log.say(note)
+        except SsdetError as error:
+            return f"{source.location}: its pictures cannot be made. {error}"
+        return ""
 
     def _found(self, source: Source, rows: ScoreRows, scan: Scan) -> Found:
         scores, times = rows.mapped()
-        thresholds, segments = self.detector.found(scores, times, scan.duration, self.wanted)
+        thresholds, segments = self.detector.found(scores, times, scan.duration, self.cfg.classes, self.rule)
         return Found(
             source.video_id, source.location, str(self.cfg.checkpoint), scores, times, scan.duration, thresholds,
             segments, rows.classes,
         )  # fmt: skip
-
-    def _tell(self, source: Source, folder: Path, scan: Scan, began: float) -> None:
-        self.log.say(
-            f"{source.video_id}: {clock(scan.duration - self.cfg.start)} of video in "
-            f"{time.monotonic() - began:.1f} s, written to {folder}"
-        )

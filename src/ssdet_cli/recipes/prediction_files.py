@@ -11,7 +11,7 @@ from ssdet_cli.evaluation.score_rows import ScoreRows
 from ssdet_cli.evaluation.segment_files import csv_text, json_text, srt_text, vtt_text
 from ssdet_cli.evaluation.segments import Segment
 from ssdet_cli.files import write_atomically
-from ssdet_cli.recipes.detector import Wanted
+from ssdet_cli.recipes.scanner import Part
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ def write_files(place: Path, rows: ScoreRows, found: Found) -> None:
     rows.write_npz(place / "scores.npz")
 
 
-def write_pictures(place: Path, source: Source, found: Found, wanted: Wanted, *, overlay: bool) -> tuple[str, ...]:
+def write_pictures(
+    place: Path, source: Source, found: Found, part: Part, top_k: int | None, *, overlay: bool
+) -> tuple[str, ...]:
     """Write the timeline and, of a video file, the overlay and the page; returns what there is to say about it."""
     from ssdet_cli.viz.timeline import write_timeline
 
     shown = {"scores": found.scores, "seconds": found.times, "classes": list(found.classes), "segments": found.segments}
-    whole = {**shown, "duration": found.duration, "title": found.stem, "top_k": wanted.top_k or 10}
+    whole = {**shown, "duration": found.duration, "title": found.stem, "top_k": top_k or 10}
     write_timeline(place / f"{found.stem}.png", **whole)
     if source.file is None:
         return (f"{source.location} is no video file, so there is no overlay and no page of it.",)
@@ -78,6 +80,6 @@ def write_pictures(place: Path, source: Source, found: Found, wanted: Wanted, *,
     if overlay:
         from ssdet_cli.viz.overlay import write_overlay
 
-        part = {"start": wanted.start, "end": wanted.end, "top_k": wanted.top_k or 5}
-        write_overlay(place / f"{found.stem}.overlay.mp4", source.file, **shown, **part)
+        inside = {"start": part.start, "end": part.end, "top_k": top_k or 5}
+        write_overlay(place / f"{found.stem}.overlay.mp4", source.file, **shown, **inside)
     return ()

@@ -13,6 +13,7 @@ import contextlib
 import re
 import stat
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -139,8 +140,12 @@ class FolderStream:
 
     def pictures(self, start: float = 0.0) -> Generator[Picture, None, None]:
         """See `Stream`."""
+        lasts = 1 / self._source.frame_rate
         for number, seconds in enumerate(self._source.seconds().tolist()):
-            yield Picture(seconds, 1 / self._source.frame_rate, lambda number=number: self._source.read([number])[0])
+            yield Picture(seconds, lasts, partial(self._one, number))
+
+    def _one(self, number: int) -> np.ndarray:
+        return self._source.read(np.array([number]))[0]
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -177,8 +182,9 @@ class AvStream:
         self._tick = float(stream.time_base or 0)
         self.rounding = min(self._tick / 2, _LARGEST_ROUNDING)
         self._apart = 1 / float(stream.average_rate or stream.guessed_rate or _RATE)
-        # Threads that decode whole frames come a few frames late, which only matters where somebody waits.
-        stream.thread_type = "SLICE" if self.live else "AUTO"
+        # Closing a container waits for its decoding threads and holds the GIL, which such a thread takes to report an
+        # error (PyAV 18): each would wait for the other for ever. So there are none.
+        stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
 
     @property
     def _video(self) -> Any:
@@ -207,7 +213,7 @@ class AvStream:
                     told = None if first is None or frame.pts is None else (frame.pts - first) * self._tick
                     before, offset = self._in_order(told, before, offset)
                     lasts = (frame.duration or 0) * self._tick or self._apart
-                    yield Picture(before, lasts, lambda frame=frame: self._rgb(frame, converter))
+                    yield Picture(before, lasts, partial(self._rgb, frame, converter))
         finally:
             container.close()
         if 0 < count < self._promised:

@@ -1,0 +1,266 @@
+"""One pass of a video through a trained network, whatever the video is and however long it goes on."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ssdet_cli.config.sections import FineSource, InferenceConfig
+from ssdet_cli.data.feature_store import FeatureStore
+from ssdet_cli.data.inputs import Source
+from ssdet_cli.data.stream_windows import StreamWindows
+from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.exact import windows_of
+from ssdet_cli.engine.fit import precision
+from ssdet_cli.engine.predict import LOGITS, Apply, in_batches, predict
+from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.engine.streaming import RowJoin, Sink
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.evaluation.thresholds import DEFAULT
+from ssdet_cli.recipes import evaluate_checkpoints, fine_stream
+from ssdet_cli.recipes.scoring import sigmoid
+from ssdet_cli.video.ahead import ahead
+from ssdet_cli.video.stream import Sampler, Stream, open_stream
+from ssdet_cli.video.transforms import Normalize, centre_crop_box, crop_resize
+
+#: Input frames that are decoded ahead.
+_AHEAD = 32
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a video that is wanted.
+
+    Attributes:
+        start: Seconds.
+        end: Seconds; None is as long as it goes on.
+        frame_rate: Frames per second, of a folder of frames.
+    """
+
+    start: float = 0.0
+    end: float | None = None
+    frame_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How a video went through.
+
+    Attributes:
+        duration: When what was seen of it ends, seconds.
+        live: It had no end of its own.
+        broken: Why a live video could not be read any further; empty where it could.
+    """
+
+    duration: float
+    live: bool
+    broken: str = ""
+
+
+class Scanner:
+    """A network, and how videos go through it; made by `restore`.
+
+    Attributes:
+        classes: Names in the order of the scores.
+        thresholds: (K,) float64, from which score on each is present: the best in the checkpoint's validation, or 0.5.
+        spacing: Seconds from one input frame to the next in training; None where the checkpoint does not know.
+        store: Stored features of the fine stream; None where there are none, or they are computed.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        meta: dict[str, Any],
+        inference: InferenceConfig,
+        here: Session,
+        *,
+        apply_of: fine_stream.ApplyOf | None = None,
+        stride: int | None = None,
+        window: int | None = None,
+    ) -> None:
+        self._network, self._meta, self._inference, self._here = network, meta, inference, here
+        self._apply_of, self._window = apply_of, window
+        validated = meta.get("validated", {})
+        self.classes: tuple[str, ...] = tuple(meta["classes"])
+        self.thresholds = np.array(validated.get("thresholds") or [DEFAULT] * len(self.classes), np.float64)
+        self.spacing: float | None = validated.get("frame_seconds")
+        context = apply_of.keywords.get("context") if apply_of is not None else None
+        self.store: FeatureStore | None = context.store if context is not None else None
+        # Stored features are of every so many raw frames.
+        by_number = stride is not None or self.store is not None or self.spacing is None
+        self._stride = inference.stride if by_number else None
+
+    def scan(
+        self,
+        source: Source,
+        part: Part,
+        columns: Sequence[int],
+        sink: Sink,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        opened: Callable[[Stream], None] = lambda video: None,
+    ) -> Scan:
+        """Take a video through the network, in memory that does not depend on its length.
+
+        Args:
+            source: Which.
+            part: What of it.
+            columns: Classes that the sink is given.
+            sink: Given (n,) seconds and (n, columns) probabilities of frames, in order.
+            stopped: Whether a live video shall end here; asked all the time.
+            opened: Told the video before it is read.
+
+        Raises:
+            DataError: It cannot be read, or has no frame in the part that is part.
+        """
+        if self.store is not None:
+            self.store.check([source.video_id])
+        size = self._inference.size
+        with open_stream(source.location, short_side=size, frame_rate=part.frame_rate) as video:
+            if video.duration is not None and part.start >= video.duration:
+                raise _too_late(source, part.start, video.duration)
+            opened(video)
+            by = {"stride": self._stride} if self._stride is not None else {"spacing": self.spacing}
+            sampler = Sampler(video, start=part.start, end=part.end, **by)
+            frames = _Frames(sampler, size, stopped)
+            with closing(iter(frames)) as stream:
+                count = self._through(source, stream, video.live, lambda at, rows: sink(at, rows[:, columns]))
+        if not count:
+            if frames.broken:
+                raise DataError(frames.broken)
+            if sampler.ended:
+                raise _too_late(source, part.start, sampler.ended)
+            if not video.live:
+                raise DataError(f"{source.location}: holds no frame that can be read.")
+        self._check_count(source, part, count)
+        duration = sampler.ended if part.end is None else min(sampler.ended, part.end)
+        return Scan(duration, video.live, frames.broken)
+
+    def _check_count(self, source: Source, part: Part, count: int) -> None:
+        if self.store is not None and not part.start and part.end is None:
+            held = self.store.num_frames(source.video_id)
+            if held != count:
+                raise DataError(
+                    f"{self.store.folder} holds features of {held} frames of '{source.video_id}', and "
+                    f"{source.location} has {count}: it is another video."
+                )
+
+    def _through(
+        self, source: Source, frames: Iterator[Any], live: bool, sink: Callable[[np.ndarray, np.ndarray], None]
+    ) -> int:
+        length = self._meta["clip"]["frames"] if live and self._window is None else self._inference.window
+        cut = windows_of(self._network, length, exact=False)
+        windows = StreamWindows(source.video_id, frames, cut, numbered=self.store is not None)
+        join = RowJoin(lambda seconds, logits: sink(seconds, self._probabilities(logits)))
+        (count,) = predict(windows, apply=self._apply(length), join=lambda _: join, session=Session(self._here.device))[
+            0
+        ] or (0,)
+        return count
+
+    def _apply(self, length: int) -> Apply:
+        how = {
+            "normalize": Normalize(**self._meta["normalization"]).to(self._here.device),
+            "device": self._here.device,
+            "autocast": precision("auto", self._here.device),
+        }
+        if self._apply_of is None:
+            return in_batches(lambda frames: {LOGITS: self._network(frames)}, batch_size=1, **how)
+        if self.store is not None:
+            return self._apply_of(self._network, **{**how, "batch_size": 1})
+        # The fine stream goes ahead as many windows as in training, of whatever length they are.
+        longest = max(length, self._apply_of.keywords["longest"] * length // self._inference.window)
+        return self._apply_of(self._network, longest=longest, **how)
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(n, outputs) -> (n, K): each class by itself; of pretraining, against the others and background."""
+        if not self._meta["background"]:
+            return sigmoid(logits).astype(np.float32)
+        exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+        return (exponents / exponents.sum(axis=1, keepdims=True))[:, 1:].astype(np.float32)
+
+
+class _Frames:
+    """Cropped input frames (index, seconds, (3, S, S) uint8), decoded ahead; of a live video as far as they come.
+
+    Attributes:
+        broken: Why a live video ended early.
+    """
+
+    def __init__(self, sampler: Sampler, size: int, stopped: Callable[[], bool]) -> None:
+        self._sampler, self._size, self._stopped, self.broken = sampler, size, stopped, ""
+
+    def __iter__(self) -> Iterator[tuple[int, float, Tensor]]:
+        try:
+            yield from ahead(self._cropped(), _AHEAD, self._stopped)
+        except DataError as error:
+            if not self._sampler.video.live:
+                raise
+            self.broken = str(error)
+
+    def _cropped(self) -> Iterator[tuple[int, float, Tensor]]:
+        with closing(iter(self._sampler)) as pictures:
+            for index, seconds, picture in pictures:
+                box = centre_crop_box(*picture.shape[:2])
+                yield index, seconds, crop_resize(picture[None], box, self._size)[:, 0]
+
+
+def restore(
+    path: Path,
+    here: Session,
+    *,
+    fine: FineSource,
+    stride: int | None = None,
+    size: int | None = None,
+    window: int | None = None,
+    log: RunLog | None = None,
+) -> Scanner:
+    """Load a run or a checkpoint of finetune, train-coarse-fine or pretrain.
+
+    Args:
+        path: Run folder, or a file.
+        here: Where to compute.
+        fine: Of a Coarse-Fine network: its fine stream; empty is as it was trained.
+        stride: Raw frames from one input frame to the next; None keeps the time between them of training.
+        size: Side of the crop, pixels; None is that of training.
+        window: Input frames in one pass; None is 512, and as many as a training clip has for a live video.
+        log: Told what is loaded from where.
+
+    Raises:
+        CheckpointError: It cannot be read, or is of a network that says nothing about frames.
+        ConfigError: Something is given that does not fit the network.
+    """
+    state = load_checkpoint(path)
+    meta = state["meta"]
+    _refuse_classifier(path, meta)
+    base = InferenceConfig(stride=stride, size=size, **({"window": window} if window is not None else {}))
+    inference = evaluate_checkpoints.inference_of(base, meta)
+    if meta["command"] == "train-coarse-fine":
+        network, apply_of = fine_stream.restore(state, fine, base, (), here, log or RunLog(None, None))
+        return Scanner(network, meta, inference, here, apply_of=apply_of, stride=stride, window=window)
+    given = fine.features or fine.weights
+    if given is not None:
+        name = "--features" if fine.features is not None else "--fine"
+        raise ConfigError(f"{name} {given} is for Coarse-Fine checkpoints, and {path} is none.")
+    return Scanner(evaluate_checkpoints.restore(state, here), meta, inference, here, stride=stride, window=window)
+
+
+def _too_late(source: Source, start: float, end: float) -> DataError:
+    return DataError(f"{source.location} ends at {end:.1f} s; the start ({start:g} s) is beyond that.")
+
+
+def _refuse_classifier(path: Path, meta: dict[str, Any]) -> None:
+    """See that a network says something about frames.
+
+    Raises:
+        CheckpointError: It was trained as a classifier of whole clips, with neither frames nor background.
+    """
+    if meta["command"] == "pretrain" and not meta["config"]["augment"]["methods"]:
+        raise CheckpointError(
+            f"{path} is a classifier of whole clips (augment.methods=none) and says nothing about frames; "
+            f"run `ssdet finetune --init {path}`."
+        )
