@@ -1,0 +1,376 @@
+"""`ssdet predict` and `Detector` on tiny generated videos: numbers, files, what is wrong, and what has no end."""
+
+import csv
+import gc
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from tiny_runs import configured, ssdet
+
+from ssdet_cli import Detector
+from ssdet_cli.__main__ import carry_out
+from ssdet_cli.config.commands import PretrainConfig
+from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.data.inputs import Source, find_sources
+from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.fit import precision
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.evaluation.thresholds import DEFAULT
+from ssdet_cli.recipes import pretrain
+from ssdet_cli.recipes.evaluate_checkpoints import restore
+from ssdet_cli.recipes.live import LiveView
+from ssdet_cli.recipes.scanner import Part
+from ssdet_cli.recipes.scoring import sigmoid, whole_video_scores
+from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.transforms import Normalize
+from ssdet_cli.video.write import write_image, write_video
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def videos(data):
+    return sorted((data.dense / "videos").glob("*.mp4"))
+
+
+@pytest.fixture(scope="module")
+def detector(tuned):
+    return Detector.from_run(tuned, device="cpu", window=16)
+
+
+def predict(*words):
+    return carry_out([str(word) for word in ("predict", "--device", "cpu", "--no-pictures", *words)])
+
+
+def told(capfd):
+    return capfd.readouterr().err.splitlines()
+
+
+# --- numbers
+
+
+def test_scores_are_those_of_evaluation(detector, tuned, videos):
+    # At the rate of the training videos, sampling by time takes the frames that sampling by number takes.
+    meta = load_checkpoint(tuned)["meta"]
+    here, clip = Session(torch.device("cpu")), meta["clip"]
+    records = tuple(VideoRecord(path.stem, path) for path in videos[:2])
+    scores, failures = whole_video_scores(
+        restore(load_checkpoint(tuned), here),
+        VideoSet("two", tuple(meta["classes"]), records, videos[0].parent),
+        DataConfig(backend="pyav", workers=0),
+        stride=clip["stride"],
+        size=clip["size"],
+        window=16,
+        batch_size=2,
+        normalize=Normalize(**meta["normalization"]),
+        here=here,
+        autocast=precision("auto", here.device),
+    )
+    assert not failures and all(len(score.seconds) > 16 for score in scores)
+    for score in scores:
+        found = detector.predict(next(path for path in videos if path.stem == score.video_id))
+        np.testing.assert_allclose(found.times, score.seconds, atol=1e-9)
+        np.testing.assert_allclose(found.scores, sigmoid(score.logits), atol=1e-5)
+        assert found.duration == pytest.approx(score.duration_seconds)
+        assert found.classes == meta["classes"] and found.scores.dtype == np.float32
+
+
+def test_thresholds_are_the_best_of_the_last_validation_and_older_checkpoints_have_a_half(tuned, videos, tmp_path):
+    state = load_checkpoint(tuned)
+    validated = state["meta"]["validated"]
+    assert Detector.from_run(tuned, device="cpu").thresholds.tolist() == validated["thresholds"] != [DEFAULT] * 5
+    with open_video(videos[0]) as reader:
+        assert validated["frame_seconds"] == pytest.approx(state["meta"]["clip"]["stride"] / reader.frame_rate)
+    del state["meta"]["validated"]
+    torch.save(state, tmp_path / "old.pt")
+    old = Detector.from_run(tmp_path / "old.pt", device="cpu", window=16)
+    assert old.thresholds.tolist() == [DEFAULT] * 5
+    # It samples by number, since it does not know the time between its frames.
+    np.testing.assert_allclose(old.predict(videos[0]).times, np.arange(len(old.predict(videos[0]).times)) / 8)
+
+
+def test_another_frame_rate_is_sampled_at_the_same_times(detector, videos, tmp_path):
+    with open_video(videos[0]) as reader:
+        frames, rate = reader.frames(np.arange(reader.num_frames)), reader.frame_rate
+    write_video(tmp_path / "thrice.mp4", np.repeat(frames, 3, axis=0), 3 * rate, crf=1)
+    write_video(tmp_path / "once.mp4", frames, rate, crf=1)
+    once, thrice = (detector.predict(tmp_path / f"{name}.mp4") for name in ("once", "thrice"))
+    np.testing.assert_allclose(once.times, thrice.times)
+    np.testing.assert_allclose(once.scores, thrice.scores, atol=0.02)
+
+
+def test_a_part_has_the_times_of_the_whole(detector, videos):
+    whole, part = detector.predict(videos[0]), detector.predict(videos[0], start=0.5, end=1.5)
+    assert part.times.tolist() == [time for time in whole.times if 0.5 <= time < 1.5] and part.duration == 1.5
+    assert all(0.5 <= segment.start < segment.end <= 1.5 for segment in part.segments)
+
+
+def test_what_is_asked_for_decides_what_is_found(detector, videos):
+    whole = detector.predict(videos[0], threshold=0.0)
+    assert [(one.start, one.end) for one in whole.segments] == [(0.0, whole.duration)] * 5
+    assert detector.predict(videos[0], threshold=1.0).segments == []
+    some = detector.predict(videos[0], classes=["move-up", "move-down"], threshold=0.0)
+    assert some.classes == ["move-down", "move-up"]
+    columns = [whole.classes.index(name) for name in some.classes]
+    assert np.array_equal(some.scores, whole.scores[:, columns])
+    top = detector.predict(videos[0], threshold=0.0, top_k=2)
+    best = set(np.argsort(-whole.scores.max(axis=0))[:2])
+    assert {one.class_index for one in top.segments} == best and top.scores.shape == whole.scores.shape
+    assert detector.predict(videos[0], threshold=0.0, min_length=99).segments == []
+
+
+def test_a_pretrained_network_says_nothing_of_background(pretrained, videos, data, tmp_path):
+    found = Detector.from_run(pretrained, device="cpu").predict(videos[0])
+    assert len(found.classes) == found.scores.shape[1] == 4 and "background" not in found.classes
+    assert (found.scores.sum(axis=1) < 1).all()  # the rest is background
+    pretrain.run(configured(PretrainConfig, data.weak, tmp_path / "run", "augment.methods=none", "loop.steps=2"))
+    with pytest.raises(CheckpointError, match="is a classifier of whole clips .* and says nothing about frames"):
+        Detector.from_run(tmp_path / "run", device="cpu")
+
+
+def test_a_video_of_any_length_is_never_held(detector, tmp_path):
+    """However long it is, there are the frames of a window, those decoded ahead, and a few on their way."""
+    write_video(tmp_path / "long.mp4", (np.full((40, 40, 3), index % 250, np.uint8) for index in range(1500)), 8)
+    most, rows = [], 0
+
+    def sink(seconds, scores):
+        nonlocal rows
+        rows += len(seconds)
+        if rows % 5 == 0:
+            most.append(sum(isinstance(each, torch.Tensor) and each.shape == (3, 32, 32) for each in gc.get_objects()))
+        assert len(seconds) <= 16
+
+    detector.scanner.scan(Source("long", str(tmp_path / "long.mp4")), Part(), range(5), sink)
+    assert rows == 1500 and len(most) > 10
+    assert max(most) <= 16 + 1 + 32 + 4
+
+
+# --- files
+
+
+def test_one_video_leaves_all_its_files(detector, tuned, videos, tmp_path, capfd):
+    out = tmp_path / "out"
+    words = [videos[0], "--checkpoint", tuned, "--output", out, "inference.window=16"]
+    assert predict(*words) == 0
+    name = videos[0].stem
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["config.yaml", "scores.npz", "segments.csv", "segments.json", f"{name}.srt", f"{name}.vtt"]
+    )
+    assert "segments, written to" in capfd.readouterr().err
+    found = detector.predict(videos[0])
+    with np.load(out / "scores.npz") as stored:
+        assert np.array_equal(stored["scores"], found.scores) and np.array_equal(stored["times"], found.times)
+        assert stored["classes"].tolist() == found.classes
+    content = json.loads((out / "segments.json").read_text())
+    assert content["thresholds"] == detector.thresholds.tolist() and content["duration"] == found.duration
+    assert [one["class"] for one in content["segments"]] == [one.label for one in found.segments] != []
+    rows = list(csv.DictReader(io.StringIO((out / "segments.csv").read_text())))
+    assert [float(row["start"]) for row in rows] == [one["start"] for one in content["segments"]]
+    assert (out / f"{name}.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
+    # The same folder may be written again, and its configuration says it all.
+    assert predict("--config", out / "config.yaml", "--threshold", 1) == 0
+    assert json.loads((out / "segments.json").read_text())["segments"] == []
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    for folder, text in ((tmp_path / "other", "holds something else than"), (tuned, "is a training run")):
+        assert predict(*words[:4], folder) == 2
+        assert text in told(capfd)[-1]
+
+
+def test_one_bad_video_of_several_loses_no_other(tuned, videos, tmp_path, capfd):
+    folder = tmp_path / "films"
+    (folder / "sub").mkdir(parents=True)
+    shutil.copy(videos[0], folder / "one.mp4")
+    shutil.copy(videos[1], folder / "sub" / "two.mp4")
+    (folder / "bad.mp4").write_text("no video")
+    assert predict(folder, videos[0], "--checkpoint", tuned, "--output", tmp_path / "out", "--end", "0:01") == 1
+    said = told(capfd)
+    assert sum(line.startswith("Not predicted:") and "bad.mp4" in line for line in said) == 1
+    assert said[-1].startswith("ssdet: error: 1 of 4 videos failed and all others are done; the first: ")
+    made = {path.parent.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("segments.json")}
+    assert made == {"one", "sub/two", videos[0].stem}
+    assert not list((tmp_path / "out").rglob(".unfinished*")) and not (tmp_path / "out" / "bad").exists()
+
+
+def test_two_processes_share_the_videos(tuned, videos, tmp_path):
+    words = ["predict", *videos[:3], "--checkpoint", tuned, "--no-pictures", "--nproc", 2, "--device", "cpu"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    done = subprocess.run(
+        ssdet(*words, "--output", "out"), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.parent.name for path in tmp_path.rglob("segments.json")} == {path.stem for path in videos[:3]}
+
+
+# --- what is looked at
+
+
+def test_files_folders_frames_and_addresses_are_sources(videos, tmp_path):
+    for number in range(3):
+        write_image(tmp_path / "jpegs" / f"{number}.jpg", np.zeros((32, 32, 3), np.uint8))
+    shutil.copy(videos[0], tmp_path / "a.mp4")
+    os.mkfifo(tmp_path / "pipe.ts")
+    places = [tmp_path / "a.mp4", tmp_path / "jpegs", "rtsp://cam.local:554/live/door.sdp?x=1", tmp_path / "pipe.ts"]
+    found = find_sources([*map(str, places), f"file://{tmp_path}/a.mp4", "udp://@:1234"], 10.0)
+    assert [source.video_id for source in found] == ["a", "jpegs", "door", "pipe", "stream"]
+    assert [source.file is not None for source in found] == [True, False, False, False, False]
+    with pytest.raises(ConfigError, match="is a folder of frames; say how many there are per second with --frame-rate"):
+        find_sources([str(tmp_path / "jpegs")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty holds no videos"):
+        find_sources([str(tmp_path / "empty")])
+
+
+def test_a_folder_of_frames_is_a_video(detector, videos, tmp_path):
+    with open_video(videos[0]) as reader:
+        frames, rate = reader.frames(np.arange(16)), reader.frame_rate
+    for number, frame in enumerate(frames):
+        write_image(tmp_path / f"{number:03d}.jpg", frame)
+    write_video(tmp_path / "clip" / "clip.mp4", frames, rate, crf=1)
+    film, folder = detector.predict(tmp_path / "clip" / "clip.mp4"), detector.predict(tmp_path, frame_rate=rate)
+    np.testing.assert_allclose(folder.times, film.times)
+    np.testing.assert_allclose(folder.scores, film.scores, atol=0.05)
+
+
+def endless(pipe, leave):
+    draw = np.random.default_rng(0)
+    try:
+        with av.open(str(pipe), "w", format="mpegts") as container:
+            stream = container.add_stream("mpeg2video", rate=8)
+            stream.width = stream.height = 48
+            stream.pix_fmt = "yuv420p"
+            while not leave.is_set():
+                frame = np.kron(draw.integers(0, 256, (6, 6, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+                leave.wait(0.001)
+    except (OSError, av.FFmpegError):
+        return
+
+
+def test_what_has_no_end_runs_until_ctrl_c_and_then_writes_what_it_saw(tuned, tmp_path):
+    pipe, leave = tmp_path / "pipe.ts", threading.Event()
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=endless, args=(pipe, leave), daemon=True)
+    writer.start()
+    words = ["predict", pipe, "--checkpoint", tuned, "--device", "cpu", "--no-pictures", "--output", "out"]
+    with subprocess.Popen(ssdet(*words), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.readline() + process.stderr.readline()
+        assert "has no end: Ctrl-C ends it" in said
+        rows = None
+        for _ in range(300):  # until scores are on disk
+            rows = next((tmp_path / "out").rglob("scores.f32"), rows)
+            if rows is not None and rows.exists() and rows.stat().st_size > 0:
+                break
+            leave.wait(0.1)
+        process.send_signal(signal.SIGINT)
+        said += process.stderr.read()
+        code = process.wait(60)
+    leave.set()
+    writer.join(10)
+    assert code == 0, said
+    content = json.loads((tmp_path / "out" / "segments.json").read_text())
+    with np.load(tmp_path / "out" / "scores.npz") as stored:
+        assert len(stored["times"]) == content["frames"] >= 8
+        np.testing.assert_allclose(np.diff(stored["times"]), 1 / 8)
+    assert not list((tmp_path / "out").glob(".unfinished*")) and not writer.is_alive()
+
+
+def test_an_end_ends_what_has_none(detector, tmp_path):
+    pipe, leave = tmp_path / "pipe.ts", threading.Event()
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=endless, args=(pipe, leave), daemon=True)
+    writer.start()
+    found = detector.predict(pipe, end=3.0)
+    leave.set()
+    writer.join(10)
+    np.testing.assert_allclose(found.times, np.arange(24) / 8)
+    assert found.duration == 3.0
+
+
+# --- what is wrong
+
+
+def test_wrong_input_is_one_line(tuned, videos, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "half.mp4").write_bytes(videos[0].read_bytes()[:-500])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "weights.pt").write_bytes(b"nothing")
+    film, run = videos[0], ["--checkpoint", tuned]
+    for words, text in (
+        (["none.mp4", *run], "video: there is no none.mp4."),
+        (["text.mp4", *run], "text.mp4: not a readable video file"),
+        (["half.mp4", *run], "half.mp4: truncated"),
+        (["empty", *run], "empty holds no videos"),
+        ([film], "Nothing to predict with: no run with a checkpoint under runs/"),
+        ([film, "--checkpoint", "weights.pt"], "weights.pt"),
+        ([film, *run, "--classes", "move-upp"], "Unknown class 'move-upp' (classes). Did you mean 'move-up'? Known:"),
+        ([film, *run, "--start", "5", "--end", "0:03"], "end (3 s) must be after start (5 s)."),
+        ([film, *run, "--start", "1:00:00"], "s; the start (3600 s) is beyond that."),
+        ([film, *run, "--start", "soon"], "start='soon'"),
+        ([film, *run, "--threshold", "2"], "threshold=2.0"),
+        ([film, *run, "--fine", tuned], f"--fine {tuned} is for Coarse-Fine checkpoints, and {tuned} is none."),
+        ([film, *run, "data.vidoes=1"], "unknown key 'data.vidoes'. Did you mean 'data.videos'?"),
+        (["http://127.0.0.1:9/a.mp4", *run], "http://127.0.0.1:9/a.mp4: cannot be opened as video ("),
+        (run, "predict needs a video: ssdet predict VIDEO"),
+    ):
+        assert predict(*words) == 2, words
+        lines = [line for line in told(capfd) if not line.startswith("1 video through")]
+        assert len(lines) == 1 and lines[0].startswith("ssdet: error: ") and text in lines[0], lines
+    assert not list(tmp_path.rglob("segments.json"))
+
+
+def test_without_a_checkpoint_the_newest_run_is_taken_and_named(tuned, videos, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tuned, tmp_path / "runs" / "mine")
+    assert predict(videos[0]) == 0
+    said = told(capfd)
+    assert said[0] == "No --checkpoint is given: using the newest run that fits, runs/mine."
+    assert re.search(r"written to runs/predict-mine-\d{8}-\d{6}$", said[-1])
+
+
+# --- on the screen, and as a library
+
+
+def test_top_classes_are_on_the_screen():
+    seconds, scores = np.array([61.0]), np.array([[0.2, 0.9, 0.1]])
+    screen, lines = io.StringIO(), io.StringIO()
+    with LiveView(Console(file=screen, force_terminal=True, width=80), "film", ["a", "b", "c"], 2, 120.0) as view:
+        view.show(seconds, scores)
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "film  1:01 of 2:00" in drawn and drawn.index("b ") < drawn.index("a ") and "c " not in drawn
+    now = iter([0.0, 5.0, 11.0, 11.0, 12.0])
+    with LiveView(Console(file=lines), "film", ["a", "b", "c"], 2, None, clock=lambda: next(now)) as view:
+        for _ in range(3):
+            view.show(seconds, scores)
+    assert lines.getvalue() == "film: 1:01  b 0.90, a 0.20\n"
+
+
+def test_the_package_is_light_and_the_detector_is_there_when_asked_for():
+    code = "import sys, ssdet_cli; print('torch' in sys.modules, 'numpy' in sys.modules); ssdet_cli.Detector"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_the_worked_example_of_the_documentation_runs(tuned, videos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tuned, tmp_path / "runs" / "x")
+    shutil.copy(videos[0], tmp_path / "video.mp4")
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "predict.md").read_text(encoding="utf-8"), re.DOTALL)
+    exec(compile(example, "docs/predict.md", "exec"), {})
+    assert "move-" in capsys.readouterr().out
