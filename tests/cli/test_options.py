@@ -37,9 +37,9 @@ def test_every_named_option_stands_for_a_key_that_the_command_has_and_its_help_n
 def test_every_configured_command_can_be_distributed(command):
     held = parameters(command)
     assert {"config", "output", "gpus", "device", "nproc", "nnodes", "node_rank", "rdzv_endpoint"} <= held.keys()
-    if command != "evaluate":  # which has nothing to continue, and nothing to try out
+    if command not in ("evaluate", "predict"):  # which have nothing to continue, and nothing to try out
         assert "dry_run" in held
-    if command not in ("evaluate", "extract-features"):  # which draw nothing, and the second always continues
+    if command not in ("evaluate", "predict", "extract-features"):  # which draw nothing, and the last always continues
         assert {"seed", "resume"} <= held.keys()
 
 

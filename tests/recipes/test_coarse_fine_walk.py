@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_runs import SMALL, configured, ssdet
 
+from ssdet_cli import Detector
 from ssdet_cli.__main__ import carry_out
 from ssdet_cli.config.commands import EvaluateConfig, ExtractFeaturesConfig, TrainCoarseFineConfig
 from ssdet_cli.config.load import load_config
@@ -25,6 +26,7 @@ from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import evaluate, extract_features, train_coarse_fine
+from ssdet_cli.video.write import write_video
 
 
 def extract(checkpoint, videos, folder, *words):
@@ -77,6 +79,46 @@ def test_stored_features_and_the_fine_stream_itself_give_the_same_scores(trained
         worst = max(np.abs(stored[key] - computed[key]).max() for key in stored)
         assert worst < 1e-3
     assert f"Fine stream: computed from {tuned}" in capfd.readouterr().err
+
+
+def test_prediction_takes_stored_features_or_the_fine_stream_and_any_source(
+    trained, joint, features, data, tmp_path, capfd
+):
+    record = DATASETS.get("generated")(data.dense, None, "test").records[0]
+    clip = record.path
+    given = {
+        "stored": ["--checkpoint", trained, "--features", features],
+        "computed": ["--checkpoint", trained],
+        "joint": ["--checkpoint", joint],
+    }
+    found = {}
+    for name, words in given.items():
+        words = ["predict", clip, "--no-pictures", "--device", "cpu", "--output", tmp_path / name, *words]
+        assert carry_out([*map(str, words), "inference.window=16"]) == 0
+        with np.load(tmp_path / name / "scores.npz") as stored:
+            found[name] = stored["scores"], stored["times"]
+    assert len(found["stored"][0]) > 16 and np.array_equal(found["stored"][1], found["computed"][1])
+    np.testing.assert_allclose(found["stored"][0], found["computed"][0], atol=1e-3)
+    # What evaluation says of the same video at the same times, up to the decoder that it takes.
+    scored(trained, **{"inference.window": 16, "run.output": tmp_path / "scores", "fine.features": features})
+    rows = [line.split() for line in (tmp_path / "scores" / "submission.txt").read_text().splitlines()]
+    told = {float(row[1]): np.array(row[2:], float) for row in rows if row[0] == record.video_id}
+    assert len(told) == len(found["stored"][0])
+    np.testing.assert_allclose(found["stored"][0], list(told.values()), atol=0.02)
+    # Features of another part of a video are not asked for, and those of another video are told.
+    part = Detector.from_run(trained, device="cpu", features=features, window=16).predict(clip, start=1.0)
+    assert part.times[0] == 1.0
+    frames = [np.zeros((40, 40, 3), np.uint8)] * (len(told) + 3)
+    other = tmp_path / f"{clip.stem}.mp4"
+    write_video(other, frames, 8)
+    with pytest.raises(DataError, match="it is another video"):
+        Detector.from_run(trained, device="cpu", features=features).predict(other)
+    capfd.readouterr()
+    words = ["predict", tmp_path / "none", "--checkpoint", trained, "--features", features, "--output", tmp_path / "no"]
+    (tmp_path / "none").mkdir()
+    shutil.copy(clip, tmp_path / "none" / "unknown.mp4")
+    assert carry_out([*map(str, words), "--device", "cpu"]) == 2
+    assert "lacks features of 1 of 1 videos, the first is unknown." in capfd.readouterr().err
 
 
 def test_the_coarse_stream_starts_from_the_fine_run_and_learns_beside_it(trained, tuned, features):

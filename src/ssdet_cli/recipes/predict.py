@@ -123,12 +123,12 @@ class _Predictions:
                 raise KeyboardInterrupt
             found = self._found(source, rows, scan)
             write_files(place, rows, found)
-            wrong = scan.broken or self._draw(place, source, found)
+            wrong = self._draw(place, folder, source, found)
         self.log.say(
             f"{source.video_id}: {clock(scan.duration - self.cfg.start)} of video in "
             f"{time.monotonic() - began:.1f} s, {len(found.segments)} segments, written to {folder}"
         )
-        return folder, wrong, asked
+        return folder, scan.broken or wrong, asked
 
     def _scan(self, source: Source, rows: ScoreRows) -> tuple[Scan, bool]:
         """Fill the rows; returns how that went, and whether somebody asked to stop."""
@@ -157,12 +157,13 @@ class _Predictions:
             scan = self.detector.scanner.scan(source, self.part, columns, sink, stopped=stopped, opened=opened)
             return scan, stopped()
 
-    def _draw(self, place: Path, source: Source, found: Found) -> str:
+    def _draw(self, place: Path, folder: Path, source: Source, found: Found) -> str:
         """Make the pictures; returns why there are none, which loses nothing else."""
         if self.cfg.no_pictures:
             return ""
         try:
-            for note in write_pictures(place, source, found, self.part, self.cfg.top_k, not self.cfg.no_overlay):
+            overlay = not self.cfg.no_overlay
+            for note in write_pictures(place, folder, source, found, self.part, self.cfg.top_k, overlay):
                 self.log.say(note)
         except SsdetError as error:
             return f"{source.location}: its pictures cannot be made. {error}"

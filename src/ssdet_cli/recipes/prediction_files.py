@@ -12,6 +12,7 @@ from ssdet_cli.evaluation.segment_files import csv_text, json_text, srt_text, vt
 from ssdet_cli.evaluation.segments import Segment
 from ssdet_cli.files import write_atomically
 from ssdet_cli.recipes.scanner import Part
+from ssdet_cli.video.stream import goes_on
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,35 @@ def write_files(place: Path, rows: ScoreRows, found: Found) -> None:
 
 
 def write_pictures(
-    place: Path, source: Source, found: Found, part: Part, top_k: int | None, *, overlay: bool
+    place: Path, folder: Path, source: Source, found: Found, part: Part, top_k: int | None, overlay: bool
 ) -> tuple[str, ...]:
-    """Write the timeline and, of a video file, the overlay and the page; returns what there is to say about it."""
+    """Write the timeline, the page and, of what can be read twice, the overlay.
+
+    Args:
+        place: Where.
+        folder: Where the files will be moved to.
+        source: The video.
+        found: What is in it.
+        part: What of it was looked at.
+        top_k: Classes to show; None leaves that to each picture.
+        overlay: Whether there shall be one.
+
+    Returns:
+        Sentences on what there is none of.
+    """
+    from ssdet_cli.viz.overlay import write_overlay
+    from ssdet_cli.viz.player import write_player
     from ssdet_cli.viz.timeline import write_timeline
 
+    rows = {} if top_k is None else {"top_k": top_k}
     shown = {"scores": found.scores, "seconds": found.times, "classes": list(found.classes), "segments": found.segments}
-    whole = {**shown, "duration": found.duration, "title": found.stem, "top_k": top_k or 10}
+    whole = {**shown, **rows, "duration": found.duration, "title": found.stem}
     write_timeline(place / f"{found.stem}.png", **whole)
-    if source.file is None:
-        return (f"{source.location} is no video file, so there is no overlay and no page of it.",)
-    from ssdet_cli.viz.player import write_player
-
-    write_player(place / f"{found.stem}.html", video=source.file, **whole)
-    if overlay:
-        from ssdet_cli.viz.overlay import write_overlay
-
-        inside = {"start": part.start, "end": part.end, "top_k": top_k or 5}
-        write_overlay(place / f"{found.stem}.overlay.mp4", source.file, **shown, **inside)
+    write_player(place / f"{found.stem}.html", video=source.file, folder=folder, **whole)
+    if not overlay:
+        return ()
+    if goes_on(source.location):
+        return (f"{source.location} cannot be read a second time, so there is no overlay of it.",)
+    inside = {"start": part.start, "end": part.end, "frame_rate": part.frame_rate}
+    write_overlay(place / f"{found.stem}.overlay.mp4", Path(source.location), **shown, **rows, **inside)
     return ()
