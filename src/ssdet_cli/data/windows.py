@@ -30,34 +30,40 @@ class Windows:
     reach: int | None = None
 
     def __post_init__(self) -> None:
-        least = self.multiple if self.reach is None else 2 * self._margin + self.multiple
+        least = self.multiple if self.reach is None else 2 * self.margin + self.multiple
         if self.length < least:
             raise ConfigError(
                 f"inference.window={self.length} is too short for this network: it needs {least} input frames or more."
             )
 
     @property
-    def _margin(self) -> int:
+    def margin(self) -> int:
         """Frames at an inner edge that saw too little, in whole steps."""
         return -(-(self.reach or 0) // self.multiple) * self.multiple
 
     @property
-    def _whole(self) -> int:
+    def whole(self) -> int:
+        """Frames of a window of a longer video, in whole steps."""
         return self.length // self.multiple * self.multiple
+
+    @property
+    def hop(self) -> int:
+        """Frames from the start of a window to that of the next; only the last may begin earlier."""
+        if self.reach is not None:
+            return self.whole - 2 * self.margin
+        return max(self.multiple, self.whole // 2 // self.multiple * self.multiple)
+
+    def last_start(self, num_frames: int) -> int:
+        """Where the last window of a video that is longer than one begins."""
+        behind = -(-(num_frames - self.whole) // (self.multiple if self.reach is None else self.hop))
+        return behind * (self.multiple if self.reach is None else self.hop)
 
     def spans(self, num_frames: int) -> list[tuple[int, int]]:
         """First input frame of every window, and the one behind its last: [start, stop), in order."""
-        length = self._whole
         if num_frames <= self.length:
             return [(0, num_frames)]
-        if self.reach is None:
-            hop = max(self.multiple, length // 2 // self.multiple * self.multiple)
-            last = -(-(num_frames - length) // self.multiple) * self.multiple
-            starts = [*range(0, num_frames - length, hop), last]
-        else:
-            hop = length - 2 * self._margin
-            starts = list(range(0, num_frames - length + hop, hop))
-        return [(start, min(start + length, num_frames)) for start in starts]
+        starts = [*range(0, num_frames - self.whole, self.hop), self.last_start(num_frames)]
+        return [(start, min(start + self.whole, num_frames)) for start in starts]
 
     def weights(self, num_frames: int) -> list[np.ndarray]:
         """What every frame of every window counts for, (stop - start,) float32 each; they add up to 1 at any frame.
@@ -68,21 +74,23 @@ class Windows:
         if len(spans) == 1:
             return [np.ones(num_frames, np.float32)]
         if self.reach is None:
-            ramps = [_triangle(stop - start) for start, stop in spans]
+            ramps = [triangle(stop - start) for start, stop in spans]
             total = np.zeros(num_frames, np.float32)
             for (start, stop), ramp in zip(spans, ramps, strict=True):
                 total[start:stop] += ramp
             return [ramp / total[start:stop] for (start, stop), ramp in zip(spans, ramps, strict=True)]
-        firsts = [0, *(start + self._margin for start, _ in spans[1:]), num_frames]
+        firsts = [0, *(start + self.margin for start, _ in spans[1:]), num_frames]
         own = zip(spans, firsts, firsts[1:], strict=False)
-        return [_between(start, stop, first, end) for (start, stop), first, end in own]
+        return [between(start, stop, first, end) for (start, stop), first, end in own]
 
 
-def _triangle(length: int) -> np.ndarray:
+def triangle(length: int) -> np.ndarray:
+    """(length,) float32: how far each frame is from the nearer edge of its window."""
     ramp = np.arange(1, length + 1, dtype=np.float32)
     return np.minimum(ramp, ramp[::-1])
 
 
-def _between(start: int, stop: int, first: int, end: int) -> np.ndarray:
+def between(start: int, stop: int, first: int, end: int) -> np.ndarray:
+    """(stop - start,) float32: 1 for the frames of [start, stop) that are in [first, end), 0 for the others."""
     frames = np.arange(start, stop)
     return ((frames >= first) & (frames < end)).astype(np.float32)

@@ -105,11 +105,15 @@ def with_fine_stream(
 
 
 class _Held:
-    """Of one video: windows whose fine features are not all there yet, and the features that they need."""
+    """Of one video: windows whose fine features are not all there yet, and the features that they need.
+
+    How long the video is need not be known before its last window: until then it is longer than any.
+    """
 
     def __init__(self) -> None:
         self._features: dict[str, Tensor] = {}
-        self._first = self._whole = self._added = self._behind = 0
+        self._counted = torch.empty(0)
+        self._first = self._whole = self._added = self._behind = self._num_frames = 0
         self._waiting: deque[VideoWindow] = deque()
 
     @property
@@ -123,12 +127,10 @@ class _Held:
         overlap = max(0, self._behind - window.start)
         for name, values in features.items():
             values = values * weights.to(values.device)[:, None, None]
-            if overlap:
-                held = self._features[name]
-                both = held[:, -overlap:] + values[:, :overlap]
-                values = torch.cat((held[:, :-overlap], both, values[:, overlap:]), dim=1)
-            self._features[name] = values
+            self._features[name] = _joined(self._features.get(name, values[:, :0]), values, overlap)
+        self._counted = _joined(self._counted[None], weights[None], overlap)[0]
         self._added, self._behind = self._added + 1, window.start + len(weights)
+        self._num_frames = window.video.num_frames
         # What lies before a window gets nothing from those after it.
         last = self._added == window.count
         self._whole = self._behind if last else window.start
@@ -140,16 +142,28 @@ class _Held:
         while self._waiting and self._span(self._waiting[0], longest)[1] <= self._whole:
             yield self._waiting.popleft()
         first, _ = self._span(self._waiting[0] if self._waiting else latest, longest)
+        # Should the video end here, its last windows reach as far back as this.
+        first = min(first, max(0, self._behind - max(longest, latest.frames.shape[1])))
         if first > self._first:
             self._features = {name: values[:, first - self._first :] for name, values in self._features.items()}
+            self._counted = self._counted[first - self._first :]
             self._first = first
 
     def around(self, window: VideoWindow, longest: int) -> tuple[dict[str, Tensor], float]:
         """Features of the span of a window, and the window's start in it."""
         first, stop = self._span(window, longest)
         part = slice(first - self._first, stop - self._first)
-        return {name: values[:, part] for name, values in self._features.items()}, float(window.start - first)
+        counted = self._counted[part, None, None]
+        means = {name: values[:, part] / counted.to(values.device) for name, values in self._features.items()}
+        return means, float(window.start - first)
 
-    @staticmethod
-    def _span(window: VideoWindow, longest: int) -> tuple[int, int]:
-        return fine_span(window.video.num_frames, window.start, window.frames.shape[1], longest)
+    def _span(self, window: VideoWindow, longest: int) -> tuple[int, int]:
+        return fine_span(self._num_frames, window.start, window.frames.shape[1], longest)
+
+
+def _joined(held: Tensor, fresh: Tensor, overlap: int) -> Tensor:
+    """Put (C, T, ...) behind another; the first `overlap` steps are added to its last."""
+    if not overlap:
+        return torch.cat((held, fresh), dim=1)
+    both = held[:, -overlap:] + fresh[:, :overlap]
+    return torch.cat((held[:, :-overlap], both, fresh[:, overlap:]), dim=1)

@@ -5,7 +5,15 @@ from ssdet_cli.data.clips import FrameLabelledClips
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
 from ssdet_cli.recipes.scoring import score_while_training
-from ssdet_cli.recipes.training import build_detector, load_frame_labelled, meta_of, opened, prepared_data, train
+from ssdet_cli.recipes.training import (
+    build_detector,
+    load_frame_labelled,
+    meta_of,
+    opened,
+    prepared_data,
+    train,
+    validated_before,
+)
 from ssdet_cli.tasks.detection import FrameDetection
 from ssdet_cli.video.transforms import Normalize
 
@@ -24,14 +32,15 @@ def run(cfg: FinetuneConfig, *, resume: bool = False, dry_run: bool = False) -> 
         normalize = Normalize(*model.backbone.normalization).to(here.device)
         task = FrameDetection(normalize, clip_weight=cfg.loss.clip_weight)
         dataset = FrameLabelledClips(train_videos, data, cfg.clip, seed=cfg.run.seed, training=True)
+        meta = {**meta_of(cfg, model, classes, background=False), **validated_before(now)}
         return train(
             cfg,
             now,
             model,
             task,
             dataset,
-            meta=meta_of(cfg, model, classes, background=False),
-            validate=score_while_training(cfg, data, val_videos, normalize, here, now.log),
+            meta=meta,
+            validate=score_while_training(cfg, data, val_videos, normalize, here, now.log, meta=meta),
             monitor=Monitor("mAP", higher_is_better=True),
             title=f"finetune {cfg.model.backbone}",
         )

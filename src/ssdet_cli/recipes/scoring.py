@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from ssdet_cli.config.commands import FinetuneConfig
 from ssdet_cli.config.sections import DataConfig
-from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.annotations import VideoSet, rasterize
 from ssdet_cli.data.clips import VideoWindows
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session
@@ -18,6 +19,7 @@ from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predi
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
+from ssdet_cli.evaluation.thresholds import best_f1_thresholds
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -36,6 +38,18 @@ def at_protocol_times(
             seconds[record.video_id] = times = protocol.frame_seconds(record, score)
             predictions[record.video_id] = sigmoid(interpolate(score.logits, score.seconds, times))
     return predictions, seconds
+
+
+def learned(videos: VideoSet, scores: list[VideoScores], stride: int) -> dict[str, Any]:
+    """What validation videos tell about prediction: `thresholds`, the best of each class by F1 over their frames, and
+    `frame_seconds`, the time from one input frame to the next in most of them.
+    """
+    segments = {record.video_id: record.segments for record in videos.records}
+    targets = [rasterize(segments[score.video_id], score.seconds, len(videos.classes)).T for score in scores]
+    predictions = np.concatenate([sigmoid(score.logits) for score in scores])
+    thresholds = best_f1_thresholds(predictions, np.concatenate(targets) > 0)
+    rate = float(np.median([score.frame_rate for score in scores]))
+    return {"thresholds": thresholds.round(6).tolist(), "frame_seconds": stride / rate}
 
 
 def whole_video_scores(
@@ -95,10 +109,12 @@ def score_while_training(
     here: Session,
     log: RunLog,
     *,
+    meta: dict[str, Any],
     apply_of: Callable[..., Apply] | None = None,
 ) -> Validate:
     """Whole videos under the configured protocol; unreadable videos are named and left out.
 
+    What prediction takes from a validation goes into `meta`, and so into the checkpoints saved after it: see `learned`.
     `apply_of`: see `whole_video_scores`.
     """
     protocol = PROTOCOLS.get(cfg.protocol)()
@@ -120,6 +136,8 @@ def score_while_training(
         )
         for reason in failures.values():
             log.say(f"Left out of validation: {reason}")
+        if scores:
+            meta["validated"] = learned(videos, scores, cfg.clip.stride)
         predictions, seconds = at_protocol_times(protocol, videos, scores)
         result = protocol.score(videos, predictions, seconds)
         return {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, "videos": result.videos - result.missing}

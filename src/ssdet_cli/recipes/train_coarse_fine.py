@@ -9,7 +9,7 @@ from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
 from ssdet_cli.recipes.fine_stream import build_network, fine_stream
 from ssdet_cli.recipes.scoring import score_while_training
-from ssdet_cli.recipes.training import load_frame_labelled, meta_of, opened, prepared_data, train
+from ssdet_cli.recipes.training import load_frame_labelled, meta_of, opened, prepared_data, train, validated_before
 from ssdet_cli.tasks.detection import FrameDetection
 from ssdet_cli.video.transforms import Normalize
 
@@ -30,6 +30,7 @@ def run(cfg: TrainCoarseFineConfig, *, resume: bool = False, dry_run: bool = Fal
         fine = fine_stream(cfg, network, ids, now)
         normalize = Normalize(*network.backbone.normalization).to(here.device)
         task = FrameDetection(normalize, clip_weight=cfg.loss.clip_weight)
+        meta = {**meta_of(cfg, network, classes, background=False), "fine": fine.meta, **validated_before(now)}
         clips = FrameLabelledClips if fine.context is None else partial(CoarseFineClips, context=fine.context)
         return train(
             cfg,
@@ -37,8 +38,10 @@ def run(cfg: TrainCoarseFineConfig, *, resume: bool = False, dry_run: bool = Fal
             network,
             task,
             clips(train_videos, data, cfg.clip, seed=cfg.run.seed, training=True),
-            meta={**meta_of(cfg, network, classes, background=False), "fine": fine.meta},
-            validate=score_while_training(cfg, data, val_videos, normalize, here, now.log, apply_of=fine.apply_of),
+            meta=meta,
+            validate=score_while_training(
+                cfg, data, val_videos, normalize, here, now.log, meta=meta, apply_of=fine.apply_of
+            ),
             monitor=Monitor("mAP", higher_is_better=True),
             title=f"train-coarse-fine {cfg.model.backbone}",
         )

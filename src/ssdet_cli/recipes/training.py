@@ -251,6 +251,12 @@ def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, 
     }
 
 
+def validated_before(run: Run) -> dict[str, Any]:
+    """What the validation of the checkpoint that a run continues from told, for the next checkpoint; else nothing."""
+    meta = run.state["meta"] if run.state is not None else {}
+    return {"validated": meta["validated"]} if "validated" in meta else {}
+
+
 def training_loader(
     cfg: TrainingConfig, dataset: Dataset, session: Session, start_step: int
 ) -> tuple[DataLoader, float]:
