@@ -55,8 +55,11 @@ def write_video(
     codec, rate = codec or _best_codec(), _exact_rate(frame_rate)
     if codec == "mpeg4":
         rate = rate.limit_denominator(_LARGEST_MPEG4_DENOMINATOR)
+    options = {"crf": str(crf)}
+    if deterministic:  # x264's look-ahead by macroblocks varies from run to run, in one thread too
+        options["x264-params"] = "mbtree=0"
     numbered = ((number, 1, frame) for number, frame in enumerate(frames))
-    _write(Path(path), numbered, rate, 1 / rate, codec, crf, deterministic)
+    _write(Path(path), numbered, rate, 1 / rate, codec, options, threads=1 if deterministic else 0)
 
 
 def write_timed_video(
@@ -65,6 +68,7 @@ def write_timed_video(
     frame_rate: float | Fraction,
     *,
     crf: int = 18,
+    preset: str = "medium",
     codec: str | None = None,
 ) -> None:
     """Encode frames that say themselves when they are shown, else as `write_video` does; their rate may vary.
@@ -74,6 +78,7 @@ def write_timed_video(
         frames: (when it appears, for how long it is shown, (H, W, 3) uint8 RGB) each; seconds, the times rise from 0.
         frame_rate: The usual frames per second. Times at that rate are kept exactly, others to less than 0.1 ms.
         crf: As for `write_video`.
+        preset: How much x264 tries for a small file, by its name for that.
         codec: As for `write_video`.
 
     Raises:
@@ -84,7 +89,11 @@ def write_timed_video(
     ticks = rate.numerator * -(-_FINEST // rate.numerator)
     base = Fraction(1, min(ticks, 2**16 - 1) if codec == "mpeg4" else ticks)
     timed = ((round(start / base), round(lasts / base), frame) for start, lasts, frame in frames)
-    _write(Path(path), timed, rate, base, codec, crf, deterministic=False)
+    options = {"crf": str(crf), "preset": preset}
+    if base != 1 / rate:
+        # A file ends with the packet that is stored last; without B-frames that is the picture shown last.
+        options["bf"] = "0"
+    _write(Path(path), timed, rate, base, codec, options)
 
 
 def _write(
@@ -93,8 +102,8 @@ def _write(
     rate: Fraction,
     base: Fraction,
     codec: str,
-    crf: int,
-    deterministic: bool,
+    options: dict[str, str],
+    threads: int = 0,
 ) -> None:
     """Write (tick at which it appears, ticks that it is shown, picture) each; a tick is `base` seconds."""
     av.logging.set_level(av.logging.PANIC)
@@ -104,7 +113,8 @@ def _write(
         if first is None:
             raise ValueError(f"{place}: a video needs at least one frame.")
         with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = _add_stream(container, first[2], rate, base, codec, crf, deterministic)
+            stream = _add_stream(container, first[2], rate, base, codec, options)
+            stream.codec_context.thread_count = threads
             _encode(container, stream, chain([first], checked))
 
 
@@ -147,11 +157,8 @@ def _checked(frames: Iterable[tuple[int, int, np.ndarray]]) -> Iterator[tuple[in
 
 
 def _add_stream(
-    container: Any, frame: np.ndarray, rate: Fraction, base: Fraction, codec: str, crf: int, deterministic: bool
+    container: Any, frame: np.ndarray, rate: Fraction, base: Fraction, codec: str, options: dict[str, str]
 ) -> Any:
-    options = {"crf": str(crf)}
-    if deterministic:  # x264's look-ahead by macroblocks varies from run to run, in one thread too
-        options["x264-params"] = "mbtree=0"
     if codec == "mpeg4":
         options = {"flags": "+qscale", "global_quality": str(_MPEG4_QUALITY)}
     try:
@@ -161,7 +168,6 @@ def _add_stream(
     stream.height, stream.width = (side + side % 2 for side in frame.shape[:2])
     stream.pix_fmt = "yuv420p"
     stream.codec_context.time_base = base
-    stream.codec_context.thread_count = 1 if deterministic else 0
     return stream
 
 

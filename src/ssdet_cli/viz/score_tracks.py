@@ -85,7 +85,7 @@ class ScoreTracks:
         self.lanes = [(top, top + round(_LANE * font_size)) for top in tops]
         self.height = 2 * round((self.lanes[-1][1] + 2.1 * font_size) / 2)
         self._empty, self._full_panel = self._panel(filled=False), self._panel(filled=True)
-        self._ahead = np.asarray(Image.blend(self._empty, self._full_panel, 0.45))
+        self._ahead = np.asarray(Image.blend(self._empty, self._full_panel, 0.5))
         self._played = np.asarray(self._full_panel)
 
     def x(self, seconds: float) -> float:
