@@ -86,14 +86,26 @@ def write_timed_video(
         SsdetError: As `write_video`.
     """
     codec, rate = codec or _best_codec(), _exact_rate(frame_rate).limit_denominator(_LARGEST_MPEG4_DENOMINATOR)
+    rate = max(rate, Fraction(1, _LARGEST_MPEG4_DENOMINATOR))
     ticks = rate.numerator * -(-_FINEST // rate.numerator)
     base = Fraction(1, min(ticks, 2**16 - 1) if codec == "mpeg4" else ticks)
-    timed = ((round(start / base), round(lasts / base), frame) for start, lasts, frame in frames)
-    options = {"crf": str(crf), "preset": preset}
-    if base != 1 / rate:
-        # A file ends with the packet that is stored last; without B-frames that is the picture shown last.
-        options["bf"] = "0"
-    _write(Path(path), timed, rate, base, codec, options)
+    # A file ends with the packet that is stored last; without B-frames that is the picture shown last.
+    options = {"crf": str(crf), "preset": preset, "bf": "0"}
+    _write(Path(path), _ticked(frames, base), rate, base, codec, options)
+
+
+def _ticked(frames: Iterable[tuple[float, float, np.ndarray]], base: Fraction) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Round times to ticks; two that differ stay different.
+
+    Raises:
+        ValueError: A frame does not appear later than the one before it.
+    """
+    before, tick = -1.0, -1
+    for seconds, lasts, frame in frames:
+        if not seconds > before:
+            raise ValueError(f"A frame at {seconds} s follows one at {before} s; times must rise from 0.")
+        before, tick = seconds, max(round(seconds / base), tick + 1)
+        yield tick, max(1, round(lasts / base)), frame
 
 
 def _write(
@@ -143,16 +155,13 @@ def _exact_rate(frame_rate: float | Fraction) -> Fraction:
 
 
 def _checked(frames: Iterable[tuple[int, int, np.ndarray]]) -> Iterator[tuple[int, int, np.ndarray]]:
-    shape, before = None, -1
+    shape = None
     for number, (tick, ticks, frame) in enumerate(frames):
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
             raise ValueError(f"frame {number} must be (H, W, 3) uint8, got {frame.shape} {frame.dtype}.")
         shape = shape or frame.shape
         if frame.shape != shape:
             raise ValueError(f"Every frame must have the shape {shape} of the first, got {frame.shape}.")
-        if tick <= before:
-            raise ValueError(f"frame {number} must appear later than the one before it.")
-        before = tick
         yield tick, ticks, frame
 
 
