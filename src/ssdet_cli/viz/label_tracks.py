@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -89,8 +90,7 @@ class LabelTracks:
         empty, full = self._panel(filled=False), self._panel(filled=True)
         self._played = np.asarray(full)
         self._ahead = np.asarray(Image.blend(empty, full, 0.38))
-        self._lamp = style.coverage(self._at.lamp, self._at.lamp, _disc)
-        self._handle = self._handle_mask()
+        self._lamp = lamp_mask(self._at.lamp)
 
     def frame(self, playhead: float) -> np.ndarray:
         """Return the panel (height, width, 3) uint8 RGB as it is while frame number `playhead` is shown.
@@ -105,7 +105,7 @@ class LabelTracks:
         picture = self._ahead.copy()
         picture[:, : round(x)] = self._played[:, : round(x)]
         image = Image.fromarray(picture)
-        self._draw_playhead(image, x)
+        draw_playhead(image, x, at.lanes[0][0], at.lanes[-1][1], self.font_size)
         self._draw_values(image, self.weights[:, round(position)])
         return np.asarray(image)
 
@@ -126,20 +126,7 @@ class LabelTracks:
         lane = Image.new("RGB", (width, height), style.LANE)
         if not filled:
             return lane
-        head = min(2.0, 0.08 * height)
-        outline = [(x, y + head) for x, y in style.curve_points(self.weights[row], width, height - head)]
-        stroke = max(1.2, 0.11 * self.font_size)
-
-        def area(draw: ImageDraw.ImageDraw, factor: int) -> None:
-            draw.polygon(style.scale_points([(0, height), *outline, (width, height)], factor), fill=255)
-
-        def edge(draw: ImageDraw.ImageDraw, factor: int) -> None:
-            draw.line(style.scale_points(outline, factor), fill=255, width=round(stroke * factor), joint="curve")
-
-        fade = np.linspace(0.80, 0.34, height)[:, None]
-        mask = Image.fromarray((np.asarray(style.coverage(width, height, area)) * fade).astype(np.uint8))
-        lane.paste(color, (0, 0), mask)
-        lane.paste(style.blend(color, style.INK, 0.25), (0, 0), style.coverage(width, height, edge))
+        fill_lane(lane, self.weights[row], color, self.font_size)
         return lane
 
     def _draw_name(self, image: Image.Image, row: int) -> None:
@@ -161,23 +148,6 @@ class LabelTracks:
             text = f"{share * self.seconds:.{1 if self.seconds >= 1 else 2}f} s"
             draw.text((at.left + share * at.lane_width, y), text, style.MUTED, face, anchor=anchor)
 
-    def _handle_mask(self) -> Image.Image:
-        wide = max(5, round(0.7 * self.font_size)) | 1
-
-        def shapes(draw: ImageDraw.ImageDraw, factor: int) -> None:
-            edge = wide * factor
-            draw.polygon([(0, 0), (edge, 0), (edge / 2, edge * 0.8)], fill=255)
-
-        return style.coverage(wide, wide, shapes)
-
-    def _draw_playhead(self, image: Image.Image, x: float) -> None:
-        top, bottom = self._at.lanes[0][0], self._at.lanes[-1][1]
-        thick = max(2, round(0.13 * self.font_size))
-        left = round(x - thick / 2)
-        ImageDraw.Draw(image).rectangle((left, top - 1, left + thick - 1, bottom), fill=style.INK)
-        handle = self._handle
-        image.paste(style.INK, (round(x - handle.width / 2), max(1, top - round(0.62 * handle.height))), handle)
-
     def _draw_values(self, image: Image.Image, values: np.ndarray) -> None:
         draw, at = ImageDraw.Draw(image), self._at
         face = style.font(self.font_size, bold=True)
@@ -189,8 +159,58 @@ class LabelTracks:
             image.paste(lamp, (at.name_left - at.lamp - at.lamp // 2, round(middle - at.lamp / 2)), self._lamp)
 
 
-def _disc(draw: ImageDraw.ImageDraw, factor: int) -> None:
-    draw.ellipse((0, 0, draw.im.size[0] - 1, draw.im.size[1] - 1), fill=255)
+def fill_lane(lane: Image.Image, values: np.ndarray, color: Color, font_size: int) -> None:
+    """Draw a weight over time into its lane: a filled area that fades towards the bottom, with an edge.
+
+    Args:
+        lane: What it is drawn on; the area is as high as the picture where the weight is 1.
+        values: (T,) weights in [0, 1], spread evenly over the width.
+        color: Of the class.
+        font_size: Of the panel, pixels; the edge goes with it.
+    """
+    width, height = lane.size
+    head = min(2.0, 0.08 * height)
+    outline = [(x, y + head) for x, y in style.curve_points(values, width, height - head)]
+    stroke = max(1.2, 0.11 * font_size)
+
+    def area(draw: ImageDraw.ImageDraw, factor: int) -> None:
+        draw.polygon(style.scale_points([(0, height), *outline, (width, height)], factor), fill=255)
+
+    def edge(draw: ImageDraw.ImageDraw, factor: int) -> None:
+        draw.line(style.scale_points(outline, factor), fill=255, width=round(stroke * factor), joint="curve")
+
+    fade = np.linspace(0.80, 0.34, height)[:, None]
+    mask = Image.fromarray((np.asarray(style.coverage(width, height, area)) * fade).astype(np.uint8))
+    lane.paste(color, (0, 0), mask)
+    lane.paste(style.blend(color, style.INK, 0.25), (0, 0), style.coverage(width, height, edge))
+
+
+def draw_playhead(image: Image.Image, x: float, top: int, bottom: int, font_size: int) -> None:
+    """Draw the line that stands at the present, with its handle, over the lanes from `top` to `bottom`."""
+    thick = max(2, round(0.13 * font_size))
+    left = round(x - thick / 2)
+    ImageDraw.Draw(image).rectangle((left, top - 1, left + thick - 1, bottom), fill=style.INK)
+    handle = _handle_mask(max(5, round(0.7 * font_size)) | 1)
+    image.paste(style.INK, (round(x - handle.width / 2), max(1, top - round(0.62 * handle.height))), handle)
+
+
+@lru_cache(maxsize=8)
+def _handle_mask(wide: int) -> Image.Image:
+    def shapes(draw: ImageDraw.ImageDraw, factor: int) -> None:
+        edge = wide * factor
+        draw.polygon([(0, 0), (edge, 0), (edge / 2, edge * 0.8)], fill=255)
+
+    return style.coverage(wide, wide, shapes)
+
+
+@lru_cache(maxsize=8)
+def lamp_mask(size: int) -> Image.Image:
+    """Return the mask of a lamp: a disc of `size` pixels."""
+
+    def shapes(draw: ImageDraw.ImageDraw, factor: int) -> None:
+        draw.ellipse((0, 0, size * factor - 1, size * factor - 1), fill=255)
+
+    return style.coverage(size, size, shapes)
 
 
 def draw_tracks(
