@@ -248,9 +248,10 @@ def test_a_folder_of_frames_is_a_video(detector, videos, tmp_path):
 
 
 def endless(pipe, leave):
+    """Write noise into a pipe as MPEG-TS; PyAV itself would wait for a reader with the GIL held."""
     draw = np.random.default_rng(0)
     try:
-        with av.open(str(pipe), "w", format="mpegts") as container:
+        with open(pipe, "wb") as file, av.open(file, "w", format="mpegts") as container:
             stream = container.add_stream("mpeg2video", rate=8)
             stream.width = stream.height = 48
             stream.pix_fmt = "yuv420p"

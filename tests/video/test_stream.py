@@ -123,9 +123,9 @@ def test_what_is_wrong_with_a_file_is_one_line(film, tmp_path):
 
 
 def endless(pipe: Path, leave: threading.Event) -> None:
-    """Write MPEG-TS into a pipe until somebody says so or nobody reads."""
+    """Write MPEG-TS into a pipe until somebody says so; PyAV itself would wait for a reader with the GIL held."""
     try:
-        with av.open(str(pipe), "w", format="mpegts") as container:
+        with open(pipe, "wb") as file, av.open(file, "w", format="mpegts") as container:
             stream = container.add_stream("mpeg2video", rate=25)
             stream.width = stream.height = 48
             stream.pix_fmt = "yuv420p"
