@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ssdet_cli.errors import SsdetError
-from ssdet_cli.video.write import write_image, write_video
+from ssdet_cli.video.write import write_image, write_timed_video, write_video
 
 
 def pictures(count: int, height: int = 32, width: int = 48) -> list[np.ndarray]:
@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
 import resource, signal
 import numpy as np
 from ssdet_cli.errors import SsdetError
-from ssdet_cli.video.write import write_image, write_video
+from ssdet_cli.video.write import write_image, write_timed_video, write_video
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
@@ -194,3 +194,36 @@ def test_pictures_of_changing_size_are_refused(tmp_path):
 def test_a_written_image_is_read_back_unchanged(tmp_path):
     write_image(tmp_path / "a.png", pictures(1)[0])
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), pictures(1)[0])
+
+
+def presented(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        times = [frame.pts * frame.time_base for frame in container.decode(stream)]
+        return times, stream.duration * stream.time_base
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+@pytest.mark.parametrize("rate", [Fraction(25), Fraction(24000, 1001), Fraction(30000, 1001)])
+def test_times_at_a_constant_rate_are_kept_exactly(tmp_path, rate, codec):
+    timed = ((float(k / rate), float(1 / rate), frame) for k, frame in enumerate(pictures(6)))
+    write_timed_video(tmp_path / "a.mp4", timed, float(rate), codec=codec)
+    assert presented(tmp_path / "a.mp4") == ([k / rate for k in range(6)], 6 / rate)
+
+
+def test_times_may_vary_and_the_last_frame_stays_as_long_as_it_is_told(tmp_path):
+    times = [0, 0.021, 0.5, 0.50001, 3.25]
+    timed = zip(times, [*np.diff(times), 1.75], pictures(5), strict=True)
+    write_timed_video(tmp_path / "a.mp4", timed, 30)
+    found, end = presented(tmp_path / "a.mp4")
+    np.testing.assert_allclose([float(time) for time in found], times, atol=1.1e-4)
+    assert float(end) == pytest.approx(5.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("times", [(0, 0), (0.5, 0.2), (-2, 1), (0, float("nan"))])
+def test_times_that_do_not_rise_are_refused(tmp_path, times):
+    with pytest.raises(ValueError, match="times must rise from 0"):
+        write_timed_video(
+            tmp_path / "a.mp4", ((time, 1, frame) for time, frame in zip(times, pictures(2), strict=True)), 25
+        )
+    assert list(tmp_path.iterdir()) == []

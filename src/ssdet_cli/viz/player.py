@@ -134,12 +134,13 @@ def _row(
     full: float,
 ) -> str:
     own = [(item.start, item.end) for item in segments if item.class_index == label]
-    total = f"{len(own):,} ×, {spoken(sum(end - start for start, end in own))} in all · " if own else ""
+    total = f"{len(own):,} ×, {spoken(sum(end - start for start, end in own))} in all" if own else ""
+    live = f'<span class="scripted" hidden>{" · " if own else ""}score <output></output></span>'
     peak, mean = (np.fmax.reduce(curve[label].reshape(-1, 2), axis=1) / full for curve in (bins.peak, bins.mean))
     described = f"{name}: {len(own):,} segment{'s' * (len(own) != 1)}"
     return (
         f'<div class="name" style="--color:{color};grid-row:{place}">{escape(name)}'
-        f"<small>{total}score <output>–</output></small></div>"
+        f"<small>{total}{live}</small></div>"
         f'<svg class="lane" data-label="{label}" style="--color:{color};grid-row:{place}" viewBox="0 0 {_WIDE} 100" '
         f'preserveAspectRatio="none" role="img" aria-label="{escape(described)}">'
         f'<path class="peak" d="{_stairs(peak)}"/><path class="mean" d="{_stairs(mean)}"/>'
