@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,10 @@ from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import evaluate, extract_features, train_coarse_fine
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+
+import foreign_layouts as foreign
 
 
 def extract(checkpoint, videos, folder, *words):
@@ -182,6 +188,38 @@ def test_padding_of_fine_features_has_no_influence(data, features, tmp_path):
         one = coarse(alone.frames.float() / 128 - 1, **alone.network_inputs())
         two = coarse(both.frames.float() / 128 - 1, **both.network_inputs())
     torch.testing.assert_close(two[:1], one, rtol=1e-4, atol=1e-5)
+
+
+# --- the authors' own files
+
+
+@pytest.fixture(scope="module")
+def authors_coarse(tmp_path_factory):
+    net, rest = foreign.random_coarse(157)
+    path = tmp_path_factory.mktemp("weights") / "coarse_charades.pt"
+    torch.save({"model_state_dict": {**foreign.write_authors(net, 4), **rest}}, path)
+    return path
+
+
+def test_the_coarse_stream_starts_from_the_authors_coarse_stream(data, features, authors_coarse, tmp_path, capfd):
+    words = [f"model.init={authors_coarse}", f"fine.features={features}", "loop.steps=1", "optim.warmup_steps=0"]
+    train(data, tmp_path / "run", *words, "optim.lr=1e-6", "run.verbose=true")
+    told = capfd.readouterr().err
+    assert "tensors loaded from" in told and "(Coarse-Fine coarse stream layout)" in told
+    assert "input normalised as these weights were trained, mean 0.413" in told
+    assert "adapted: fusion.logits.scale.fc2 newly initialised (157 classes in the file, 5 here)" in told
+    assert "  loaded: pool.conv1.weight" in told and "  loaded: fusion.mix.layer4.shift.weight" in told
+    state, source = load_checkpoint(tmp_path / "run"), torch.load(authors_coarse)["model_state_dict"]
+    for ours, theirs in (("pool.conv1", "pool_1.conv1"), ("fusion.mix.layer1.shift", "mix2.conv_at")):
+        expected = source[f"{theirs}.weight"].view_as(state["model"][f"{ours}.weight"])
+        torch.testing.assert_close(state["model"][f"{ours}.weight"], expected, atol=1e-4, rtol=1e-3)
+    assert state["meta"]["normalization"]["mean"] == [0.413, 0.368, 0.338]
+
+
+def test_the_authors_coarse_stream_is_no_fine_one(data, tuned, authors_coarse, tmp_path):
+    words = [f"model.init={authors_coarse}", "fine.joint=true"]
+    refused(data, tmp_path, CheckpointError, "which no per-frame detector can hold; give the fine stream's", *words)
+    train(data, tmp_path / "run", *words, f"fine.weights={tuned}", dry_run=True)
 
 
 # --- what is told before anything is trained
