@@ -156,12 +156,22 @@ def _meta(found: Description) -> dict[str, Any]:
         "normalization": _as_dict(found.normalization) if found.normalization else None,
     }
     return {
-        **{key: value for key, value in found.file.meta.items() if key != "config"},
+        **_without_paths(found.file.meta),
         **{key: value for key, value in known.items() if value is not None},
         "ssdet": __version__,
         "layout": found.layout,
         "source": {"file": found.file.path.name, "sha256": digest},
     }
+
+
+def _without_paths(meta: Mapping[str, Any]) -> dict[str, Any]:
+    meta = {key: value for key, value in meta.items() if key != "config"}
+    if not isinstance(fine := meta.get("fine"), Mapping):
+        return meta
+    origin = fine.get("origin")
+    if isinstance(origin, Mapping) and "checkpoint" in origin:
+        origin = {**origin, "checkpoint": Path(origin["checkpoint"]).name}
+    return {**meta, "fine": {**fine, "weights": None, "features": None, "origin": origin}}
 
 
 def _as_dict(normalization: Normalization) -> dict[str, list[float]]:
