@@ -63,7 +63,7 @@ class TimmFrames(nn.Module):
         name: As timm has it, with or without the tag of its weights ("resnet18.a1_in1k").
         frames_per_chunk: Frames that go through the image model together. It bounds the memory and changes no result
             in evaluation; while training, batch norm takes its statistics over a chunk. By default all frames at once
-            while training and 64 in evaluation.
+            while training, and in an exported program, and 64 in evaluation.
         time_depth: Blocks over time; 0 leaves every frame by itself.
         time_kernel: Frames that a block sees, odd.
         drop_path: Stochastic depth of the image model; None leaves it as timm has it.
@@ -148,7 +148,9 @@ class TimmFrames(nn.Module):
             height, width = self.only_size
             got = f"{frames.shape[2]}x{frames.shape[3]}"
             raise ConfigError(f"{PREFIX}{self.name} takes {height}x{width} pixels only, got {got} (clip.size).")
-        size = self.frames_per_chunk or (None if self.training else CHUNK)
+        # An exported program has no loop of unknown length: it takes any number of frames at once.
+        at_once = self.training or torch.compiler.is_exporting()
+        size = self.frames_per_chunk or (None if at_once else CHUNK)
         if size is None or frames.shape[0] <= size:  # not len(): it would fix the number in an exported network
             return [run(frames)]
         return [run(chunk) for chunk in frames.split(size)]
