@@ -30,6 +30,8 @@ def files(tmp_path_factory):
     torch.save({"model_state_dict": {**foreign.write_authors(coarse, 4), **rest}}, folder / "coarse.pt")
     torch.save(timm.create_model("resnet10t").state_dict(), folder / "r10t.pth")
     torch.save({"a": torch.zeros(2)}, folder / "odd.pt")
+    diverged = {**foreign.write_x3d(net, "slowfast"), "s1.pathway0_stem.bn.bias": torch.full((16,), torch.nan)}
+    torch.save(diverged, folder / "diverged.pyth")
     (folder / "page.pt").write_text("<!DOCTYPE html>")
     return folder
 
@@ -163,6 +165,7 @@ def test_convert_of_our_own_run_keeps_what_it_says_and_builds_no_network(ssdet, 
         (["inspect", "odd.pt"], "odd.pt has names of no known layout (first: 'a')"),
         (["inspect", "page.pt"], "page.pt cannot be read as weights: it is a web page and not weights"),
         (["inspect", "x3d.pyth", "--backbone", "x3d_n"], "Unknown backbone 'x3d_n'. Did you mean 'x3d_"),
+        (["convert", "diverged.pyth", "w.safetensors"], "diverged.pyth: 'backbone.stem_time.norm.bias' holds values"),
         (["convert", "x3d.pyth", "w.pt"], "w.pt: weights are written as safetensors"),
         (["convert", "x3d.pyth", "w.safetensors", "--backbone", "x3d_m"], "of this model; 'backbone."),
         (["convrt"], "Did you mean 'convert'?"),

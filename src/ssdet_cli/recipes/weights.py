@@ -23,7 +23,7 @@ from ssdet_cli.models.weights import own
 from ssdet_cli.models.weights.files import WeightsFile, read_weights
 from ssdet_cli.models.weights.guess import guess_backbone
 from ssdet_cli.models.weights.layout import Converted, Normalization
-from ssdet_cli.models.weights.load import plan
+from ssdet_cli.models.weights.load import plan, refuse_not_finite
 from ssdet_cli.models.weights.recognise import layout_of
 from ssdet_cli.models.weights.streams import COARSE, is_both, is_coarse, one_of, place
 
@@ -122,7 +122,8 @@ def convert(
         What `source` is, and what became of its tensors; None where they had our names already, or are a head's.
 
     Raises:
-        CheckpointError: `source` cannot be read, has names of no known layout, or does not fit its network.
+        CheckpointError: `source` cannot be read, has names of no known layout, or does not fit its network,
+            or holds a number that is none.
         ConfigError: `target` is there already or is no `.safetensors`, or the network cannot be told.
     """
     if target.suffix != SUFFIX:
@@ -137,6 +138,7 @@ def convert(
         found = replace(found, backbone=_canonical(name))
         model = _on_meta(found.network(found.backbone), found.num_classes or 1, found.file.meta)
         report, state = _plan(model.coarse if found.streams else model, found)
+    refuse_not_finite(state, str(found.file.path))
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     write_atomically(target, save(tensors, metadata={"meta": json.dumps(_meta(found))}))
     return found, report

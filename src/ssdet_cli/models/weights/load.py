@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ssdet_cli.errors import CheckpointError
@@ -49,7 +50,7 @@ def load_weights(
 
     Raises:
         CheckpointError: Unreadable, of unknown layout, too little of it fits, much of its backbone has no place here,
-            or a tensor of the backbone has another shape there.
+            a tensor of the backbone has another shape there, or a number is none.
     """
     if _is_backbone(model):
         report = load_weights(_Alone(model), path, class_names=class_names, allow_partial=allow_partial)
@@ -106,13 +107,25 @@ def _without_prefix(report: LoadReport) -> LoadReport:
 def fill(
     model: nn.Module, state: Mapping[str, Tensor], meta: Mapping[str, Any], *, free: Sequence[str] = (), **told: Any
 ) -> LoadReport:
-    """Put tensors that have our names into `model`; arguments and errors as of `plan`."""
+    """Put tensors that have our names into `model`; arguments and errors as of `plan` and `refuse_not_finite`."""
     report, fits = plan(model, state, meta, free=free, **told)
+    refuse_not_finite(fits, report.path)
     if report.normalization is not None:
         for backbone in _backbones(model, free):
             backbone.normalization = report.normalization
     model.load_state_dict(fits, strict=False)
     return report
+
+
+def refuse_not_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """See that all numbers are numbers: a run that diverged leaves others, and so would all that starts from it.
+
+    Raises:
+        CheckpointError: One is infinite or not a number, in single precision.
+    """
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise CheckpointError(f"{source}: '{name}' holds values that are infinite or not a number.")
 
 
 def plan(
