@@ -26,10 +26,12 @@ def files(tmp_path_factory):
     torch.save({"model_state": foreign.write_x3d(net, "slowfast"), "epoch": 3, "cfg": ""}, folder / "x3d.pyth")
     authors = foreign.write_authors(net, 4)
     torch.save({"model_state_dict": authors, "long_ind": torch.tensor(3)}, folder / "fine.pt")
-    coarse = {**authors, "pool_1.conv1.weight": torch.zeros(16, 16, 3, 3, 3)}
-    torch.save({"model_state_dict": coarse}, folder / "coarse.pt")
+    coarse, rest = foreign.random_coarse(CLASSES)
+    torch.save({"model_state_dict": {**foreign.write_authors(coarse, 4), **rest}}, folder / "coarse.pt")
     torch.save(timm.create_model("resnet10t").state_dict(), folder / "r10t.pth")
     torch.save({"a": torch.zeros(2)}, folder / "odd.pt")
+    diverged = {**foreign.write_x3d(net, "slowfast"), "s1.pathway0_stem.bn.bias": torch.full((16,), torch.nan)}
+    torch.save(diverged, folder / "diverged.pyth")
     (folder / "page.pt").write_text("<!DOCTYPE html>")
     return folder
 
@@ -70,10 +72,42 @@ def test_inspect_lists_every_tensor_when_asked(ssdet, files):
     )
 
 
-def test_inspect_names_the_coarse_stream_which_convert_refuses(ssdet, files):
-    assert "Coarse-Fine coarse stream" in ssdet("weights", "inspect", files / "coarse.pt").out
-    outcome = ssdet("weights", "convert", files / "coarse.pt", "c.safetensors")
-    assert outcome.code == 2 and "coarse.pt: This is a Coarse-Fine coarse network" in outcome.err
+def test_inspect_tells_a_coarse_stream_and_what_takes_it(ssdet, files):
+    told = rows(ssdet("weights", "inspect", files / "coarse.pt", "--backbone", "x3d_tiny").out)
+    assert told["layout"] == "Coarse-Fine coarse stream"
+    assert told["network"] == "the coarse stream of coarse_fine_x3d_tiny"
+    assert (told["classes"], told["norm splits"]) == ("157", "4")
+    with torch.device("meta"):
+        coarse = create_model("coarse_fine_x3d_tiny", CLASSES).coarse
+    assert told["parameters"] == f"{sum(value.numel() for value in coarse.parameters()):,}"
+    assert told["fits coarse_fine_x3d_tiny"] == "yes"
+    assert "put into the coarse stream" in told["loading"]
+    other = rows(ssdet("weights", "inspect", files / "coarse.pt", "--backbone", "coarse_fine_x3d_m").out)
+    assert other["fits coarse_fine_x3d_m"].startswith("needs --allow-partial: ")
+
+
+def test_convert_of_a_coarse_stream_gives_the_same_stream(ssdet, files, tmp_path):
+    outcome = ssdet("weights", "convert", files / "coarse.pt", "coarse.safetensors")
+    assert outcome.code == 0 and outcome.out.startswith(
+        "coarse.safetensors: the coarse stream of coarse_fine_x3d_tiny, 157 classes, from Coarse-Fine coarse stream"
+    )
+    assert "Use it with: ssdet train-coarse-fine --init coarse.safetensors --backbone x3d_tiny" in outcome.err
+    told = meta(tmp_path / "coarse.safetensors")
+    assert (told["backbone"], told["num_classes"]) == ("x3d_tiny", CLASSES)
+    direct, converted = (create_model("coarse_fine_x3d_tiny", CLASSES).coarse for _ in range(2))
+    load_weights(direct, files / "coarse.pt")
+    report = load_weights(converted, tmp_path / "coarse.safetensors")
+    assert report.layout == "ssdet" and not report.missing and not report.unexpected
+    assert converted.backbone.normalization == direct.backbone.normalization
+    assert all(torch.equal(value, direct.state_dict()[name]) for name, value in converted.state_dict().items())
+    inspected = rows(ssdet("weights", "inspect", "coarse.safetensors").out)
+    assert inspected["network"] == "the coarse stream of coarse_fine_x3d_tiny"
+
+
+def test_inspect_knows_a_network_of_two_streams_without_being_told(ssdet, tmp_path):
+    torch.save(create_model("coarse_fine_x3d_tiny", 4).state_dict(), tmp_path / "both.pt")
+    told = rows(ssdet("weights", "inspect", "both.pt").out)
+    assert (told["network"], told["classes"]) == ("both streams of coarse_fine_x3d_tiny", "4")
 
 
 def test_convert_writes_our_names_and_all_that_is_known(ssdet, files, tmp_path):
@@ -131,6 +165,7 @@ def test_convert_of_our_own_run_keeps_what_it_says_and_builds_no_network(ssdet, 
         (["inspect", "odd.pt"], "odd.pt has names of no known layout (first: 'a')"),
         (["inspect", "page.pt"], "page.pt cannot be read as weights: it is a web page and not weights"),
         (["inspect", "x3d.pyth", "--backbone", "x3d_n"], "Unknown backbone 'x3d_n'. Did you mean 'x3d_"),
+        (["convert", "diverged.pyth", "w.safetensors"], "diverged.pyth: 'backbone.stem_time.norm.bias' holds values"),
         (["convert", "x3d.pyth", "w.pt"], "w.pt: weights are written as safetensors"),
         (["convert", "x3d.pyth", "w.safetensors", "--backbone", "x3d_m"], "of this model; 'backbone."),
         (["convrt"], "Did you mean 'convert'?"),

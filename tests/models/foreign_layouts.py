@@ -235,6 +235,37 @@ def write_authors(net, splits=1, *, aggregated=True, flat=False, seed=3):
     return state
 
 
+#: Channels of the stages of `TINY`, conv5 last.
+COARSE_WIDTHS = (16, 24, 48, 96, 216)
+
+
+def random_coarse(classes, seed=0):
+    """X3D of a coarse stream in neutral names, and the rest of the authors' state dict."""
+    draw = torch.Generator().manual_seed(seed)
+    state = {}
+
+    def layer(name, outputs, inputs, *kernel):
+        fan_in = inputs * torch.Size(kernel).numel()
+        state[f"{name}.weight"] = torch.randn(outputs, inputs, *kernel, generator=draw) * fan_in**-0.5
+        state[f"{name}.bias"] = torch.randn(outputs, generator=draw) * 0.1
+
+    for name, outputs, time in (("conv1", 16, 3), ("conv2", 16, 3), ("conv3", 1, 1)):
+        layer(f"pool_1.{name}", outputs, 16, time, 3, 3)
+    for name in ("bn1", "bn2"):
+        for entry, tensor in norm(draw, 16).items():
+            for home in ("bn.", "split_bn.") if "running" in entry else ("",):
+                state[f"pool_1.{name}.{home}{entry}"] = tensor
+    for level, width in enumerate(COARSE_WIDTHS, start=2):
+        layer(f"rw{level}.at1", width, width, 1)
+        layer(f"rw{level}.at2", 1, width, 1)
+        for name in ("fc1", "fc2", "fc3", "fc4"):
+            layer(f"rw{level}.{name}", classes if level == 6 and name in ("fc2", "fc4") else width, width, 1)
+    for level, width in enumerate(COARSE_WIDTHS[:4], start=2):
+        layer(f"mix{level}.conv_at", width, sum(COARSE_WIDTHS[:4]), 1)
+        layer(f"mix{level}.conv_at2", width, sum(COARSE_WIDTHS[:4]), 1)
+    return random_x3d(TINY, classes, seed), state
+
+
 SLOWFAST_DEPTHS = (3, 4, 6, 3)
 
 

@@ -1,11 +1,16 @@
-"""What every backbone of the catalogue keeps, and two of timm's: see `ssdet_cli.models.backbones`.
+"""What every backbone of the catalogue keeps, two of timm's, and the documentation's plug-in: see
+`ssdet_cli.models.backbones`.
 
 Crops and clips are small, the networks are whole. Only tracing (compile, export), whose time grows with the number of
 blocks, goes by one network of each kind, and leaves blocks out that repeat one before them: see `TRACED_AS`, `shallow`.
+The others go through at the size that they are made for, without memory for numbers.
 """
 
 import copy
 import re
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -17,7 +22,8 @@ from ssdet_cli.models.backbones import BACKBONES, REQUIRED
 from ssdet_cli.models.layers.time_axis import steps
 
 CLASSES, SIZE = 3, 32
-NAMES = [*BACKBONES.names(), "timm/test_resnet", "timm/test_vit"]
+PLUGIN = "documented_plugin:TinyFrames"
+NAMES = [*BACKBONES.names(), "timm/test_resnet", "timm/test_vit", PLUGIN]
 #: Entries that are the same modules as another one and differ in `default_clip` alone.
 SAME = {"x3d_xs": "x3d_m", "x3d_s": "x3d_m"}
 DISTINCT = [name for name in NAMES if name not in SAME]
@@ -37,7 +43,23 @@ ONE_LENGTH = {
     "torchvision/swin3d_t": "it can, but tracing attention with a length that is not known is slow",
 }
 
+#: Pixels of a clip that is a batch of its own: maps of one pixel would leave batch norm a single value per channel.
+ALONE = {"torchvision/s3d": 65, "timm/test_vit": SIZE}
+#: What an exported program says of a length that it was not traced with.
+OTHER_LENGTH = r"Guard failed.*frames\.size\(\)\[2\]|frames\.shape\[2\]"
+
 _built: dict[str, nn.Module] = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def documented_plugin():
+    """The module of docs/plugins.md, to be found by its import path."""
+    page = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    module = ModuleType(PLUGIN.partition(":")[0])
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], vars(module))
+    sys.modules[module.__name__] = module
+    yield
+    del sys.modules[module.__name__]
 
 
 def built(name: str) -> nn.Module:
@@ -54,8 +76,8 @@ def built(name: str) -> nn.Module:
     return _built[name]
 
 
-def clips(batch: int = 2, frames: int = 4, seed: int = 0) -> Tensor:
-    return torch.randn(batch, 3, frames, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+def clips(batch: int = 2, frames: int = 4, seed: int = 0, size: int = SIZE) -> Tensor:
+    return torch.randn(batch, 3, frames, size, size, generator=torch.Generator().manual_seed(seed))
 
 
 def shallow(name: str) -> nn.Module:
@@ -85,6 +107,22 @@ def test_networks_that_are_traced_for_others_have_the_same_kinds_of_modules():
         with torch.device("meta"):
             kinds = [{type(module) for module in create_model(one, 4).modules()} for one in (name, other)]
         assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize("name", TRACED_AS)
+def test_networks_that_are_traced_for_others_go_through_at_their_own_size(name):
+    with torch.device("meta"):
+        model = create_model(name, CLASSES).train()
+        backbone = model.backbone
+        frames, _, size = backbone.default_clip
+        stages = backbone.forward_stages(torch.empty(1, 3, frames, size, size), backbone.stage_names)
+        features = stages[backbone.stage_names[-1]].mean((3, 4))
+        logits = model.at_input_frames(model.head(features), frames)
+        logits.sum().backward()
+    assert logits.shape == (1, CLASSES, frames)
+    shapes = [(stage.shape[1], stage.shape[2] * backbone.temporal_stride) for stage in stages.values()]
+    assert shapes == [(channels, frames) for channels in backbone.stage_channels]
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", DISTINCT, scope="module")
@@ -121,15 +159,23 @@ class TestContract:
             assert stage.ndim == 5 and stage.shape[:3] == (1, channels, steps(5, stride))
         torch.testing.assert_close(stages[backbone.stage_names[-1]].mean((3, 4)), features, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(one, {backbone.stage_names[0]: stages[backbone.stage_names[0]]})
+        if name == PLUGIN:  # the commands look a name up before they ask for it
+            return
         with pytest.raises(ConfigError, match=f"Unknown stage 'x'. Known: {backbone.stage_names[0]}"):
             backbone.forward_stages(frames, ("x",))
 
-    def test_every_parameter_is_trained(self, name):
+    @pytest.mark.parametrize(("batch", "frames", "bf16"), [(2, 5, False), (1, 3, True)], ids=["fp32", "alone in bf16"])
+    def test_every_parameter_is_trained(self, name, batch, frames, bf16):
         model = built(name).train()
+        size = SIZE if batch > 1 else ALONE.get(name, SIZE + 1)
         try:
-            (model(clips(2, 5)) * torch.randn(2, CLASSES, 5)).sum().backward()
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = model(clips(batch, frames, size=size))
+            (logits * torch.randn(batch, CLASSES, frames)).sum().backward()
             for parameter in model.parameters():
                 assert parameter.grad is not None and parameter.grad.isfinite().all()
+            first = next(parameter for parameter in model.backbone.parameters() if parameter.ndim >= 4)
+            assert first.grad.abs().max() > 1e-6  # the pixels' own convolution
         finally:
             model.zero_grad()
             model.eval()
@@ -171,5 +217,8 @@ class TestContract:
         with torch.no_grad():
             exported = torch.export.export(model, (frames,), dynamic_shapes=sizes).module()
             torch.testing.assert_close(exported(frames), model(frames), atol=1e-5, rtol=1e-4)
-            others = clips(3, 4 if name in ONE_LENGTH else 20)
+            others = clips(4, 4 if name in ONE_LENGTH else 20)
             torch.testing.assert_close(exported(others), model(others), atol=1e-5, rtol=1e-4)
+            if name in ONE_LENGTH:
+                with pytest.raises((AssertionError, RuntimeError), match=OTHER_LENGTH):
+                    exported(clips(2, 8))

@@ -14,7 +14,7 @@ from ssdet_cli.models.weights import authors, coarse_fine
 
 CLASSES = 5
 STAGES = ("layer1", "layer2", "layer3", "layer4", "conv5")
-WIDTHS = (16, 24, 48, 96, 216)
+WIDTHS = foreign.COARSE_WIDTHS
 
 
 def network(seed=0, **options):
@@ -28,33 +28,6 @@ def random_features(batch, frames, seed=5):
         name: torch.randn(batch, width, frames, 7, 7, generator=draw).relu()
         for name, width in zip(STAGES, WIDTHS, strict=True)
     }
-
-
-def random_coarse(classes=CLASSES, seed=0):
-    """X3D of the coarse stream in neutral names, and the rest of the authors' state dict."""
-    draw = torch.Generator().manual_seed(seed)
-    state = {}
-
-    def layer(name, outputs, inputs, *kernel):
-        fan_in = inputs * torch.Size(kernel).numel()
-        state[f"{name}.weight"] = torch.randn(outputs, inputs, *kernel, generator=draw) * fan_in**-0.5
-        state[f"{name}.bias"] = torch.randn(outputs, generator=draw) * 0.1
-
-    for name, outputs, time in (("conv1", 16, 3), ("conv2", 16, 3), ("conv3", 1, 1)):
-        layer(f"pool_1.{name}", outputs, 16, time, 3, 3)
-    for name in ("bn1", "bn2"):
-        for entry, tensor in foreign.norm(draw, 16).items():
-            for home in ("bn.", "split_bn.") if "running" in entry else ("",):
-                state[f"pool_1.{name}.{home}{entry}"] = tensor
-    for level, width in enumerate(WIDTHS, start=2):
-        layer(f"rw{level}.at1", width, width, 1)
-        layer(f"rw{level}.at2", 1, width, 1)
-        for name in ("fc1", "fc2", "fc3", "fc4"):
-            layer(f"rw{level}.{name}", classes if level == 6 and name in ("fc2", "fc4") else width, width, 1)
-    for level, width in enumerate(WIDTHS[:4], start=2):
-        layer(f"mix{level}.conv_at", width, sum(WIDTHS[:4]), 1)
-        layer(f"mix{level}.conv_at2", width, sum(WIDTHS[:4]), 1)
-    return foreign.random_x3d(foreign.TINY, classes, seed), state
 
 
 def pointwise(state, name, x):
@@ -144,7 +117,7 @@ def saved(path, state, container="model_state_dict"):
 
 @torch.no_grad()
 def test_the_authors_weights_give_the_plain_network(tmp_path):
-    net, rest = random_coarse()
+    net, rest = foreign.random_coarse(CLASSES)
     state = {**foreign.write_authors(net, 1), **rest}
     model = network(seed=1)
     report = load_weights(model.coarse, saved(tmp_path / "coarse.pt", state))
@@ -367,11 +340,38 @@ def test_each_stream_loads_by_itself_and_either_takes_its_own_of_both(tmp_path):
         expected = source.get_submodule(stream).state_dict()
         assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
     coarse = saved(tmp_path / "coarse.pt", source.coarse.state_dict(), "model")
-    report = load_weights(model := network(), coarse, allow_partial=True)
+    report = load_weights(model := network(), coarse)
     assert torch.equal(model.coarse.pool.conv1.weight, source.coarse.pool.conv1.weight)
-    assert report.adapted == ("put into the coarse stream",)
+    assert report.adapted == ("put into the coarse stream, the fine one kept as it was (none in the file)",)
     with pytest.raises(CheckpointError, match=r"coarse\.pt: This is a Coarse-Fine coarse network"):
         load_weights(detector, coarse)
+
+
+def test_the_authors_two_files_fill_both_streams_one_after_the_other(tmp_path):
+    net, rest = foreign.random_coarse(classes=157)
+    coarse = saved(tmp_path / "coarse.pt", {**foreign.write_authors(net, 4), **rest})
+    fine = saved(tmp_path / "fine.pt", foreign.write_authors(foreign.random_x3d(foreign.TINY, CLASSES, 1), 4))
+    model = network()
+    load_weights(model.fine, fine)
+    before = {name: value.clone() for name, value in model.fine.state_dict().items()}
+    report = load_weights(model, coarse)
+    assert all(torch.equal(value, before[name]) for name, value in model.fine.state_dict().items())
+    assert (model.fine.backbone.normalization, model.backbone.normalization) == (authors.KINETICS, authors.CHARADES)
+    left = {name for name in report.missing if not name.startswith("fine.")}
+    assert left == {f"coarse.{name}.{entry}" for name in model.coarse.classifier for entry in ("weight", "bias")}
+    assert "kept as initialised" not in report.summary() and "the fine one kept as it was" in report.summary()
+    other = network()
+    load_weights(other.coarse, coarse)
+    expected = other.coarse.state_dict()
+    assert all(
+        torch.equal(value, expected[name])
+        for name, value in model.coarse.state_dict().items()
+        if not name.startswith(model.coarse.classifier)
+    )
+    state = torch.load(coarse)["model_state_dict"]
+    part = {name: value for name, value in state.items() if not name.startswith("layer3.")}
+    with pytest.raises(CheckpointError, match=r"tensors of this model; 'coarse.backbone.layer3.* --allow-partial"):
+        load_weights(network(), saved(tmp_path / "part.pt", part))
 
 
 def test_both_streams_start_from_an_x3d_of_any_layout(tmp_path):
@@ -389,7 +389,7 @@ def test_both_streams_start_from_an_x3d_of_any_layout(tmp_path):
 
 
 def test_everything_shaped_by_the_classes_is_replaced_and_said_so(tmp_path):
-    net, rest = random_coarse(CLASSES + 2)
+    net, rest = foreign.random_coarse(CLASSES + 2)
     path = saved(tmp_path / "coarse.pt", {**foreign.write_authors(net, 1), **rest})
     model = network().coarse
     before = {name: model.get_submodule(name).weight.clone() for name in model.classifier}

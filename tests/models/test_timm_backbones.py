@@ -1,8 +1,11 @@
 """Image models of timm on frames, and what is behind them."""
 
+import copy
+
 import pytest
 import timm
 import torch
+from test_checkpointing import kept_bytes
 
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models import create_model, list_models
@@ -92,15 +95,41 @@ def test_evaluation_goes_in_chunks_and_training_at_once_by_default():
     assert seen == [70, 64, 6]
 
 
-def test_checkpointing_gives_the_same_gradients():
-    clips = torch.randn(1, 3, 3, 32, 32)
-    gradients = []
+@pytest.mark.parametrize("frames", [8, 64])
+@pytest.mark.parametrize("training", [False, True])
+def test_no_more_frames_than_a_chunk_are_in_the_image_model_at_once_whatever_the_length(frames, training):
+    model = create_model("timm/test_vit", 3, frames_per_chunk=4, checkpoint_activations=training).train(training)
+    seen = {"image": [], "block": []}
+    model.backbone.image.register_forward_pre_hook(lambda _, inputs: seen["image"].append(len(inputs[0])))
+    model.backbone.image.blocks[0].register_forward_pre_hook(lambda _, inputs: seen["block"].append(len(inputs[0])))
+    with torch.set_grad_enabled(training):
+        logits = model(torch.randn(1, 3, frames, 32, 32))
+    assert seen["image"] == seen["block"] == [4] * (frames // 4)
+    if training:  # and once more in the backward pass
+        logits.sum().backward()
+        assert seen["block"] == [4] * (frames // 4 * 2)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_checkpointing_keeps_less_and_changes_neither_gradients_nor_statistics(name):
+    clips = torch.randn(2, 3, 4, 32, 32, dtype=torch.float64)
+    models, kept = [], []
     for checkpointing in (False, True):
         torch.manual_seed(0)
-        model = create_model("timm/test_vit", 3, dropout=0.0, checkpoint_activations=checkpointing)
-        model(clips).square().sum().backward()
-        gradients.append(model.backbone.image.patch_embed.proj.weight.grad)
-    torch.testing.assert_close(*gradients)
+        options = {"dropout": 0.0, "frames_per_chunk": 4, "checkpoint_activations": checkpointing}
+        model = copy.deepcopy(create_model(f"timm/{name}", 3, **options).double().train())  # as an average of weights
+        for _ in range(2):
+            size, logits = kept_bytes(model, clips)
+            logits.square().mean().backward()
+        models.append(model)
+        kept.append(size)
+    assert kept[1] < 0.8 * kept[0]  # timm's test networks have a block or two per stage
+    plain, checkpointed = models
+    for (key, expected), found in zip(plain.named_parameters(), checkpointed.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, expected.grad, msg=key)
+    for (key, expected), found in zip(plain.named_buffers(), checkpointed.buffers(), strict=True):
+        assert torch.equal(found, expected), key
+    assert all(norm.num_batches_tracked == 4 for norm in plain.modules() if isinstance(norm, torch.nn.BatchNorm2d))
 
 
 def test_normalisation_and_crop_are_timms():

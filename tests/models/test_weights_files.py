@@ -150,3 +150,14 @@ def test_other_files_get_one_line(tmp_path, name, content, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         read_weights(tmp_path / name)
     assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [("int8", torch.Tensor.char), ("complex64", lambda tensor: tensor.cfloat()), ("sparse", torch.Tensor.to_sparse)],
+)
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor:UserWarning")
+def test_tensors_that_are_no_plain_weights_are_refused(tmp_path, kind, change):
+    torch.save({**STATE, "odd": change(torch.ones(2, 2))}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=rf"w\.pt: 'odd' is {kind}; weights are dense floating-point tensors"):
+        read_weights(tmp_path / "w.pt")

@@ -289,3 +289,27 @@ def test_a_file_that_would_execute_code_is_refused_before_it_does(tmp_path, caps
     ):
         load_weights(tiny(), path)
     assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
+def test_weights_of_a_run_that_diverged_are_refused_and_change_nothing(tmp_path, value):
+    state = {name: tensor.clone() for name, tensor in randomise(tiny()).state_dict().items()}
+    state["backbone.conv5.weight"] = state["backbone.conv5.weight"].double().index_fill(0, torch.tensor([2]), value)
+    torch.save(state, tmp_path / "w.pt")
+    model = tiny()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for target in (model, model.backbone):
+        with pytest.raises(CheckpointError, match=r"w\.pt: 'backbone.conv5.weight' holds values that are infinite or"):
+            load_weights(target, tmp_path / "w.pt", allow_partial=True)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert model.backbone.normalization == tiny().backbone.normalization
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_weights_of_another_precision_are_taken_as_the_network_has_them(tmp_path, dtype):
+    source = randomise(tiny()).state_dict()
+    torch.save({n: t.to(dtype) if t.is_floating_point() else t for n, t in source.items()}, tmp_path / "w.pt")
+    report = load_weights(model := tiny(), tmp_path / "w.pt")
+    assert not report.missing and all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, source[name], atol=1e-2, rtol=1e-2)

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,8 +27,13 @@ from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.models import create_model
-from ssdet_cli.recipes import evaluate, extract_features, train_coarse_fine
+from ssdet_cli.models.weights.files import read_weights
+from ssdet_cli.recipes import evaluate, extract_features, train_coarse_fine, weights
 from ssdet_cli.video.write import write_video
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+
+import foreign_layouts as foreign
 
 
 def extract(checkpoint, videos, folder, *words):
@@ -224,6 +231,103 @@ def test_padding_of_fine_features_has_no_influence(data, features, tmp_path):
         one = coarse(alone.frames.float() / 128 - 1, **alone.network_inputs())
         two = coarse(both.frames.float() / 128 - 1, **both.network_inputs())
     torch.testing.assert_close(two[:1], one, rtol=1e-4, atol=1e-5)
+
+
+# --- the authors' own files
+
+
+@pytest.fixture(scope="module")
+def authors_coarse(tmp_path_factory):
+    net, rest = foreign.random_coarse(157)
+    path = tmp_path_factory.mktemp("weights") / "coarse_charades.pt"
+    torch.save({"model_state_dict": {**foreign.write_authors(net, 4), **rest}}, path)
+    return path
+
+
+def test_the_coarse_stream_starts_from_the_authors_coarse_stream(data, features, authors_coarse, tmp_path, capfd):
+    words = [f"model.init={authors_coarse}", f"fine.features={features}", "loop.steps=1", "optim.warmup_steps=0"]
+    train(data, tmp_path / "run", *words, "optim.lr=1e-6", "run.verbose=true")
+    told = capfd.readouterr().err
+    assert "tensors loaded from" in told and "(Coarse-Fine coarse stream layout)" in told
+    assert "input normalised as these weights were trained, mean 0.413" in told
+    assert "adapted: fusion.logits.scale.fc2 newly initialised (157 classes in the file, 5 here)" in told
+    assert "  loaded: pool.conv1.weight" in told and "  loaded: fusion.mix.layer4.shift.weight" in told
+    state, source = load_checkpoint(tmp_path / "run"), torch.load(authors_coarse)["model_state_dict"]
+    for ours, theirs in (("pool.conv1", "pool_1.conv1"), ("fusion.mix.layer1.shift", "mix2.conv_at")):
+        expected = source[f"{theirs}.weight"].view_as(state["model"][f"{ours}.weight"])
+        torch.testing.assert_close(state["model"][f"{ours}.weight"], expected, atol=1e-4, rtol=1e-3)
+    assert state["meta"]["normalization"]["mean"] == [0.413, 0.368, 0.338]
+
+
+def test_the_authors_coarse_stream_is_no_fine_one(data, tuned, authors_coarse, tmp_path):
+    words = [f"model.init={authors_coarse}", "fine.joint=true"]
+    refused(data, tmp_path, CheckpointError, "which no per-frame detector can hold; give the fine stream's", *words)
+    train(data, tmp_path / "run", *words, f"fine.weights={tuned}", dry_run=True)
+
+
+def test_the_authors_two_files_are_scored_as_they_are(data, tmp_path, capfd):
+    net, rest = foreign.random_coarse(5)
+    for name, state in (
+        ("coarse.pt", {**foreign.write_authors(net, 4), **rest}),
+        ("fine.pt", foreign.write_authors(foreign.random_x3d(foreign.TINY, 5, seed=1), 2)),
+    ):
+        torch.save({"model_state_dict": state}, tmp_path / name)
+    given = {"dataset": "generated", "videos": data.dense}
+    flags = {"protocol": "charades-localize", **{f"data.{key}": value for key, value in given.items()}}
+    flags |= {"inference.stride": 2, "inference.size": 32}
+    # Alone the fine one is a per-frame detector like any other; the coarse one needs it, or its features.
+    scored(tmp_path / "fine.pt", **flags)
+    told = capfd.readouterr().err
+    assert "fine.pt: x3d_tiny, 5 classes, one frame in 2, 32 pixels." in told and "(X3D-Multigrid/SSDet" in told
+    with pytest.raises(ConfigError, match="Weights of a coarse stream alone need the fine one's: --features DIR or"):
+        scored(tmp_path / "coarse.pt", **flags)
+    features = tmp_path / "features"
+    words = [f"model.init={tmp_path / 'fine.pt'}", "model.backbone=x3d_tiny", "data.workers=0"]
+    words += ["inference.stride=2", "inference.size=32", "dtype=float32"]
+    where = {"data.videos": data.dense / "videos", "run.output": features, "run.device": "cpu"}
+    extract_features.run(load_config(ExtractFeaturesConfig, None, words, where))
+    scored(tmp_path / "coarse.pt", **flags, **{"fine.features": features, "run.output": tmp_path / "stored"})
+    scored(tmp_path / "coarse.pt", **flags, **{"fine.weights": tmp_path / "fine.pt", "run.output": tmp_path / "fly"})
+    stored, computed = submitted(tmp_path / "stored"), submitted(tmp_path / "fly")
+    assert max(np.abs(stored[key] - computed[key]).max() for key in stored) < 1e-3
+    assert len({row.tobytes() for row in stored.values()}) > 50
+
+
+def test_a_converted_run_is_scored_as_the_run(trained, tuned, data, tmp_path):
+    same = {"data.dataset": "generated", "data.videos": data.dense, "data.backend": "pyav"}
+    for run, given in ((tuned, {}), (trained, {"fine.weights": tuned})):
+        file = tmp_path / f"{run.name}.safetensors"
+        weights.convert(run, file)
+        assert str(tuned) not in str(read_weights(file).meta)
+        assert scored(file, **same, **given).mAP == scored(run, **same, **given).mAP
+    with pytest.raises(ConfigError, match="does not say what data to score it on; give --dataset NAME"):
+        scored(file)
+    with pytest.raises(CheckpointError, match="needs its fine stream, and tuned is not there any more; give"):
+        scored(file, **same)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (lambda net, rest: foreign.write_authors(net), "knows 4 classes and .* holds 5 or others"),
+        (
+            lambda net, rest: foreign.write_x3d({k: v for k, v in net.items() if k != "fc2"}, "slowfast"),
+            r"holds no classifier and detects nothing yet; run `ssdet finetune --init .*w\.pt --backbone x3d_tiny`",
+        ),
+        (
+            lambda net, rest: {
+                k: v[:, :2] if k == "conv1_s.weight" else v for k, v in foreign.write_authors(net).items()
+            },
+            "the shapes do not tell which network this is; `ssdet weights convert .* --backbone NAME`",
+        ),
+    ],
+    ids=["other classes", "no classifier", "unknown network"],
+)
+def test_weights_that_cannot_be_scored_are_told(data, tmp_path, state, text):
+    torch.save({"model_state": state(*foreign.random_coarse(4))}, tmp_path / "w.pt")
+    with pytest.raises((CheckpointError, ConfigError), match=text) as told:
+        scored(tmp_path / "w.pt", **{"data.dataset": "generated", "data.videos": data.dense})
+    assert "\n" not in str(told.value)
 
 
 # --- what is told before anything is trained

@@ -40,7 +40,7 @@ def inspect(file: File, backbone: For = None, verbose: options.Verbose = False) 
 
     found = recipe.describe(file, backbone)
     fit = recipe.try_on(found, backbone) if backbone else None
-    rows = _rows(found) | (_fit_rows(backbone, *fit) if fit else {})
+    rows = _rows(found) | (_fit_rows(found.network(backbone), *fit) if fit else {})
     width = max(map(len, rows))
     for label, value in rows.items():
         typer.echo(f"{label:{width}}  {value}")
@@ -54,20 +54,21 @@ def _rows(found: "Description") -> dict[str, str]:
     from ssdet_cli.models.weights.report import in_words
 
     file, converted = found.file, found.converted
-    also = alike(found.backbone) if found.backbone else ()
-    network = (found.backbone or "not told by the shapes") + (f" ({', '.join(also)} have the same)" if also else "")
+    also = ", ".join(found.network(name) for name in alike(found.backbone)) if found.backbone else ""
+    network = found.network(found.backbone) if found.backbone else "not told by the shapes"
+    network = network + (f" ({also} have the same)" if also else "")
     rows = {
         "file": f"{file.path} ({file.container}, {file.path.stat().st_size / 2**20:.1f} MiB)",
         "layout": found.layout,
-        "network": network if converted else "a Coarse-Fine coarse stream; no per-frame detector can hold it",
+        "network": f"{found.streams} of {network}" if found.streams else network,
         "classes": str(found.num_classes) if found.num_classes else "no classifier",
         "tensors": str(len(file.state)),
         "parameters": f"{found.parameters:,}",
-        "norm splits": str(converted.splits) if converted else "-",
+        "norm splits": str(converted.splits),
         "input": in_words(found.normalization) if found.normalization else "not known",
         "container": ", ".join(file.keys) or "tensors only",
     }
-    if converted and converted.adapted:
+    if converted.adapted:
         rows["changes"] = "; ".join(converted.adapted)
     return rows
 
@@ -90,10 +91,13 @@ def convert(
     with interruptible():
         found, report = recipe.convert(source, target, backbone=backbone, force=force)
     classes = f"{found.num_classes} classes" if found.num_classes else "no classifier"
-    typer.echo(f"{target}: {found.backbone or 'a head'}, {classes}, from {found.layout} layout.")
+    network = found.network(found.backbone) if found.backbone else "a head"
+    network = f"{found.streams} of {network}" if found.streams else network
+    typer.echo(f"{target}: {network}, {classes}, from {found.layout} layout.")
     if changes := "; ".join(report.adapted if report else found.converted.adapted):
         say(f"Changed: {changes}.")
     if report and report.unexpected:
         say(f"Left out, this network has no place for them: {', '.join(report.unexpected)}.")
     if found.backbone:
-        say(f"Use it with: ssdet finetune --init {target} --backbone {found.backbone}")
+        command = "train-coarse-fine" if found.streams else "finetune"
+        say(f"Use it with: ssdet {command} --init {target} --backbone {found.backbone}")

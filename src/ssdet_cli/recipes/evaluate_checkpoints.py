@@ -13,7 +13,6 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
-from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.fit import precision
 from ssdet_cli.engine.runlog import RunLog
@@ -22,6 +21,7 @@ from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult, VideoScores
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream
+from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.results import annotated, average, finish
 from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
@@ -55,7 +55,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
     protocols = [PROTOCOLS.get(one.protocol)() for one in cfgs]
     with session(cfg.run.device) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
-        states = [load_checkpoint(path) for path in cfg.checkpoints]
+        states = [checkpoint_of(path, cfg.inference, log) for path in cfg.checkpoints]
         _refuse_useless(cfg, states)
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
@@ -104,6 +104,7 @@ def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabel
 
     Raises:
         CheckpointError: The checkpoint was not trained on frame labels.
+        ConfigError: It does not say what data it is for, and no data are given.
     """
     if meta["command"] not in ("finetune", "train-coarse-fine"):
         raise CheckpointError(
@@ -111,7 +112,12 @@ def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabel
             f"run `ssdet finetune --init {path}`."
         )
     given = cfg.data.model_dump(exclude_unset=True) if cfg.data is not None else {}
-    return FrameLabelledData.model_validate({**meta["config"]["data"], **given})
+    known = meta.get("config", {}).get("data", {})
+    if not known and given.keys().isdisjoint(("dataset", "annotations", "videos")):
+        raise ConfigError(
+            f"{path} does not say what data to score it on; give --dataset NAME --annotations FILE --videos DIR."
+        )
+    return FrameLabelledData.model_validate({**known, **given})
 
 
 def _refuse_useless(cfg: EvaluateConfig, states: list[dict[str, Any]]) -> None:
@@ -150,11 +156,7 @@ def _member(
     log: RunLog,
 ) -> list[VideoScores]:
     meta = state["meta"]
-    if meta["classes"] != list(videos.classes):
-        raise ConfigError(
-            f"{path} knows {len(meta['classes'])} classes and {videos.source} holds {len(videos.classes)} "
-            "or others; give the annotations it was trained for."
-        )
+    _refuse_other_classes(path, meta, videos)
     inference = inference_of(cfg.inference, meta)
     if meta["command"] == "train-coarse-fine":
         ids = [record.video_id for record in videos.records if record.path is not None]
@@ -178,6 +180,16 @@ def _member(
     )
     _refuse_or_tell(failures, cfg.allow_missing, log)
     return scores
+
+
+def _refuse_other_classes(path: Path, meta: dict[str, Any], videos: VideoSet) -> None:
+    """See that a network's classes are those of the annotations; where it names none, that they are as many."""
+    alike = meta["classes"] == list(videos.classes) if meta["classes"] else meta["num_classes"] == len(videos.classes)
+    if not alike:
+        raise ConfigError(
+            f"{path} knows {meta['num_classes']} classes and {videos.source} holds {len(videos.classes)} "
+            "or others; give the annotations it was trained for."
+        )
 
 
 def _refuse_or_tell(failures: dict[str, str], allow: bool, log: RunLog) -> None:

@@ -21,8 +21,10 @@ from ssdet_cli.engine.predict import Apply
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.models import create_model, load_weights
+from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.detectors.coarse_fine import FINE_POINTS, CoarseFine, CoarseStream
 from ssdet_cli.models.weights.files import read_weights
+from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.recipes import frozen
 from ssdet_cli.recipes.training import Run, load_init, options_of
 
@@ -138,7 +140,7 @@ def restore(
     features, weights = _source(fine, given)
     if features is not None:
         store, stages = FeatureStore(features), model.coarse.fine_channels
-        sha256 = None if fine["joint"] else fine["origin"]["weights_sha256"]
+        sha256 = fine["origin"]["weights_sha256"] if fine["origin"] else None
         _check(store, video_ids, stages, stride=clip["stride"], size=clip["size"], weights_sha256=sha256)
         log.say(f"Fine stream: features in {features}.")
         context = FineContext(store, tuple(stages), longest)
@@ -154,7 +156,7 @@ def _source(fine: dict[str, Any], given: FineSource) -> tuple[Path | None, Path 
     """Features, or weights, that the fine stream of a checkpoint is taken from; neither where it is inside.
 
     Raises:
-        ConfigError: Weights are given for a checkpoint that has them inside.
+        ConfigError: Weights are given for a checkpoint that has them inside, or nothing for one that names none.
         CheckpointError: Nothing is given, and what it was trained with is gone.
     """
     if fine["joint"] and given.weights is not None:
@@ -163,13 +165,16 @@ def _source(fine: dict[str, Any], given: FineSource) -> tuple[Path | None, Path 
         )
     if fine["joint"] or given.features is not None or given.weights is not None:
         return given.features, given.weights
-    if Path(fine["weights"]).exists():
-        return None, Path(fine["weights"])
-    if Path(fine["features"]).exists():
-        return Path(fine["features"]), None
+    if fine["origin"] is None:
+        raise ConfigError("Weights of a coarse stream alone need the fine one's: --features DIR or --fine RUN|FILE.")
+    weights, features = (fine[key] and Path(fine[key]) for key in ("weights", "features"))
+    if weights and weights.exists():
+        return None, weights
+    if features and features.exists():
+        return features, None
     raise CheckpointError(
-        f"This Coarse-Fine checkpoint needs its fine stream, and {fine['weights']} is not there any more; "
-        "give --features DIR or --fine RUN|FILE."
+        f"This Coarse-Fine checkpoint needs its fine stream, and {weights or fine['origin']['checkpoint']} is not "
+        "there any more; give --features DIR or --fine RUN|FILE."
     )
 
 
@@ -177,10 +182,15 @@ def _same_backbone(weights: Path, meta: dict[str, Any], here: Session, log: RunL
     """The fine backbone of a run or a file.
 
     Raises:
-        CheckpointError: It is not the one that the checkpoint was trained with.
+        CheckpointError: It is not the one that the checkpoint was trained with, or where that is not known, another
+            network.
     """
     found, origin = _frozen(weights, meta["backbone"], here, log), meta["fine"]["origin"]
-    if found.origin.weights_sha256 != origin["weights_sha256"]:
+    if origin is None and not same_shapes(
+        *(BACKBONES.canonical(one) for one in (found.origin.backbone, meta["backbone"]))
+    ):
+        raise CheckpointError(f"{weights} holds {found.origin.backbone}; this coarse stream needs {meta['backbone']}.")
+    if origin is not None and found.origin.weights_sha256 != origin["weights_sha256"]:
         raise CheckpointError(
             f"{weights} is not the fine stream of this checkpoint, which was trained with features of "
             f"{origin['checkpoint']} (weights {origin['weights_sha256'][:12]}...)."

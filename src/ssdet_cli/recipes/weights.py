@@ -17,13 +17,15 @@ from ssdet_cli.errors import CheckpointError, ConfigError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.models import LoadReport, create_model
 from ssdet_cli.models.backbones import BACKBONES
+from ssdet_cli.models.detectors import COARSE_FINE
 from ssdet_cli.models.heads import HEADS
-from ssdet_cli.models.weights import coarse_fine, own
+from ssdet_cli.models.weights import own
 from ssdet_cli.models.weights.files import WeightsFile, read_weights
 from ssdet_cli.models.weights.guess import guess_backbone
 from ssdet_cli.models.weights.layout import Converted, Normalization
-from ssdet_cli.models.weights.load import plan
+from ssdet_cli.models.weights.load import plan, refuse_not_finite
 from ssdet_cli.models.weights.recognise import layout_of
+from ssdet_cli.models.weights.streams import COARSE, is_both, is_coarse, one_of, place
 
 SUFFIX = ".safetensors"
 #: Endings of what is no parameter.
@@ -37,9 +39,9 @@ class Description:
     Attributes:
         file: The file as it was read.
         layout: Whose names it has.
-        backbone: Network of the catalogue; None where that cannot be told.
+        backbone: Network of the catalogue, of a Coarse-Fine network that of its streams; None where it cannot be told.
         num_classes: Rows of the classifier; None without one.
-        converted: The tensors under our names; None for what no detector can hold.
+        converted: The tensors under our names.
         normalization: Of the input; None where neither file nor layout tells.
     """
 
@@ -47,14 +49,25 @@ class Description:
     layout: str
     backbone: str | None
     num_classes: int | None
-    converted: Converted | None
+    converted: Converted
     normalization: Normalization | None
 
     @property
     def parameters(self) -> int:
         """Numbers that training changes, as far as the names tell."""
-        state = self.converted.state if self.converted else self.file.state
+        state = self.converted.state
         return sum(tensor.numel() for name, tensor in state.items() if not name.endswith(_STATISTICS))
+
+    @property
+    def streams(self) -> str | None:
+        """Which streams of a Coarse-Fine network it holds; None where it is of another kind."""
+        if is_both(self.converted.state):
+            return "both streams"
+        return "the coarse stream" if is_coarse(self.converted.state) else None
+
+    def network(self, backbone: str) -> str:
+        """The name that `create_model` knows of the network with such a backbone that these weights are for."""
+        return COARSE_FINE + backbone.removeprefix(COARSE_FINE) if self.streams else backbone
 
 
 def describe(path: Path, backbone: str | None = None) -> Description:
@@ -62,7 +75,7 @@ def describe(path: Path, backbone: str | None = None) -> Description:
 
     Args:
         path: File, or run folder.
-        backbone: Network that it is for, where the file does not tell (timm's).
+        backbone: Network that it is for, where the file does not tell (timm's); `coarse_fine_<backbone>` goes too.
 
     Raises:
         CheckpointError: It cannot be read, or has names of no known layout.
@@ -71,12 +84,11 @@ def describe(path: Path, backbone: str | None = None) -> Description:
     file = read_weights(path)
     model = None if backbone is None else _on_meta(backbone, 1, file.meta)
     layout = layout_of(file.state, file.path, model.state_dict().keys() if model else ())
-    if layout is coarse_fine:
-        return Description(file, layout.NAME, None, None, None, None)
     converted = layout.convert(file.state, file.meta)
-    name = _backbone_of(file.meta, converted.state) or (BACKBONES.canonical(backbone) if backbone else None)
+    one = one_of(converted.state, COARSE) if is_both(converted.state) else converted.state
+    name = _backbone_of(file.meta, one) or (_canonical(backbone) if backbone else None)
     normalization = converted.normalization or (_normalization_of(name) if name else None)
-    return Description(file, layout.NAME, name, _num_classes(file.meta, converted.state), converted, normalization)
+    return Description(file, layout.NAME, name, _num_classes(file.meta, one), converted, normalization)
 
 
 def try_on(found: Description, backbone: str) -> tuple[LoadReport, str | None]:
@@ -86,11 +98,9 @@ def try_on(found: Description, backbone: str) -> tuple[LoadReport, str | None]:
         The report, and the line of the error that loading would end with unless `allow_partial` is set.
 
     Raises:
-        CheckpointError: No detector can hold such weights.
         ConfigError: Unknown backbone.
     """
-    _refuse_coarse(found)
-    model = _on_meta(backbone, found.num_classes or 1, found.file.meta)
+    model = _on_meta(found.network(backbone), found.num_classes or 1, found.file.meta)
     try:
         return _plan(model, found)[0], None
     except CheckpointError as error:
@@ -112,7 +122,8 @@ def convert(
         What `source` is, and what became of its tensors; None where they had our names already, or are a head's.
 
     Raises:
-        CheckpointError: `source` cannot be read, has names of no known layout, or does not fit its network.
+        CheckpointError: `source` cannot be read, has names of no known layout, or does not fit its network,
+            or holds a number that is none.
         ConfigError: `target` is there already or is no `.safetensors`, or the network cannot be told.
     """
     if target.suffix != SUFFIX:
@@ -120,21 +131,21 @@ def convert(
     if target.exists() and not force:
         raise ConfigError(f"{target} exists already; name another file, or give --force to write over it.")
     found, report = describe(source, backbone), None
-    _refuse_coarse(found)
     state = found.converted.state
     if found.layout != own.NAME and any(name.startswith("backbone.") for name in state):
         if (name := backbone or found.backbone) is None:
             raise ConfigError(f"{source}: the shapes do not tell which network this is; give --backbone NAME.")
-        found = replace(found, backbone=BACKBONES.canonical(name))
-        report, state = _plan(_on_meta(name, found.num_classes or 1, found.file.meta), found)
+        found = replace(found, backbone=_canonical(name))
+        model = _on_meta(found.network(found.backbone), found.num_classes or 1, found.file.meta)
+        report, state = _plan(model.coarse if found.streams else model, found)
+    refuse_not_finite(state, str(found.file.path))
     tensors = {name: tensor.contiguous() for name, tensor in state.items()}
     write_atomically(target, save(tensors, metadata={"meta": json.dumps(_meta(found))}))
     return found, report
 
 
-def _refuse_coarse(found: Description) -> None:
-    if found.converted is None:
-        raise CheckpointError(f"{found.file.path}: {coarse_fine.REFUSAL}")
+def _canonical(backbone: str) -> str:
+    return BACKBONES.canonical(backbone.removeprefix(COARSE_FINE))
 
 
 def _meta(found: Description) -> dict[str, Any]:
@@ -147,12 +158,22 @@ def _meta(found: Description) -> dict[str, Any]:
         "normalization": _as_dict(found.normalization) if found.normalization else None,
     }
     return {
-        **{key: value for key, value in found.file.meta.items() if key != "config"},
+        **_without_paths(found.file.meta),
         **{key: value for key, value in known.items() if value is not None},
         "ssdet": __version__,
         "layout": found.layout,
         "source": {"file": found.file.path.name, "sha256": digest},
     }
+
+
+def _without_paths(meta: Mapping[str, Any]) -> dict[str, Any]:
+    meta = {key: value for key, value in meta.items() if key != "config"}
+    if not isinstance(fine := meta.get("fine"), Mapping):
+        return meta
+    origin = fine.get("origin")
+    if isinstance(origin, Mapping) and "checkpoint" in origin:
+        origin = {**origin, "checkpoint": Path(origin["checkpoint"]).name}
+    return {**meta, "fine": {**fine, "weights": None, "features": None, "origin": origin}}
 
 
 def _as_dict(normalization: Normalization) -> dict[str, list[float]]:
@@ -161,15 +182,17 @@ def _as_dict(normalization: Normalization) -> dict[str, list[float]]:
 
 
 def _plan(model: nn.Module, found: Description, *, allow_partial: bool = False) -> tuple[LoadReport, dict[str, Tensor]]:
+    placed = place(found.converted.state, model.state_dict().keys())
     return plan(
         model,
-        found.converted.state,
+        placed.state,
         found.file.meta,
         source=str(found.file.path),
         layout=found.layout,
         allow_partial=allow_partial,
-        adapted=found.converted.adapted,
+        adapted=(*found.converted.adapted, *placed.adapted),
         normalization=found.converted.normalization,
+        free=placed.free,
     )
 
 

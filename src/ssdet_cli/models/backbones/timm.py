@@ -5,6 +5,7 @@ begin as the identity: pretrained features of frames pass through them unharmed.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import timm
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import CheckpointError, ConfigError
 from ssdet_cli.models.backbones.staged import known_stages
+from ssdet_cli.models.layers.checkpoint import CountOnce
 from ssdet_cli.models.layers.frames import to_clips, to_frames
 from ssdet_cli.models.weights.hub import Published, unreachable
 
@@ -63,7 +65,7 @@ class TimmFrames(nn.Module):
         name: As timm has it, with or without the tag of its weights ("resnet18.a1_in1k").
         frames_per_chunk: Frames that go through the image model together. It bounds the memory and changes no result
             in evaluation; while training, batch norm takes its statistics over a chunk. By default all frames at once
-            while training and 64 in evaluation.
+            while training, and in an exported program, and 64 in evaluation.
         time_depth: Blocks over time; 0 leaves every frame by itself.
         time_kernel: Frames that a block sees, odd.
         drop_path: Stochastic depth of the image model; None leaves it as timm has it.
@@ -98,6 +100,7 @@ class TimmFrames(nn.Module):
         self.normalization = (tuple(config["mean"]), tuple(config["std"]))
         self.default_clip = (FRAMES, STRIDE, config["input_size"][-1])
         self.num_features = getattr(self.image, "head_hidden_size", self.image.num_features)
+        self._checkpointed: CountOnce | None = None
         self.time = nn.Sequential(*(TimeBlock(self.num_features, time_kernel) for _ in range(time_depth)))
         channels = _stage_channels(self.image)
         self.stage_names = (*(f"stage{index + 1}" for index in range(len(channels))), "time")
@@ -116,6 +119,8 @@ class TimmFrames(nn.Module):
             raise ConfigError(
                 f"timm's '{self.name}' cannot recompute its activations; leave checkpoint_activations at false."
             ) from error
+        if self._checkpointed is None:
+            self._checkpointed = CountOnce(self.image)
 
     @property
     def temporal_reach(self) -> int:
@@ -148,10 +153,14 @@ class TimmFrames(nn.Module):
             height, width = self.only_size
             got = f"{frames.shape[2]}x{frames.shape[3]}"
             raise ConfigError(f"{PREFIX}{self.name} takes {height}x{width} pixels only, got {got} (clip.size).")
-        size = self.frames_per_chunk or (None if self.training else CHUNK)
-        if size is None or frames.shape[0] <= size:  # not len(): it would fix the number in an exported network
-            return [run(frames)]
-        return [run(chunk) for chunk in frames.split(size)]
+        # An exported program has no loop of unknown length: it takes any number of frames at once.
+        at_once = self.training or torch.compiler.is_exporting()
+        size = self.frames_per_chunk or (None if at_once else CHUNK)
+        plain = self._checkpointed is None or torch.compiler.is_compiling()
+        with nullcontext() if plain else self._checkpointed.running():
+            if size is None or frames.shape[0] <= size:  # not len(): it would fix the number in an exported network
+                return [run(frames)]
+            return [run(chunk) for chunk in frames.split(size)]
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return `forward_features(frames)`."""

@@ -15,10 +15,6 @@ from ssdet_cli.models.weights import authors
 from ssdet_cli.models.weights.layout import Converted, rename
 
 NAME = "Coarse-Fine coarse stream"
-REFUSAL = (
-    "This is a Coarse-Fine coarse network (grid pooling and fusion layers beside its X3D), which no per-frame detector "
-    "can hold; give the fine stream's weights."
-)
 
 _POOL = {"conv1": "conv1", "bn1": "norm1", "conv2": "conv2", "bn2": "norm2", "conv3": "conv3"}
 _REWEIGHT = {

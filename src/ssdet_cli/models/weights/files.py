@@ -33,6 +33,8 @@ _LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 _REFUSALS = (errno.EACCES, errno.EPERM, errno.EIO, errno.EISDIR, errno.ENOENT)
 #: Bytes of plain text.
 _TEXT = bytes(range(32, 127)) + b"\t\n\r\f"
+#: Kinds of integers that networks count and look up with.
+_COUNTS = (torch.int64, torch.int32, torch.bool)
 _DTYPES = tuple(type(np.dtype(code)) for code in "?bBhHiIlLefd")
 
 
@@ -85,7 +87,20 @@ def read_weights(path: str | Path) -> WeightsFile:
         file = _from_payload(path, "pickle", _unpickle(path))
     else:
         file = _from_payload(path, "torch", _torch_load(path))
+    _refuse_other_kinds(path, file.state)
     return WeightsFile(path, file.container, _without_wrappers(file.state), file.meta, file.keys)
+
+
+def _refuse_other_kinds(path: Path, state: Mapping[str, Tensor]) -> None:
+    """See that tensors are plain arrays of floating numbers, or of counts and indices."""
+    for name, tensor in state.items():
+        if tensor.layout is not torch.strided:
+            kind = "sparse"
+        elif tensor.is_floating_point() or tensor.dtype in _COUNTS:
+            continue
+        else:
+            kind = str(tensor.dtype).removeprefix("torch.")
+        raise CheckpointError(f"{path}: '{name}' is {kind}; weights are dense floating-point tensors, not quantised.")
 
 
 def _without_wrappers(state: dict[str, Tensor]) -> dict[str, Tensor]:

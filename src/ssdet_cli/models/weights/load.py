@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ssdet_cli.errors import CheckpointError
@@ -49,7 +50,7 @@ def load_weights(
 
     Raises:
         CheckpointError: Unreadable, of unknown layout, too little of it fits, much of its backbone has no place here,
-            or a tensor of the backbone has another shape there.
+            a tensor of the backbone has another shape there, or a number is none.
     """
     if _is_backbone(model):
         report = load_weights(_Alone(model), path, class_names=class_names, allow_partial=allow_partial)
@@ -62,19 +63,20 @@ def load_weights(
     layout = layout_of(held, file.path, wanted)
     try:
         converted = layout.convert(held, file.meta)
-        state, placed = place(converted.state, wanted)
+        placed = place(converted.state, wanted)
     except CheckpointError as error:
         raise CheckpointError(f"{file.path}: {error}") from error
     return fill(
         model,
-        state,
+        placed.state,
         file.meta,
         source=str(file.path),
         layout=layout.NAME,
         class_names=class_names,
         allow_partial=allow_partial,
-        adapted=(*converted.adapted, *placed),
+        adapted=(*converted.adapted, *placed.adapted),
         normalization=converted.normalization,
+        free=placed.free,
     )
 
 
@@ -102,14 +104,28 @@ def _without_prefix(report: LoadReport) -> LoadReport:
     return replace(report, matched=matched, missing=missing, unexpected=unexpected)
 
 
-def fill(model: nn.Module, state: Mapping[str, Tensor], meta: Mapping[str, Any], **told: Any) -> LoadReport:
-    """Put tensors that have our names into `model`; arguments and errors as of `plan`."""
-    report, fits = plan(model, state, meta, **told)
+def fill(
+    model: nn.Module, state: Mapping[str, Tensor], meta: Mapping[str, Any], *, free: Sequence[str] = (), **told: Any
+) -> LoadReport:
+    """Put tensors that have our names into `model`; arguments and errors as of `plan` and `refuse_not_finite`."""
+    report, fits = plan(model, state, meta, free=free, **told)
+    refuse_not_finite(fits, report.path)
     if report.normalization is not None:
-        for backbone in _backbones(model):
+        for backbone in _backbones(model, free):
             backbone.normalization = report.normalization
     model.load_state_dict(fits, strict=False)
     return report
+
+
+def refuse_not_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """See that all numbers are numbers: a run that diverged leaves others, and so would all that starts from it.
+
+    Raises:
+        CheckpointError: One is infinite or not a number, in single precision.
+    """
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise CheckpointError(f"{source}: '{name}' holds values that are infinite or not a number.")
 
 
 def plan(
@@ -123,6 +139,7 @@ def plan(
     allow_partial: bool = False,
     adapted: Sequence[str] = (),
     normalization: Normalization | None = None,
+    free: Sequence[str] = (),
 ) -> tuple[LoadReport, dict[str, Tensor]]:
     """Say what loading tensors that have our names would do; `model` is only looked at and may be on the meta device.
 
@@ -136,6 +153,7 @@ def plan(
         allow_partial: See `load_weights`.
         adapted: What was done to the tensors before, for the report.
         normalization: Of the input that they were trained with; None leaves the backbone's.
+        free: Prefixes of what the tensors need not fill, of which `adapted` speaks.
 
     Returns:
         The report, and the tensors that fit.
@@ -146,10 +164,10 @@ def plan(
     """
     ours = model.state_dict()
     held, reshaped = match_shapes(_for_head_alone(state, ours), ours)
-    state, of_head, replaced = held, [], ()
+    state, of_head, replaced = held, [], tuple(free)
     for classifier in classifiers(model):
-        state, phrases, free = adapt_head(state, meta, model, classifier, class_names)
-        of_head, replaced = [*of_head, *phrases], (*replaced, *free)
+        state, phrases, anew = adapt_head(state, meta, model, classifier, class_names)
+        of_head, replaced = [*of_head, *phrases], (*replaced, *anew)
     fits = {name: tensor for name, tensor in state.items() if name in ours and ours[name].shape == tensor.shape}
     report = LoadReport(
         path=source,
@@ -162,7 +180,7 @@ def plan(
             *reshaped,
             *_adapt_splits(state, ours, fits),
             *of_head,
-            *_adapt_input(model, normalization),
+            *_adapt_input(model, normalization, free),
         ),
         normalization=normalization,
         replaced=replaced,
@@ -214,15 +232,19 @@ def _adapt_splits(state: Mapping[str, Tensor], ours: Mapping[str, Tensor], fits:
     return [f"statistics of {theirs.pop()} norm splits aggregated, {wanted} here"]
 
 
-def _adapt_input(model: nn.Module, normalization: Normalization | None) -> list[str]:
-    if normalization is None or all(_same(normalization, each.normalization) for each in _backbones(model)):
+def _adapt_input(model: nn.Module, normalization: Normalization | None, free: Sequence[str]) -> list[str]:
+    if normalization is None or all(_same(normalization, each.normalization) for each in _backbones(model, free)):
         return []
     return [f"input normalised as these weights were trained, {in_words(normalization)}"]
 
 
-def _backbones(model: nn.Module) -> list[nn.Module]:
-    """The backbone, or those of all streams."""
-    parts = [getattr(part, "backbone", None) for part in model.modules()]
+def _backbones(model: nn.Module, free: Sequence[str]) -> list[nn.Module]:
+    """The backbone, or those of all streams but a free one."""
+    parts = [
+        getattr(part, "backbone", None)
+        for name, part in model.named_modules()
+        if not f"{name}.".startswith(tuple(free))
+    ]
     return [part for part in parts if hasattr(part, "normalization")]
 
 
