@@ -15,8 +15,8 @@ def main() -> None:
     from ssdet_cli.cli import failures  # Ctrl-C is answered from here on
 
     # Before torch loads its OpenMP. Threads that wait by spinning keep others off the cores: on two cores beside a busy
-    # process single training steps took up to ten times as long. With a loader worker sleeping costs nothing (32 against
-    # 31 clips/s), without one a sixth; OMP_WAIT_POLICY=ACTIVE in the environment takes that back.
+    # process single training steps took up to ten times as long. With a loader worker sleeping costs nothing (32
+    # against 31 clips/s), without one a sixth; OMP_WAIT_POLICY=ACTIVE in the environment takes that back.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments, debug = _take_debug(sys.argv[1:])
     if not debug:

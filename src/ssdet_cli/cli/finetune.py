@@ -41,6 +41,7 @@ def finetune(
     seed: options.Seed = None,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    wandb: options.Wandb = None,
     verbose: options.Verbose = False,
     print_config: options.PrintConfig = False,
 ) -> None:

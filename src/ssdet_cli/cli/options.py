@@ -48,6 +48,7 @@ KEYS = {
     "node_rank": "run.node_rank",
     "rdzv_endpoint": "run.rdzv_endpoint",
     "seed": "run.seed",
+    "wandb": "run.wandb",
     "verbose": "run.verbose",
 }
 
@@ -138,6 +139,12 @@ AllowPartial = Annotated[
 Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="List every tensor that --init filled, changed or left out (run.verbose)."),
+]
+Wandb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROJECT", help="Log to Weights & Biases too; WANDB_MODE=offline needs no network (run.wandb)."
+    ),
 ]
 Dataset = Annotated[
     str | None,

@@ -53,6 +53,7 @@ def pretrain(
     seed: options.Seed = None,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,
+    wandb: options.Wandb = None,
     verbose: options.Verbose = False,
     print_config: options.PrintConfig = False,
 ) -> None:

@@ -44,6 +44,7 @@ def train_coarse_fine(
     node_rank: options.NodeRank = None,
     rdzv_endpoint: options.RdzvEndpoint = None,
     seed: options.Seed = None,
+    wandb: options.Wandb = None,
     verbose: options.Verbose = False,
     resume: options.Resume = False,
     dry_run: options.DryRun = False,

@@ -21,11 +21,19 @@ from ssdet_cli.config.sections import (
 from ssdet_cli.errors import ConfigError
 
 
+class TrainingRun(RunConfig):
+    """Where a training run lives, and who is told of it."""
+
+    wandb: str | None = Field(
+        None, min_length=1, description="Project on Weights & Biases to log to as well; needs ssdet[log]."
+    )
+
+
 class TrainingConfig(Section):
     """What the training commands share."""
 
     command: ClassVar[str]
-    run: RunConfig = RunConfig()
+    run: TrainingRun = TrainingRun()
     data: DataConfig = DataConfig()
     clip: ClipConfig = ClipConfig()
     model: ModelConfig = ModelConfig()

@@ -26,6 +26,7 @@ _FREE_ON_RESUME = (
     "run.node_rank",
     "run.rdzv_endpoint",
     "run.verbose",
+    "run.wandb",
     "data.workers",
     "data.prefetch",
     "data.videos",

@@ -25,6 +25,7 @@ from ssdet_cli.config.sections import LoopConfig, OptimConfig
 from ssdet_cli.engine.checkpoint import save_checkpoint
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.optim import build_optimizer, lr_factor, set_lr
+from ssdet_cli.engine.phases import CHECKPOINTS
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.engine.state import Progress, draw_seed
 from ssdet_cli.errors import SsdetError
@@ -358,7 +359,8 @@ def _validate(trainer: Trainer, validate: Validate, monitor: Monitor, log: RunLo
 
 def _save(trainer: Trainer, log: RunLog, name: str) -> None:
     if log.folder is not None:
-        save_checkpoint(Path(log.folder) / "checkpoints" / name, trainer.state())
+        with log.phases.phase(CHECKPOINTS):
+            save_checkpoint(Path(log.folder) / "checkpoints" / name, trainer.state())
 
 
 def _list_skipped(log: RunLog, skipped: dict[str, str]) -> None:

@@ -4,6 +4,7 @@ from ssdet_cli.config.commands import FinetuneConfig
 from ssdet_cli.data.clips import FrameLabelledClips
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
+from ssdet_cli.recipes.dry_run import HeldOut
 from ssdet_cli.recipes.scoring import score_while_training
 from ssdet_cli.recipes.training import build_detector, load_frame_labelled, meta_of, opened, prepared_data, train
 from ssdet_cli.tasks.detection import FrameDetection
@@ -33,5 +34,6 @@ def run(cfg: FinetuneConfig, *, resume: bool = False, dry_run: bool = False) -> 
             meta=meta_of(cfg, model, classes, background=False),
             validate=score_while_training(cfg, data, val_videos, normalize, here, now.log),
             monitor=Monitor("mAP", higher_is_better=True),
+            held_out=HeldOut.of_videos(val_videos),
             title=f"finetune {cfg.model.backbone}",
         )

@@ -14,6 +14,7 @@ from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.fit import FitSummary, Meter, Monitor, Validate, precision
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import DataError
+from ssdet_cli.recipes.dry_run import HeldOut
 from ssdet_cli.recipes.training import build_detector, load_split, meta_of, opened, prepared_data, train
 from ssdet_cli.tasks.pretraining import VolumePretraining
 from ssdet_cli.video.transforms import Normalize
@@ -52,6 +53,7 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
             meta=meta_of(cfg, model, classes, background=True),
             validate=fixed_draws(task, loader, here, cfg.loop.precision, now.log),
             monitor=Monitor("loss", higher_is_better=False),
+            held_out=HeldOut(clips=len(held_out)),
             title=f"pretrain {cfg.model.backbone} ({', '.join(cfg.augment.methods) or 'classification'})",
         )
 

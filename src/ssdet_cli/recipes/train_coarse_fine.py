@@ -7,6 +7,7 @@ from ssdet_cli.data.clips import FrameLabelledClips
 from ssdet_cli.data.coarse_fine_clips import CoarseFineClips
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
+from ssdet_cli.recipes.dry_run import HeldOut
 from ssdet_cli.recipes.fine_stream import build_network, fine_stream
 from ssdet_cli.recipes.scoring import score_while_training
 from ssdet_cli.recipes.training import load_frame_labelled, meta_of, opened, prepared_data, train
@@ -40,5 +41,6 @@ def run(cfg: TrainCoarseFineConfig, *, resume: bool = False, dry_run: bool = Fal
             meta={**meta_of(cfg, network, classes, background=False), "fine": fine.meta},
             validate=score_while_training(cfg, data, val_videos, normalize, here, now.log, apply_of=fine.apply_of),
             monitor=Monitor("mAP", higher_is_better=True),
+            held_out=HeldOut.of_videos(val_videos),
             title=f"train-coarse-fine {cfg.model.backbone}",
         )
