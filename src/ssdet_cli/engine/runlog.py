@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ssdet_cli.engine.phases import Phases
 from ssdet_cli.engine.wandb_run import WandbRun
 from ssdet_cli.files import write_atomically
-from ssdet_cli.viz.run_report import PLACE, read_metrics
+from ssdet_cli.viz.run_curves import PLACE, read_metrics
 
 _PACKAGES = ("ssdet", "torch", "torchvision", "numpy", "av", "decord", "timm", "torchmetrics")
 

@@ -18,6 +18,7 @@ from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predi
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
+from ssdet_cli.viz.run_report import CLASS_SCORES
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -122,6 +123,7 @@ def score_while_training(
             log.say(f"Left out of validation: {reason}")
         predictions, seconds = at_protocol_times(protocol, videos, scores)
         result = protocol.score(videos, predictions, seconds)
+        log.write_json(CLASS_SCORES, {"classes": result.classes, "AP": result.per_class_AP})
         return {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, "videos": result.videos - result.missing}
 
     return validate

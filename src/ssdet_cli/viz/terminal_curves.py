@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 #: Bits of a braille character's dots, by column and row from the top (Unicode, braille patterns from U+2800).
 _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
-_AXIS = 9
+_AXIS = 10
 """Characters of the labels on the left."""
 
 
@@ -53,7 +53,7 @@ def draw_panel(
         Rows of cells, `height` + 2 of them.
     """
     points = [
-        [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
+        [(x, _bounded(y)) for x, y in zip(curve.x, curve.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
         for curve in curves
     ]
     heading = _plain(f"{title}  ") + [
@@ -88,8 +88,13 @@ def draw_panel(
     return rows
 
 
+def _bounded(value: float) -> float:
+    """The value, or what differences and their parts can still be computed with."""
+    return max(-1e300, min(1e300, value))
+
+
 def label_of(value: float) -> str:
-    """A value in at most eight characters."""
+    """A value in few characters, ten at most."""
     return f"{value:.2e}" if value and not 1e-3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
