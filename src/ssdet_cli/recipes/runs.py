@@ -73,16 +73,13 @@ def find_runs(roots: list[Path]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for root in roots:
-        if not root.is_dir():
-            raise ConfigError(f"{root} is no folder; give a run folder or a folder of run folders.")
-        if is_run(root):
-            found[root] = None
-            continue
         try:
-            inside = sorted(path for path in root.iterdir() if path.is_dir())
+            if not root.is_dir():
+                raise ConfigError(f"{root} is no folder; give a run folder or a folder of run folders.")
+            inside = [] if is_run(root) else sorted(path for path in root.iterdir() if path.is_dir())
         except OSError as error:
             raise ConfigError(f"{root} cannot be read: {error.strerror}.") from error
-        found |= dict.fromkeys(path for path in inside if is_run(path))
+        found |= dict.fromkeys([root] if is_run(root) else filter(is_run, inside))
     return list(found)
 
 
