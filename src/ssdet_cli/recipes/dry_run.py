@@ -106,7 +106,7 @@ def dry_run(
     say(
         f"Estimate from these steps, not a promise: {span(found.total)} for {cfg.loop.steps:,} steps of "
         f"{found.step:.2f} s (network {measured.step:.2f} s, reading {found.reading:.2f} s in {_readers(cfg)}{slower}) "
-        f"and {found.validations} validations of {span(found.validation)}."
+        f"and {found.validations} validation{'s' * (found.validations > 1)} of {span(found.validation)}."
     )
 
 
@@ -192,6 +192,8 @@ def estimate(cfg: TrainingConfig, measured: Measured, held_out: HeldOut, *, core
 
 def span(seconds: float) -> str:
     """A time that a person plans with: 40 s, 12 min, 5.3 h, 3.1 days."""
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
