@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssdet_cli.cli import completion
 from ssdet_cli.cli.console import console, say
 from ssdet_cli.cli.groups import Group, new_app
 
@@ -117,7 +118,12 @@ def _best(record: "RunRecord") -> str:
 @app.command()
 def show(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Run folder, or a name under runs/; default the newest.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="Run folder, or a name under runs/; default the newest.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -100,13 +101,14 @@ def dry_run(
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     say(
         f"Dry run of {title}: {parameters:,} parameters, loss {measured.loss:.3f}, {measured.step:.2f} s per step "
-        f"on {device}, {_memory(device)}. No run was written."
+        f"on {device}, {_memory(device)}."
     )
     slower = "; reading is the slower part, more data.workers may help" if found.reading > measured.step else ""
     say(
         f"Estimate from these steps, not a promise: {span(found.total)} for {cfg.loop.steps:,} steps of "
         f"{found.step:.2f} s (network {measured.step:.2f} s, reading {found.reading:.2f} s in {_readers(cfg)}{slower}) "
-        f"and {found.validations} validation{'s' * (found.validations > 1)} of {span(found.validation)}."
+        f"and {found.validations} validation{'s' * (found.validations > 1)} of {span(found.validation)}. "
+        "No run was written."
     )
 
 
@@ -149,28 +151,30 @@ def _spacing(times: torch.Tensor | None) -> float:
 
 def _forward(trainer: Trainer, batch: Any) -> float:
     """Seconds of one pass without gradients."""
-    device, network = trainer.session.device, trainer.evaluated
+    device, network, seconds = trainer.session.device, trainer.evaluated, 0.0
     network.eval()
     with torch.no_grad():
         batch = trainer.task.prepare(batch.to(device), torch.Generator().manual_seed(0))
-        began = time.perf_counter()
-        with trainer.autocast():
-            logits = network(batch.frames, **batch.network_inputs())
-        logits.sum().item()  # waits for the device
+        for _ in range(2 if device.type == "cuda" else 1):  # kernels are chosen in the first one
+            began = time.perf_counter()
+            with trainer.autocast():
+                logits = network(batch.frames, **batch.network_inputs())
+            logits.sum().item()  # waits for the device
+            seconds = time.perf_counter() - began
     network.train()
-    return time.perf_counter() - began
+    return seconds
 
 
 def _seconds_to_read(dataset: Dataset) -> float:
-    """Seconds of one process for one clip: the fastest of some, the first of which open files for the first time."""
-    best, began = float("inf"), time.perf_counter()
-    for index in range(min(len(dataset), 8)):
+    """Seconds of one process for one clip, a mean over some; the first is left out, it loads libraries."""
+    took, began = [], time.perf_counter()
+    for index in range(min(len(dataset), 9)):
         one = time.perf_counter()
         dataset[0, index]
-        best = min(best, time.perf_counter() - one)
+        took.append(time.perf_counter() - one)
         if time.perf_counter() - began > _READING:
             break
-    return best
+    return fmean(took[1:] or took)
 
 
 def estimate(cfg: TrainingConfig, measured: Measured, held_out: HeldOut, *, cores: int) -> Estimate:

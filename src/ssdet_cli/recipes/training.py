@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
 from ssdet_cli.engine.phases import STEPS, VALIDATION
 from ssdet_cli.engine.runlog import RunLog, environment
-from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.errors import ConfigError, DataError, SsdetError
 from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.factory import check_options
@@ -109,6 +109,8 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
         with Life() as life:
             yield Run(session, log, resume=resume, state=state, life=life)
     except BaseException:
+        with suppress(SsdetError):  # of a full disk the first error tells
+            log.write_timing()
         log.close(failed=True)
         raise
     log.close()
