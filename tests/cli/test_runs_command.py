@@ -154,6 +154,9 @@ def test_show_draws_curves_and_says_how_to_go_on(ssdet, runs):
     shown = json.loads(ssdet("runs", "show", "stop ped", "--json").out)
     assert [line["step"] for line in shown["metrics"]] == [2, 2, 4]
     assert shown["resume"].startswith("ssdet pretrain --resume")
+    status = json.loads((runs / "stop ped/status.json").read_text())
+    (runs / "stop ped/status.json").write_text(json.dumps({**status, "resume": "torchrun ... -m ssdet_cli pretrain"}))
+    assert "resume   torchrun ... -m ssdet_cli pretrain" in ssdet("runs", "show", "stop ped").out
     tuned = ssdet("runs", "show", runs / "tuned").out
     assert "mAP (%)" in tuned and "resume" not in tuned and "best     runs/tuned" not in tuned
     assert str(runs / "tuned/checkpoints/best.pt") in tuned

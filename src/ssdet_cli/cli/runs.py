@@ -175,14 +175,17 @@ def _newest() -> Path:
 
 
 def _resume_command(record: "RunRecord") -> str | None:
-    """How to go on with a run that has stopped; None where there is nothing to go on with."""
+    """How to go on with a run that has stopped, in its own words; None where there is nothing to go on with."""
+    from ssdet_cli.config.life import read_status
+
     folder = Path(record.folder)
     stopped = record.state in ("interrupted", "failed", "stale")
     if not stopped or record.command in (None, "evaluate") or not (folder / "config.yaml").is_file():
         return None
     if record.command == "extract-features":
         return f"ssdet extract-features --config {shlex.quote(str(folder / 'config.yaml'))}"
-    return f"ssdet {record.command} --resume --output {shlex.quote(record.folder)}"
+    own = read_status(folder).get("resume")
+    return own if isinstance(own, str) else f"ssdet {record.command} --resume --output {shlex.quote(record.folder)}"
 
 
 def _files(folder: Path) -> dict[str, str]:

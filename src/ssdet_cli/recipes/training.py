@@ -71,7 +71,7 @@ class Run:
             made = str(rundir.prepare(cfg, rundir.run_folder(cfg), resume=self.resume))
         folder = Path(self.session.broadcast(made))
         if self.session.is_main:
-            self.life.begin(folder, _facts(cfg, monitor))
+            self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder)))
             step = self.state["progress"]["step"] if self.state is not None else 0
             self.log.keep_in(folder, resume_step=step if self.resume else None)
         self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
@@ -116,7 +116,7 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     log.close()
 
 
-def _facts(cfg: TrainingConfig, monitor: Monitor) -> dict[str, Any]:
+def _facts(cfg: TrainingConfig, monitor: Monitor, resume: str) -> dict[str, Any]:
     return {
         "command": cfg.command,
         "model": cfg.model.backbone,
@@ -124,6 +124,7 @@ def _facts(cfg: TrainingConfig, monitor: Monitor) -> dict[str, Any]:
         "steps": cfg.loop.steps,
         "metric": monitor.name,
         "higher_is_better": monitor.higher_is_better,
+        "resume": resume,
     }
 
 
@@ -319,7 +320,6 @@ def train(
     folder = run.begin(cfg, monitor)
     if run.state is not None:
         run.log.say(f"Resumed {folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
-    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(folder))}"
     with run.log.phases.phase(STEPS):
         summary = fit(
             trainer,
@@ -329,7 +329,7 @@ def train(
             monitor=monitor,
             log=run.log,
             title=title,
-            resume_hint=hint,
+            resume_hint=f"Resume with: {resume_command(cfg, folder)}",
         )
     if run.session.is_main:
         run.log.write_timing()
@@ -348,6 +348,11 @@ def train(
             f"{100 * summary.data_wait:.0f} % of the time waiting for data. Run folder: {folder}"
         )
     return summary
+
+
+def resume_command(cfg: TrainingConfig, folder: Path) -> str:
+    """The command that continues a run."""
+    return f"ssdet {cfg.command} --resume --output {shlex.quote(str(folder))}"
 
 
 def _timed(validate: Validate, log: RunLog) -> Validate:
