@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ssdet_cli.config import life
-from ssdet_cli.config.life import Life, age, is_held, read_status, state_of
+from ssdet_cli.config.life import Life, age, is_held, read_status, refuse_held, state_of
 from ssdet_cli.errors import ConfigError, SsdetError
 
 FACTS = {"command": "pretrain", "model": "x3d_tiny", "steps": 10, "metric": "loss", "higher_is_better": False}
@@ -76,8 +76,9 @@ def test_a_killed_run_is_stale_at_once_and_a_living_one_keeps_others_out(tmp_pat
     try:
         long_ago = time.time() - 10 * life.SILENCE  # a long validation is no death
         assert state_of(tmp_path, read_status(tmp_path), long_ago) == ("running", "")
-        with pytest.raises(ConfigError, match=rf"in use by process {process.pid} on {socket.gethostname()}"):
-            Life().begin(tmp_path, FACTS)
+        for refused in (lambda: Life().begin(tmp_path, FACTS), lambda: refuse_held(tmp_path)):
+            with pytest.raises(ConfigError, match=rf"in use by process {process.pid} on {socket.gethostname()}"):
+                refused()
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -111,10 +111,24 @@ def _take(folder: Path) -> None:
             break
     else:
         file.close()
-        status = read_status(folder)
-        who = f"process {status.get('pid', '?')} on {status.get('host', 'an unknown machine')}"
-        raise ConfigError(f"{folder} is in use by {who}; wait for it or end it, or give another --output.")
+        raise _in_use(folder)
     file.close()
+
+
+def refuse_held(folder: Path) -> None:
+    """See that no other process runs in a folder, before anything is built for it.
+
+    Raises:
+        ConfigError: One does.
+    """
+    if is_held(folder):
+        raise _in_use(folder)
+
+
+def _in_use(folder: Path) -> ConfigError:
+    status = read_status(folder)
+    who = f"process {status.get('pid', '?')} on {status.get('host', 'an unknown machine')}"
+    return ConfigError(f"{folder} is in use by {who}; wait for it or end it, or give another --output.")
 
 
 def _release(folder: Path) -> None:

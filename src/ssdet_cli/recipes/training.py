@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssdet_cli import __version__
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import TrainingConfig
-from ssdet_cli.config.life import Life
+from ssdet_cli.config.life import Life, refuse_held
 from ssdet_cli.config.load import to_plain
 from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
@@ -85,8 +85,8 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     """Check the run folder, open the log, and load what a resumed run continues from; `Run.begin` makes the folder.
 
     Raises:
-        ConfigError: The network has no such option, or the folder holds another run or cannot be written, or the
-            configuration differs from that of the resumed run.
+        ConfigError: The network has no such option, the folder holds another run, is in use or cannot be
+            written, or the configuration differs from that of the resumed run.
         MissingExtraError: Weights & Biases is asked for and not installed.
         CheckpointError: The checkpoint to resume from cannot be read.
     """
@@ -99,6 +99,7 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
         return
     if session.is_main:
         rundir.check_folder(cfg, rundir.run_folder(cfg), resume=resume)
+        refuse_held(rundir.run_folder(cfg))
     session.broadcast(None)
     state = latest_checkpoint(cfg.run.output) if resume else None
     if state is not None:
