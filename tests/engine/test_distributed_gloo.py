@@ -9,7 +9,7 @@ import sys
 import torch
 from torch import nn
 from ssdet_cli.engine.distributed import session
-from ssdet_cli.engine.fit import Meter
+from ssdet_cli.engine.trainer import Meter
 
 with session("cpu") as here:
     assert here.world_size == 2

@@ -32,8 +32,8 @@ from ssdet_cli.config.commands import (
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data.generated import GenerateSettings
 from ssdet_cli.engine.distributed import pick_device
-from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.engine.stop import Interrupted
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.recipes import (

@@ -24,11 +24,15 @@ from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
+from ssdet_cli.data.reading import dead_workers_named
 from ssdet_cli.engine.checkpoint import latest_checkpoint
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
+from ssdet_cli.engine.fit import FitSummary, Monitor, Validate, fit
+from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
 from ssdet_cli.engine.runlog import RunLog, environment
+from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.files import drop_unfinished
 from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.factory import check_options
@@ -68,6 +72,7 @@ class Run:
         if self.session.is_main:
             step = self.state["progress"]["step"] if self.state is not None else 0
             self.log.keep_in(folder, resume_step=step if self.resume else None)
+            drop_unfinished(folder / "checkpoints")
         self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
         return folder
 
@@ -281,27 +286,39 @@ def train(
     title: str,
 ) -> FitSummary | None:
     """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
-    trainer = Trainer(model, task, optim=cfg.optim, loop=cfg.loop, session=run.session, seed=cfg.run.seed, meta=meta)
+    trainer = Trainer(
+        model,
+        task,
+        optim=cfg.optim,
+        loop=cfg.loop,
+        session=run.session,
+        seed=cfg.run.seed,
+        meta=meta,
+        compiled=cfg.model.compile,
+        channels_last=cfg.model.channels_last,
+        say=run.log.say,
+    )
     if run.state is not None:
         trainer.load(run.state)
     loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step)
     if run.dry_run:
-        _dry_run(trainer, loader, run, title)
+        with memory_advised(cfg, trainer), dead_workers_named():
+            _dry_run(trainer, loader, run, title)
         return None
     folder = run.begin(cfg)
     if run.state is not None:
         run.log.say(f"Resumed {folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
-    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(folder))}"
-    summary = fit(
-        trainer,
-        loader,
-        steps_per_epoch=steps_per_epoch,
-        validate=validate,
-        monitor=monitor,
-        log=run.log,
-        title=title,
-        resume_hint=hint,
-    )
+    with memory_advised(cfg, trainer):
+        summary = fit(
+            trainer,
+            loader,
+            steps_per_epoch=steps_per_epoch,
+            validate=validate,
+            monitor=monitor,
+            log=run.log,
+            title=title,
+            resume_hint=f"Resume with: {resume_command(cfg, folder, run.session.world_size)}",
+        )
     if run.session.is_main:
         write_run_report(folder)
         run.log.write_json(
@@ -318,6 +335,31 @@ def train(
             f"{100 * summary.data_wait:.0f} % of the time waiting for data. Run folder: {folder}"
         )
     return summary
+
+
+@contextmanager
+def memory_advised(cfg: TrainingConfig, trainer: Trainer) -> Iterator[None]:
+    """Say what to reduce where memory does not suffice.
+
+    Raises:
+        OutOfMemory: It does not.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise advice(cfg, trainer.session.device, trainer.progress.step + 1) from error
+        raise
+
+
+def resume_command(cfg: TrainingConfig, folder: Path, world_size: int) -> str:
+    """The command that continues a run, however it was started."""
+    words = f"{cfg.command} --resume --output {shlex.quote(str(folder))}"
+    if cfg.run.nnodes > 1:
+        return f"ssdet {words} --node-rank N (on every machine, with its N)"
+    if cfg.run.nproc == world_size:
+        return f"ssdet {words}"
+    return f"torchrun --standalone --nproc-per-node {world_size} -m ssdet_cli {words}"
 
 
 def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
