@@ -15,7 +15,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch._dynamo  # what every optimiser imports, in some seconds
 import torch.utils.tensorboard
 from test_fit import HERE, Small, batch
 
@@ -37,8 +39,6 @@ class Noisy(Small):
     """Draws from the generators of Python and numpy as well, as somebody's network may."""
 
     def forward(self, frames):
-        import numpy as np
-
         return super().forward(frames) * (1 + 0.01 * random.random() + 0.01 * float(np.random.random()))
 
 
@@ -154,10 +154,11 @@ def out_of_time(folder: Path) -> dict:
 
 def killed(folder: Path, draw: random.Random, times: int) -> dict:
     """A run that SIGKILL ends again and again, at random moments and while it writes checkpoints."""
-    codes = []
+    codes, half_written = [], 0
     for number in range(times):
+        half_written += any(folder.glob("checkpoints/.*"))
         if number % 2:
-            moment = draw.randrange(1, 25)
+            moment = draw.randrange(1, 12)
 
             def work(moment=moment):
                 in_the_middle_of_a_checkpoint(moment)
@@ -165,13 +166,12 @@ def killed(folder: Path, draw: random.Random, times: int) -> dict:
 
             codes.append(ended(forked(work)))
             continue
-        child = forked(lambda: train(folder, pause=0.01))
-        time.sleep(draw.uniform(0.05, 0.6))
+        child = forked(lambda: train(folder, pause=0.05))
+        time.sleep(draw.uniform(0.1, 0.8))
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         codes.append(ended(child))
-    unfinished = [path.name for path in folder.glob("checkpoints/.*")]
-    return {"codes": codes, "unfinished": unfinished, "then": ended(forked(lambda: train(folder)))}
+    return {"codes": codes, "half_written": half_written, "then": ended(forked(lambda: train(folder)))}
 
 
 def main(place: Path) -> None:

@@ -1,8 +1,8 @@
 """Losses that are not finite, and the videos that they came from."""
 
 import json
-import math
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -50,34 +50,29 @@ class LossWatch:
         """Whether all losses of a step and its gradient are finite; waits for the device."""
         values = [loss for noted, loss, _ in self._noted if noted == step]
         values += [self._norms[step]] if step in self._norms else []
-        return all(math.isfinite(value) for value in _on_host(values))
+        return all(map(isfinite, _on_host(values)))
 
     def look(self, rank: int) -> list[BadBatch]:
-        """The bad batches since the last look; waits for the device, and forgets all.
-
-        A step of which only the gradient is bad is listed with all of its batches.
-        """
+        """All batches of the bad steps since the last look; waits for the device, and forgets the rest."""
         noted, norms = self._noted, self._norms
         self._noted, self._norms = [], {}
         losses = _on_host([loss for _, loss, _ in noted])
-        found = [
+        spoilt = {step for step, norm in zip(norms, _on_host([*norms.values()]), strict=True) if not isfinite(norm)}
+        return [
             BadBatch(step, rank, str(loss), ids)
             for (step, _, ids), loss in zip(noted, losses, strict=True)
-            if not math.isfinite(loss)
-        ]
-        named = {bad.step for bad in found}
-        spoilt = {
-            step for step, norm in zip(norms, _on_host([*norms.values()]), strict=True) if not math.isfinite(norm)
-        }
-        return found + [
-            BadBatch(step, rank, str(loss), ids)
-            for (step, _, ids), loss in zip(noted, losses, strict=True)
-            if step in spoilt - named
+            if step in spoilt or not isfinite(loss)
         ]
 
 
 def _on_host(values: list[Tensor]) -> list[float]:
     return torch.stack([value.float() for value in values]).tolist() if values else []
+
+
+def the_guilty(found: list[BadBatch]) -> list[BadBatch]:
+    """Of every step the batches whose loss is not finite; all of them where only the gradient is at fault."""
+    known = {bad.step for bad in found if not isfinite(float(bad.loss))}
+    return [bad for bad in found if bad.step not in known or not isfinite(float(bad.loss))]
 
 
 def list_in(folder: Path, found: list[BadBatch]) -> Path:

@@ -16,7 +16,7 @@ from torch import nn
 
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.data.reading import dead_workers_named
-from ssdet_cli.engine.bad_batches import BadBatch, list_in
+from ssdet_cli.engine.bad_batches import BadBatch, list_in, the_guilty
 from ssdet_cli.engine.checkpoint import keep_checkpoint, save_checkpoint
 from ssdet_cli.engine.numbers import told_once
 from ssdet_cli.engine.runlog import RunLog
@@ -142,6 +142,8 @@ def fit(
     log.start(title, progress.step, loop.steps)
     try:
         with session.stop.listening(loop.max_time), dead_workers_named(), told_once(log.say):
+            if progress.step == loop.steps and not progress.due:  # killed when only last.pt was still to be written
+                run.save_where_due()
             while progress.due or progress.step < loop.steps:
                 stopped = False
                 if progress.due:
@@ -211,7 +213,7 @@ class _Fit:
         found = self.trainer.watch.look(self.session.rank)
         if not self.session.any(bool(found)):
             return []
-        found = [bad for part in self.session.gather(found) for bad in part]
+        found = the_guilty([bad for part in self.session.gather(found) for bad in part])
         if self.log.folder is not None:
             list_in(self.log.folder, found)
         return found
@@ -236,6 +238,8 @@ class _Fit:
     def _log_step(self) -> None:
         trainer, pace = self.trainer, self.pace
         means = trainer.meter.means(self.session)
+        if not means:  # every step since the last line was left out
+            return
         lr = {f"lr_{number}": group["lr"] for number, group in enumerate(trainer.optimizer.param_groups)}
         self.log.record(
             step=self.progress.step,
@@ -278,10 +282,11 @@ class _Fit:
     def save_where_due(self) -> None:
         """Save last.pt, and a checkpoint that is kept, where the step says so."""
         step, loop = self.progress.step, self.trainer.loop
-        if step % self.save_every == 0 or step == loop.steps:
-            self._save("last.pt")
+        # Kept ones come before last.pt, for the reason that best.pt does.
         if loop.keep_every and step % loop.keep_every == 0 and self.log.folder is not None:
             keep_checkpoint(Path(self.log.folder) / "checkpoints", self.trainer.state(), loop.keep_most)
+        if step % self.save_every == 0 or step == loop.steps:
+            self._save("last.pt")
 
     def save_unfinished(self) -> None:
         """Save last.pt between two lines of the log: what was summed for the next one is saved too."""
