@@ -54,9 +54,9 @@ def dead_workers_named() -> Iterator[None]:
             raise
         files = [name for pid in found[1].split(",") if (name := _read_by(int(pid)))]
         how = found[2].strip().splitlines()[0].rstrip(".") if found[2].strip() else "ended"
-        hint = "; the machine may be out of memory" if "Killed" in how else ""
+        hint = " (the machine may be out of memory)" if "Killed" in how or "unexpectedly" in how else ""
         raise SsdetError(
-            f"A loader worker {how}{hint}, while reading {', '.join(files) or 'nothing yet'}. If it is this file every "
+            f"A loader worker {how}{hint} while reading {', '.join(files) or 'nothing yet'}. If it is this file every "
             "time, take it out of the set; if not, lower data.workers or data.prefetch."
         ) from error
 
