@@ -16,11 +16,16 @@ import torch
 from tiny_runs import SMALL, configured, ssdet
 
 from ssdet_cli.__main__ import carry_out
+from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import PretrainConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import ConfigError, SsdetError
 from ssdet_cli.recipes import pretrain
+from ssdet_cli.recipes.batch_size import settle_batch_size
+from ssdet_cli.recipes.training import Run
 
 WITH_WORKERS = [word for word in SMALL if not word.startswith(("loop.steps", "loop.validate", "data.workers"))]
 WITH_WORKERS += ["loop.steps=20", "loop.save_every=1", "loop.validate_every=10", "loop.ema=0.9", "data.workers=1"]
@@ -159,9 +164,10 @@ def test_the_batch_size_that_fits_is_found_written_down_and_kept_by_a_resume(dat
     pretrain.run(configured(PretrainConfig, data.weak, tried, lab, "loop.batch_size=5", "loop.steps=2"))
     for name, value in load_checkpoint(tried)["model"].items():  # trying leaves no trace in the network
         assert torch.equal(value, load_checkpoint(folder)["model"][name]), name
-    (folder / "summary.json").unlink()
-    pretrain.run(cfg, resume=True)
-    assert load_config(PretrainConfig, str(folder / "config.yaml")).loop.batch_size == 5
+    state = load_checkpoint(folder)
+    rundir.refuse_other_config(cfg, state["meta"]["config"])
+    resumed = Run(Session(torch.device("cpu")), RunLog(None, None), resume=True, state=state)
+    assert settle_batch_size(cfg, resumed, None, None, None).loop.batch_size == 5
 
 
 def test_memory_that_does_not_suffice_says_what_to_reduce_and_that_is_enough(data, lab, tmp_path):
