@@ -77,7 +77,7 @@ def test_a_run_leaves_by_itself_before_its_time_is_up(outcome):
     told = outcome["time"]
     assert told["code"] == 75
     assert told["said"].startswith("The time is up (loop.max_time=2 s): stopped at step")
-    assert told["took"] < 2.6  # half a second of it is what leaving takes on a busy machine
+    assert told["took"] < 4.0  # the rest is what starting and leaving take on a busy machine
 
 
 def test_sigkill_came_while_checkpoints_were_written_too(outcome):
