@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
-from ssdet_cli.cli.interruption import INTERRUPTED, leave
+from ssdet_cli.cli.interruption import LAUNCHED, leave
+from ssdet_cli.errors import BEGAN, INTERRUPTED
 
 
 def main() -> None:
@@ -14,9 +16,11 @@ def main() -> None:
         signal.signal(signal.SIGINT, leave)
     from ssdet_cli.cli import failures  # Ctrl-C is answered from here on
 
-    # Before torch loads its OpenMP. Threads that wait by spinning keep others off the cores: on two cores beside a busy
-    # process single training steps took up to ten times as long. With a loader worker sleeping costs nothing (32
-    # against 31 clips/s), without one a sixth; OMP_WAIT_POLICY=ACTIVE in the environment takes that back.
+    if LAUNCHED not in os.environ:
+        os.environ[BEGAN] = str(time.time())  # what loop.max_time counts from
+    # Before torch loads its OpenMP. Threads that wait by spinning keep others off the cores: on two cores beside a
+    # busy process single training steps took up to ten times as long. Sleeping costs nothing with a loader worker (32
+    # against 31 clips/s), a sixth without one; OMP_WAIT_POLICY=ACTIVE in the environment takes that back.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments, debug = _take_debug(sys.argv[1:])
     if not debug:

@@ -37,7 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings=SETTINGS,
     pretty_exceptions_enable=False,
-    epilog="First steps: ssdet doctor, then ssdet demo.",
+    epilog="First steps: ssdet doctor, then ssdet demo. Exit codes: 0 done, 1 failed while running, 2 wrong input, "
+    "75 stopped by a scheduler or --max-time (--resume goes on), 130 interrupted.",
 )
 
 

@@ -40,6 +40,9 @@ KEYS = {
     "steps": "loop.steps",
     "batch_size": "loop.batch_size",
     "lr": "optim.lr",
+    "precision": "loop.precision",
+    "max_time": "loop.max_time",
+    "deterministic": "run.deterministic",
     "output": "run.output",
     "gpus": "run.gpus",
     "device": "run.device",
@@ -170,6 +173,30 @@ Protocol = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Optimiser steps of the whole run (loop.steps).")]
 BatchSize = Annotated[
-    int | None, typer.Option(metavar="N", help="Clips in one forward pass of one process (loop.batch_size).")
+    str | None,
+    typer.Option(
+        metavar="N|auto", help="Clips in one forward pass of one process; auto finds what fits (loop.batch_size)."
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="bf16|fp16|tf32|fp32",
+        help="How the network computes; default bf16 where the GPU has it (loop.precision).",
+    ),
+]
+MaxTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Save and leave with exit code 75 within this time: 3h50m, 90m, 5400 (seconds), 1-02:00:00 "
+        "(loop.max_time). SIGTERM and SIGUSR1 do the same.",
+    ),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic", help="Ask torch for deterministic algorithms; what has none is named (run.deterministic)."
+    ),
 ]
 LearningRate = Annotated[float | None, typer.Option("--lr", metavar="X", help="Learning rate of the head (optim.lr).")]

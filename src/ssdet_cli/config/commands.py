@@ -50,7 +50,7 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _splits_fit(self) -> "TrainingConfig":
-        if self.loop.batch_size % self.model.norm_splits:
+        if self.loop.batch_size != "auto" and self.loop.batch_size % self.model.norm_splits:
             raise ValueError(
                 f"loop.batch_size ({self.loop.batch_size}) must be a multiple of model.norm_splits "
                 f"({self.model.norm_splits})."

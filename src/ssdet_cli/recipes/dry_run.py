@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.data.annotations import VideoSet
-from ssdet_cli.engine.fit import Trainer
+from ssdet_cli.engine.trainer import Trainer
 
 #: Seconds after which no further clip is read to see how long that takes.
 _READING = 5.0

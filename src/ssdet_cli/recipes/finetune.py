@@ -4,6 +4,7 @@ from ssdet_cli.config.commands import FinetuneConfig
 from ssdet_cli.data.clips import FrameLabelledClips
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.engine.fit import FitSummary, Monitor
+from ssdet_cli.recipes.batch_size import settle_batch_size
 from ssdet_cli.recipes.dry_run import HeldOut
 from ssdet_cli.recipes.scoring import score_while_training
 from ssdet_cli.recipes.training import build_detector, load_frame_labelled, meta_of, opened, prepared_data, train
@@ -17,7 +18,10 @@ def run(cfg: FinetuneConfig, *, resume: bool = False, dry_run: bool = False) -> 
     Raises:
         SsdetError: Anything a user can mend, in one line.
     """
-    with session(cfg.run.device) as here, opened(cfg, here, resume=resume, dry_run=dry_run) as now:
+    with (
+        session(cfg.run.device, deterministic=cfg.run.deterministic) as here,
+        opened(cfg, here, resume=resume, dry_run=dry_run) as now,
+    ):
         data = prepared_data(cfg.data, "dense", here, now.log)
         train_videos, val_videos = load_frame_labelled(data, cfg.command, now.log)
         classes = train_videos.classes
@@ -25,6 +29,7 @@ def run(cfg: FinetuneConfig, *, resume: bool = False, dry_run: bool = False) -> 
         normalize = Normalize(*model.backbone.normalization).to(here.device)
         task = FrameDetection(normalize, clip_weight=cfg.loss.clip_weight)
         dataset = FrameLabelledClips(train_videos, data, cfg.clip, seed=cfg.run.seed, training=True)
+        cfg = settle_batch_size(cfg, now, model, task, dataset)
         return train(
             cfg,
             now,

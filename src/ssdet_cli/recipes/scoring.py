@@ -13,7 +13,8 @@ from ssdet_cli.data.clips import VideoWindows
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import logits_in_chunks, windows_of
-from ssdet_cli.engine.fit import Validate, precision
+from ssdet_cli.engine.fit import Validate
+from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.evaluation import PROTOCOLS

@@ -24,13 +24,17 @@ from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
+from ssdet_cli.data.reading import dead_workers_named
 from ssdet_cli.engine import wandb_run
 from ssdet_cli.engine.checkpoint import latest_checkpoint
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
+from ssdet_cli.engine.fit import FitSummary, Monitor, Validate, fit
+from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
 from ssdet_cli.engine.phases import STEPS, VALIDATION
 from ssdet_cli.engine.runlog import RunLog, environment
+from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
+from ssdet_cli.files import drop_unfinished
 from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.factory import check_options
@@ -71,9 +75,10 @@ class Run:
             made = str(rundir.prepare(cfg, rundir.run_folder(cfg), resume=self.resume))
         folder = Path(self.session.broadcast(made))
         if self.session.is_main:
-            self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder)))
+            self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder, self.session.world_size)))
             step = self.state["progress"]["step"] if self.state is not None else 0
             self.log.keep_in(folder, resume_step=step if self.resume else None)
+            drop_unfinished(folder / "checkpoints")
         self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
         if cfg.run.wandb is not None:
             self.log.also_to_wandb(cfg.run.wandb, to_plain(cfg))
@@ -311,17 +316,29 @@ def train(
     title: str,
 ) -> FitSummary | None:
     """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
-    trainer = Trainer(model, task, optim=cfg.optim, loop=cfg.loop, session=run.session, seed=cfg.run.seed, meta=meta)
+    trainer = Trainer(
+        model,
+        task,
+        optim=cfg.optim,
+        loop=cfg.loop,
+        session=run.session,
+        seed=cfg.run.seed,
+        meta=meta,
+        compiled=cfg.model.compile,
+        channels_last=cfg.model.channels_last,
+        say=run.log.say,
+    )
     if run.state is not None:
         trainer.load(run.state)
     loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step)
     if run.dry_run:
-        dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say)
+        with memory_advised(cfg, trainer), dead_workers_named():
+            dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say)
         return None
     folder = run.begin(cfg, monitor)
     if run.state is not None:
         run.log.say(f"Resumed {folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
-    with run.log.phases.phase(STEPS):
+    with memory_advised(cfg, trainer), run.log.phases.phase(STEPS):
         summary = fit(
             trainer,
             run.log.phases.waiting(loader),
@@ -330,7 +347,7 @@ def train(
             monitor=monitor,
             log=run.log,
             title=title,
-            resume_hint=f"Resume with: {resume_command(cfg, folder)}",
+            resume_hint=f"Resume with: {resume_command(cfg, folder, run.session.world_size)}",
         )
     if run.session.is_main:
         run.log.write_timing()
@@ -351,11 +368,6 @@ def train(
     return summary
 
 
-def resume_command(cfg: TrainingConfig, folder: Path) -> str:
-    """The command that continues a run."""
-    return f"ssdet {cfg.command} --resume --output {shlex.quote(str(folder))}"
-
-
 def _timed(validate: Validate, log: RunLog) -> Validate:
     """The same validation; its time is its own, and what took how long is written down after each."""
 
@@ -366,3 +378,28 @@ def _timed(validate: Validate, log: RunLog) -> Validate:
         return scores
 
     return timed
+
+
+@contextmanager
+def memory_advised(cfg: TrainingConfig, trainer: Trainer) -> Iterator[None]:
+    """Say what to reduce where memory does not suffice.
+
+    Raises:
+        OutOfMemory: It does not.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise advice(cfg, trainer.session.device, trainer.progress.step + 1) from error
+        raise
+
+
+def resume_command(cfg: TrainingConfig, folder: Path, world_size: int) -> str:
+    """The command that continues a run, however it was started."""
+    words = f"{cfg.command} --resume --output {shlex.quote(str(folder))}"
+    if cfg.run.nnodes > 1:
+        return f"ssdet {words} --node-rank N (on every machine, with its N)"
+    if cfg.run.nproc == world_size:
+        return f"ssdet {words}"
+    return f"torchrun --standalone --nproc-per-node {world_size} -m ssdet_cli {words}"
