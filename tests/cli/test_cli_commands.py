@@ -28,7 +28,19 @@ def test_every_named_flag_of_pretrain_reaches_its_key(ssdet, tmp_path):
     outcome = ssdet(
         *("pretrain", "--backbone", "x3d", "--data", "d", "--dataset", "folder", "--init", "w.pt", "--augment", "none"),
         *("--steps", 7, "--batch-size", 3, "--lr", 0.5, "--output", "o", "--device", "cpu", "--nproc", 2, "--seed", 5),
-        *("--nnodes", 2, "--node-rank", 1, "--rdzv-endpoint", "a:1", "--print-config", "-v", "--allow-partial"),
+        *(
+            "--nnodes",
+            2,
+            "--node-rank",
+            1,
+            "--rdzv-endpoint",
+            "a:1",
+            "--print-config",
+            "-v",
+            "--allow-partial",
+            "--wandb",
+            "mine",
+        ),
     )
     got = yaml.safe_load(outcome.out)
     assert (got["model"]["backbone"], got["model"]["init"], got["model"]["allow_partial"]) == ("x3d", "w.pt", True)
@@ -36,7 +48,7 @@ def test_every_named_flag_of_pretrain_reaches_its_key(ssdet, tmp_path):
     assert (got["loop"]["steps"], got["loop"]["batch_size"], got["optim"]["lr"]) == (7, 3, 0.5)
     assert got["run"] == {
         **{"output": "o", "seed": 5, "device": "cpu", "gpus": None, "nproc": 2},
-        **{"nnodes": 2, "node_rank": 1, "rdzv_endpoint": "a:1", "verbose": True},
+        **{"nnodes": 2, "node_rank": 1, "rdzv_endpoint": "a:1", "verbose": True, "wandb": "mine"},
     }
 
 
