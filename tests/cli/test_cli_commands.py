@@ -28,19 +28,8 @@ def test_every_named_flag_of_pretrain_reaches_its_key(ssdet, tmp_path):
     outcome = ssdet(
         *("pretrain", "--backbone", "x3d", "--data", "d", "--dataset", "folder", "--init", "w.pt", "--augment", "none"),
         *("--steps", 7, "--batch-size", 3, "--lr", 0.5, "--output", "o", "--device", "cpu", "--nproc", 2, "--seed", 5),
-        *(
-            "--nnodes",
-            2,
-            "--node-rank",
-            1,
-            "--rdzv-endpoint",
-            "a:1",
-            "--print-config",
-            "-v",
-            "--allow-partial",
-            "--wandb",
-            "mine",
-        ),
+        *("--nnodes", 2, "--node-rank", 1, "--rdzv-endpoint", "a:1", "--print-config", "-v", "--allow-partial"),
+        *("--wandb", "mine"),
     )
     got = yaml.safe_load(outcome.out)
     assert (got["model"]["backbone"], got["model"]["init"], got["model"]["allow_partial"]) == ("x3d", "w.pt", True)
