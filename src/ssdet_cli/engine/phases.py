@@ -73,8 +73,11 @@ class Waited(Generic[Item]):
         self._batches, self._phases = batches, phases
 
     def __iter__(self) -> Iterator[Item]:
-        with self._phases.phase(DATA):  # the loader's workers start
+        with self._phases.phase(DATA):  # the loader's workers start, now and not at the first batch
             stream = iter(self._batches)
+        return self._timed(stream)
+
+    def _timed(self, stream: Iterator[Item]) -> Iterator[Item]:
         while True:
             with self._phases.phase(DATA):
                 try:
