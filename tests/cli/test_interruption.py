@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ssdet_cli.config.commands import PretrainConfig
+from ssdet_cli.config.life import read_status
 from ssdet_cli.config.load import load_config
 from ssdet_cli.config.rundir import check_folder
 from ssdet_cli.video.write import write_video
@@ -85,7 +86,8 @@ def test_a_scheduler_that_stops_the_start_may_start_it_again(place, tmp_path):
     code, said = interrupted(place, words, "torch.types", 2, group=True, number=signal.SIGTERM)
     told = [line for line in said.splitlines() if not line.startswith("folder ")]
     assert (code, told) == (75, ["ssdet: stopped by SIGTERM; run the same command again."])
-    assert {path.name for path in run.iterdir()} == {"config.yaml", "env.json"}
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "env.json", "status.json", "timing.json", ".lock"}
+    assert read_status(run)["state"] == "interrupted"
     check_folder(
         load_config(PretrainConfig, str(run / "config.yaml")), run
     )  # which is no run that a second start meets
