@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 
-from ssdet_cli.cli.interruption import INTERRUPTED, leave
+from ssdet_cli.cli.interruption import LAUNCHED, leave
+from ssdet_cli.errors import BEGAN, INTERRUPTED
 
 
 def main() -> None:
@@ -14,6 +16,8 @@ def main() -> None:
         signal.signal(signal.SIGINT, leave)
     from ssdet_cli.cli import failures  # Ctrl-C is answered from here on
 
+    if LAUNCHED not in os.environ:
+        os.environ[BEGAN] = str(time.time())  # what loop.max_time counts from
     # Before torch loads its OpenMP. Threads that wait by spinning keep others off the cores: on two cores beside a
     # busy process single training steps took up to ten times as long. Sleeping costs nothing with a loader worker (32
     # against 31 clips/s), a sixth without one; OMP_WAIT_POLICY=ACTIVE in the environment takes that back.

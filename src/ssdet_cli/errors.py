@@ -4,6 +4,14 @@ Each carries ONE line that names the file, key or value and what would be right.
 and leaves with `exit_code`; `--debug` shows the traceback.
 """
 
+#: Exit code of a command that a person interrupted (Ctrl-C).
+INTERRUPTED = 130
+#: Exit code of a command that a scheduler or its own time limit stopped, and that goes on when it is started again:
+#: EX_TEMPFAIL of sysexits.h.
+RESUME_ME = 75
+#: Environment variable: the second at which the command began, also for the processes that it starts.
+BEGAN = "SSDET_BEGAN"
+
 
 class SsdetError(Exception):
     """Something failed while running (a full disk, a rank that died)."""

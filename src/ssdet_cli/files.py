@@ -30,7 +30,7 @@ def refuse_unwritable(folder: Path, name: str) -> None:
         raise ConfigError(f"{name}={folder} cannot be written ({error.strerror}: {existing}); give another.") from error
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
     """Write a file under a temporary name, sync it to disk and rename it: a reader sees the old file or the new one.
 
     Raises:
@@ -45,10 +45,27 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise SsdetError(f"Cannot write {path}: {error.strerror}; what was there before is whole.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; a file system that cannot sync folders is left alone."""
+    with contextlib.suppress(OSError):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def drop_unfinished(folder: Path) -> None:
+    """Delete what `write_atomically` had begun in a folder when its process was killed."""
+    for file in folder.glob(".*.tmp"):
+        file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

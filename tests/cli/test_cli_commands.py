@@ -29,14 +29,17 @@ def test_every_named_flag_of_pretrain_reaches_its_key(ssdet, tmp_path):
         *("pretrain", "--backbone", "x3d", "--data", "d", "--dataset", "folder", "--init", "w.pt", "--augment", "none"),
         *("--steps", 7, "--batch-size", 3, "--lr", 0.5, "--output", "o", "--device", "cpu", "--nproc", 2, "--seed", 5),
         *("--nnodes", 2, "--node-rank", 1, "--rdzv-endpoint", "a:1", "--print-config", "-v", "--allow-partial"),
+        *("--deterministic", "--precision", "tf32", "--max-time", "3h50m"),
+        *("--wandb", "mine"),
     )
     got = yaml.safe_load(outcome.out)
     assert (got["model"]["backbone"], got["model"]["init"], got["model"]["allow_partial"]) == ("x3d", "w.pt", True)
     assert (got["data"]["videos"], got["data"]["dataset"], got["augment"]["methods"]) == ("d", "folder", [])
     assert (got["loop"]["steps"], got["loop"]["batch_size"], got["optim"]["lr"]) == (7, 3, 0.5)
+    assert (got["loop"]["precision"], got["loop"]["max_time"]) == ("tf32", 13800.0)
     assert got["run"] == {
-        **{"output": "o", "seed": 5, "device": "cpu", "gpus": None, "nproc": 2},
-        **{"nnodes": 2, "node_rank": 1, "rdzv_endpoint": "a:1", "verbose": True},
+        **{"output": "o", "seed": 5, "device": "cpu", "gpus": None, "nproc": 2, "deterministic": True},
+        **{"nnodes": 2, "node_rank": 1, "rdzv_endpoint": "a:1", "verbose": True, "wandb": "mine"},
     }
 
 

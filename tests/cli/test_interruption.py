@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ssdet_cli.config.commands import PretrainConfig
+from ssdet_cli.config.life import read_status
+from ssdet_cli.config.load import load_config
+from ssdet_cli.config.rundir import check_folder
 from ssdet_cli.video.write import write_video
 
 WORDS = ["pretrain", "--data", "clips", "--backbone", "x3d_tiny", "--device", "cpu"]
@@ -29,8 +33,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def interrupted(place: Path, words: list[str], moment: str, times: int, *, group: bool) -> tuple[int, str]:
-    """Exit code and last words of a command that gets SIGINT once `times` processes have imported the module `moment`.
+def interrupted(
+    place: Path, words: list[str], moment: str, times: int, *, group: bool, number: int = signal.SIGINT
+) -> tuple[int, str]:
+    """Exit code and last words of a command that gets a signal once `times` processes have imported `moment`.
 
     Python itself tells what is imported; the interpreters of workers and ranks tell it on the same stream.
     """
@@ -48,7 +54,7 @@ def interrupted(place: Path, words: list[str], moment: str, times: int, *, group
             seen += bool(re.search(rf"\| +{re.escape(moment)}$", line))
             if seen == times and not sent:
                 sent = True
-                (os.killpg if group else os.kill)(process.pid, signal.SIGINT)
+                (os.killpg if group else os.kill)(process.pid, number)
             said += "" if line.startswith("import time:") else line
         code = process.wait(60)
     assert sent, f"{moment} was not imported {times} time(s): {said}"
@@ -72,3 +78,16 @@ def test_an_interruption_of_the_start_is_one_line_and_130(place, tmp_path, momen
     told = [line for line in said.splitlines() if not line.startswith("folder ")]  # what the data is may stand before
     assert (code, told) == (130, ["ssdet: interrupted."])
     assert run.exists() == ("data.workers=2" in words)  # workers start last of all
+
+
+def test_a_scheduler_that_stops_the_start_may_start_it_again(place, tmp_path):
+    run = tmp_path / "run"
+    words = [*WORDS, "data.workers=1", "--output", str(run)]
+    code, said = interrupted(place, words, "torch.types", 2, group=True, number=signal.SIGTERM)
+    told = [line for line in said.splitlines() if not line.startswith("folder ")]
+    assert (code, told) == (75, ["ssdet: stopped by SIGTERM; run the same command again."])
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "env.json", "status.json", "timing.json", ".lock"}
+    assert read_status(run)["state"] == "interrupted"
+    check_folder(
+        load_config(PretrainConfig, str(run / "config.yaml")), run
+    )  # which is no run that a second start meets

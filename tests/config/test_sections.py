@@ -56,6 +56,41 @@ def test_checkpoints_and_predictions_are_not_scored_together():
 
 
 @pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3h50m", 13800),
+        ("90m", 5400),
+        ("5400", 5400),
+        ("1d2h", 93600),
+        ("1.5h", 5400),
+        ("45s", 45),
+        ("1-02:00:00", 93600),
+        ("1-02", 93600),
+        ("02:30:00", 9000),
+        ("30:00", 1800),
+    ],
+)
+def test_a_time_is_written_with_letters_or_as_a_scheduler_writes_it(text, seconds):
+    assert load_config(PretrainConfig, None, [f"loop.max_time={text}"]).loop.max_time == seconds
+    assert load_config(PretrainConfig, flags={"loop.max_time": text}).loop.max_time == seconds
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("loop.max_time=soon", "loop.max_time='soon': it is no time; write 3h50m, 90m, 5400 .seconds. or 1-02:00:00"),
+        ("loop.max_time=0", "loop.max_time=0: input should be greater than 0"),
+        ("loop.batch_size=many", "loop.batch_size='many': it must be a number of clips, at least 1, or auto"),
+        ("loop.batch_size=0", "loop.batch_size=0: it must be a number of clips, at least 1, or auto"),
+        ("loop.precision=fp8", "loop.precision='fp8': input should be 'auto', 'fp32', 'tf32', 'bf16' or 'fp16'"),
+    ],
+)
+def test_a_time_a_batch_size_or_a_precision_that_is_none_says_what_is(word, expected):
+    with pytest.raises(ConfigError, match=expected):
+        load_config(PretrainConfig, None, [word])
+
+
+@pytest.mark.parametrize(
     ("text", "names"), [("none", ()), ("freeze, mixup", ("freeze", "mixup")), ("[cutmix]", ("cutmix",))]
 )
 def test_names_are_given_with_commas_as_a_list_or_none(text, names):

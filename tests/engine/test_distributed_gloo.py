@@ -9,7 +9,7 @@ import sys
 import torch
 from torch import nn
 from ssdet_cli.engine.distributed import session
-from ssdet_cli.engine.fit import Meter
+from ssdet_cli.engine.trainer import Meter
 
 with session("cpu") as here:
     assert here.world_size == 2
@@ -126,3 +126,84 @@ def test_a_rank_that_dies_takes_the_run_down(tmp_path, rank):
         f"with session('cpu') as here:\n    if here.rank == {rank}:\n        sys.exit(3)\n    here.gather(1)\n"
     )
     assert torchrun(script).returncode != 0
+
+
+STOPPED = """
+import os, signal, sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from dataclasses import replace
+from test_fit import Small, batch
+from ssdet_cli.config.sections import LoopConfig, OptimConfig
+from ssdet_cli.engine.checkpoint import latest_checkpoint
+from ssdet_cli.engine.distributed import session
+from ssdet_cli.engine.fit import Monitor, fit
+from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.engine.stop import Interrupted
+from ssdet_cli.engine.trainer import Trainer
+from ssdet_cli.tasks.pretraining import VolumePretraining
+
+
+def run(name, here, asks=None, spoils=()):
+    folder = Path(sys.argv[2]) / name
+    torch.manual_seed(0)
+    loop = LoopConfig(steps=8, log_every=3, validate_every=4, ema=0.9, skip_bad_batches=2)
+    trainer = Trainer(Small(), VolumePretraining(lambda frames: frames.float() / 255, None, "frame"),
+                      optim=OptimConfig(name="adamw", lr=1e-2), loop=loop, session=here, seed=0, meta={})
+    state = latest_checkpoint(folder)
+    if state is not None:
+        trainer.load(state)
+    here.broadcast(None)
+
+    def batches():
+        for number in range(trainer.progress.step, 8):
+            if asks == (here.rank, number):
+                os.kill(os.getpid(), signal.SIGUSR1)
+            made = batch(2 * number + here.rank)
+            if (here.rank, number) in spoils:
+                made = replace(made, frames=made.frames.float() * torch.nan)
+            yield made
+
+    log = RunLog(folder if here.is_main else None, None)
+    try:
+        fit(trainer, batches(), steps_per_epoch=3, validate=lambda network: {"loss": here.rank * 0.0},
+            monitor=Monitor("loss", False), log=log, title="t")
+    except Interrupted as stopped:
+        assert stopped.exit_code == 75 and "Stopped by SIGUSR1 at step 6 of 8" in str(stopped), str(stopped)
+        assert asks is not None
+    return trainer
+
+
+with session("cpu") as here:
+    whole = run("whole", here)
+    stopped = run("stopped", here, asks=(1, 5))  # only one rank hears of it, in the middle between two lines of the log
+    assert stopped.progress.step == 6
+    again = run("stopped", here)
+    for name, value in whole.model.state_dict().items():
+        if "running" not in name:  # these are rank 0's; the others take them over with the next step
+            assert torch.equal(value, again.model.state_dict()[name]), name
+    bad = run("bad", here, spoils=[(1, 2)])  # all ranks leave the step out
+    states = here.gather({name: value for name, value in bad.model.state_dict().items() if "running" not in name})
+    assert bad.progress.skipped == 1 and all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    print("rank", here.rank, "fine", flush=True)
+"""
+
+
+def test_a_signal_to_one_rank_stops_all_at_one_step_and_resuming_ends_as_if_nothing_had_been(tmp_path):
+    import json
+    import os
+
+    from test_killed import lines, same
+
+    from ssdet_cli.engine.checkpoint import load_checkpoint
+
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    done = torchrun(script, os.path.dirname(__file__), str(tmp_path))
+    assert done.returncode == 0 and done.stdout.count("fine") == 2, done.stderr
+    whole, again = (load_checkpoint(tmp_path / name / "checkpoints" / "last.pt") for name in ("whole", "stopped"))
+    assert same(whole, again)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "stopped")
+    (bad,) = json.loads((tmp_path / "bad" / "bad_batches.json").read_text())
+    assert (bad["step"], bad["rank"], bad["video_ids"][0]) == (3, 1, "v5-0")

@@ -7,7 +7,7 @@ from test_fit import HERE, stop_at, train, weights
 
 from ssdet_cli.config.sections import LoopConfig, OptimConfig
 from ssdet_cli.engine.checkpoint import load_checkpoint
-from ssdet_cli.engine.fit import Trainer
+from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.models import create_model
 from ssdet_cli.models.layers.sub_batchnorm import pooled_statistics
 from ssdet_cli.tasks.pretraining import VolumePretraining

@@ -167,7 +167,7 @@ def test_a_dry_run_leaves_nothing_behind(data, tmp_path, capfd):
     assert pretrain.run(configured(PretrainConfig, data.weak, tmp_path / "no"), dry_run=True) is None
     assert not (tmp_path / "no").exists()
     said = capfd.readouterr().err
-    assert "steps would take" in said and said.rstrip().endswith("No run was written.")
+    assert "Estimate from these steps" in said and said.rstrip().endswith("No run was written.")
 
 
 def corrupt(data, tmp_path):

@@ -26,6 +26,7 @@ class Root(LazyGroup):
         "data": ("ssdet_cli.cli.data", "Generate data, and list the datasets that can be read."),
         "backbones": ("ssdet_cli.cli.backbones", "List the backbones with their sizes."),
         "weights": ("ssdet_cli.cli.weights", "Convert weights of any known origin, and say what a file is."),
+        "runs": ("ssdet_cli.cli.runs", "List run folders with their state and best score, and draw the curves of one."),
         "configs": ("ssdet_cli.cli.configs", "List, show and copy the shipped configurations."),
         "doctor": ("ssdet_cli.cli.doctor", "Check this machine: packages, GPU, video readers, memory, disk."),
     }
@@ -37,7 +38,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings=SETTINGS,
     pretty_exceptions_enable=False,
-    epilog="First steps: ssdet doctor, then ssdet demo.",
+    epilog="First steps: ssdet doctor, then ssdet demo. Exit codes: 0 done, 1 failed while running, 2 wrong input, "
+    "75 stopped by a scheduler or --max-time (--resume goes on), 130 interrupted.",
 )
 
 

@@ -1,5 +1,6 @@
 """What the shell offers behind an option; each list is made when it is asked for."""
 
+from pathlib import Path
 from typing import Any
 
 
@@ -37,6 +38,11 @@ def configs(ctx: Any) -> list[str]:
 
     own = f"{ctx.info_name}/"
     return [name.removeprefix(own) for name in shipped() if name.startswith(own)] or list(shipped())
+
+
+def runs() -> list[str]:
+    """Names under runs/."""
+    return sorted(path.name for path in Path("runs").glob("*") if path.is_dir())
 
 
 def augmentations() -> list[str]:

@@ -1,7 +1,8 @@
 """Every way a command can end badly, as one line and an exit code.
 
-Exit codes: 0 done, 1 failed while running, 2 wrong input, 130 interrupted. A process of a larger run writes its line
-where the elastic launcher looks for it, and the launcher prints the first one.
+Exit codes: 0 done, 1 failed while running, 2 wrong input, 75 stopped by a scheduler or a time limit (start it again),
+130 interrupted. A process of a larger run writes its line where the elastic launcher looks for it, and the launcher
+prints the first one.
 """
 
 import json
@@ -13,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 from ssdet_cli.cli.console import is_main
-from ssdet_cli.cli.interruption import INTERRUPTED, LAUNCHED
+from ssdet_cli.cli.interruption import LAUNCHED
+from ssdet_cli.errors import INTERRUPTED, RESUME_ME
 
 
 def one_line(text: str) -> str:
@@ -29,13 +31,13 @@ def tell(message: str, code: int) -> None:
         code: Exit code that goes with it; an interruption is said once, by the parent or by rank 0, and is no failure.
     """
     line = one_line(message)
-    ours = LAUNCHED in os.environ
-    if code == INTERRUPTED and not ours:
+    ours, wanted = LAUNCHED in os.environ, code in (INTERRUPTED, RESUME_ME)
+    if wanted and not ours:
         speaks = is_main()
     else:
         speaks = not _recorded(line, code) or not ours
     if speaks:
-        print(f"ssdet: {line}" if code == INTERRUPTED else f"ssdet: error: {line}", file=sys.stderr, flush=True)
+        print(f"ssdet: {line}" if wanted else f"ssdet: error: {line}", file=sys.stderr, flush=True)
 
 
 def _recorded(line: str, code: int) -> bool:

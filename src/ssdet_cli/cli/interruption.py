@@ -1,12 +1,13 @@
-"""What Ctrl-C does; imports next to nothing, since it must be known before anything else is imported."""
+"""What signals do; imports next to nothing, since Ctrl-C must be answered before anything else is imported."""
 
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
-#: Exit code of a command that was interrupted.
-INTERRUPTED = 130
+from ssdet_cli.errors import INTERRUPTED, RESUME_ME, SsdetError
+
 #: Set for the processes that `ssdet` starts itself: the parent speaks for them.
 LAUNCHED = "SSDET_LAUNCHED"
 
@@ -22,14 +23,35 @@ def leave(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
+class Stopped(SsdetError):
+    """A scheduler stopped the command where nothing is lost by it."""
+
+    exit_code = RESUME_ME
+
+
+def stop(number: int, _: FrameType | None) -> None:
+    """Answer SIGTERM or SIGUSR1 while no training is under way, which would save first."""
+    raise Stopped(f"stopped by {signal.Signals(number).name}; run the same command again.")
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Work begins, all is imported: from here on SIGINT raises KeyboardInterrupt, so that what was begun is ended."""
+    """Work begins, all is imported: from here on signals raise exceptions, so that what was begun is ended.
+
+    SIGINT raises KeyboardInterrupt; SIGTERM and SIGUSR1 raise `Stopped` where no launcher waits for this process.
+    """
     if signal.getsignal(signal.SIGINT) is not leave:
         yield
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {}
+    if "RANK" not in os.environ:  # a rank that is still preparing ends at once
+        from ssdet_cli.interrupts import STOP_SIGNALS
+
+        before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, leave)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,14 +18,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssdet_cli.cli.interruption import INTERRUPTED, LAUNCHED, interruptible
-from ssdet_cli.errors import ConfigError, SsdetError
+from ssdet_cli.cli.interruption import LAUNCHED, interruptible
+from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, SsdetError
 
 if TYPE_CHECKING:
     from ssdet_cli.config.sections import RunConfig, Section
 
 #: Seconds that the ranks have to write a checkpoint once they are asked to stop.
 _GRACE = "300"
+#: Exit codes of a rank that was asked to stop.
+_WANTED = (INTERRUPTED, RESUME_ME)
 
 
 class RankFailed(SsdetError):
@@ -158,23 +161,33 @@ def run_agent(words: Sequence[str], records: Path) -> None:
 
     # The agent reports through its exceptions; its log lines would say the same again, at length.
     logging.disable(logging.CRITICAL)
+
+    from ssdet_cli.interrupts import STOP_SIGNALS
+
+    def pass_on(number: int, _: Any) -> None:
+        raise SignalException("", signal.Signals(number))  # the agent's own answer to SIGTERM
+
     try:
         with interruptible():
+            for number in STOP_SIGNALS:
+                signal.signal(number, pass_on)
             run(parse_args(list(words)))
     except ChildFailedError as failed:
         raise _first_failure(failed) from failed
     except SignalException as stopped:
-        raise _last_words(records) from stopped
+        raise _last_words(records, stopped.sigval) from stopped
 
 
-def _last_words(records: Path) -> RankFailed:
-    """What interrupted ranks say: a failure in one of them, else where rank 0 stopped and how to go on."""
+def _last_words(records: Path, number: signal.Signals) -> RankFailed:
+    """What ranks say that were asked to stop: a failure in one of them, else where rank 0 stopped and how to go on."""
     told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(records.rglob("error.json"))]
-    told.sort(key=lambda record: record["exit_code"] == INTERRUPTED)
-    if not told:
+    told.sort(key=lambda record: record["exit_code"] in _WANTED)
+    if told:
+        code = told[0]["exit_code"]
+        return RankFailed(told[0]["message"]["message"], code if code in _WANTED else 1)
+    if number == signal.SIGINT:
         return RankFailed("interrupted.", INTERRUPTED)
-    code = INTERRUPTED if told[0]["exit_code"] == INTERRUPTED else 1
-    return RankFailed(told[0]["message"]["message"], code)
+    return RankFailed(f"stopped by {number.name} before training began; run the same command again.", RESUME_ME)
 
 
 def _first_failure(failed: Any) -> RankFailed:
@@ -183,6 +196,6 @@ def _first_failure(failed: Any) -> RankFailed:
         hint = "; the machine may be out of memory" if failure.exitcode == -9 else ""
         return RankFailed(f"rank {rank} was killed by {failure.signal_name()}{hint}.", 1)
     text = failure.message["message"] if isinstance(failure.message, dict) else ""
-    if failure.exitcode == INTERRUPTED:
-        return RankFailed(text or "interrupted.", INTERRUPTED)
+    if failure.exitcode in _WANTED:
+        return RankFailed(text or "interrupted.", failure.exitcode)
     return RankFailed(text or f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)

@@ -40,6 +40,9 @@ KEYS = {
     "steps": "loop.steps",
     "batch_size": "loop.batch_size",
     "lr": "optim.lr",
+    "precision": "loop.precision",
+    "max_time": "loop.max_time",
+    "deterministic": "run.deterministic",
     "output": "run.output",
     "gpus": "run.gpus",
     "device": "run.device",
@@ -59,6 +62,7 @@ KEYS = {
     "no_pictures": "no_pictures",
     "frame_rate": "data.frame_rate",
     "seed": "run.seed",
+    "wandb": "run.wandb",
     "verbose": "run.verbose",
 }
 
@@ -150,6 +154,12 @@ Verbose = Annotated[
     bool,
     typer.Option("--verbose", "-v", help="List every tensor that --init filled, changed or left out (run.verbose)."),
 ]
+Wandb = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROJECT", help="Log to Weights & Biases too; WANDB_MODE=offline needs no network (run.wandb)."
+    ),
+]
 Dataset = Annotated[
     str | None,
     typer.Option(
@@ -174,6 +184,30 @@ Protocol = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(metavar="N", help="Optimiser steps of the whole run (loop.steps).")]
 BatchSize = Annotated[
-    int | None, typer.Option(metavar="N", help="Clips in one forward pass of one process (loop.batch_size).")
+    str | None,
+    typer.Option(
+        metavar="N|auto", help="Clips in one forward pass of one process; auto finds what fits (loop.batch_size)."
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        metavar="bf16|fp16|tf32|fp32",
+        help="How the network computes; default bf16 where the GPU has it (loop.precision).",
+    ),
+]
+MaxTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Save and leave with exit code 75 within this time: 3h50m, 90m, 5400 (seconds), 1-02:00:00 "
+        "(loop.max_time). SIGTERM and SIGUSR1 do the same.",
+    ),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic", help="Ask torch for deterministic algorithms; what has none is named (run.deterministic)."
+    ),
 ]
 LearningRate = Annotated[float | None, typer.Option("--lr", metavar="X", help="Learning rate of the head (optim.lr).")]

@@ -22,11 +22,19 @@ from ssdet_cli.config.sections import (
 from ssdet_cli.errors import ConfigError
 
 
+class TrainingRun(RunConfig):
+    """Where a training run lives, and who is told of it."""
+
+    wandb: str | None = Field(
+        None, min_length=1, description="Project on Weights & Biases to log to as well; needs ssdet[log]."
+    )
+
+
 class TrainingConfig(Section):
     """What the training commands share."""
 
     command: ClassVar[str]
-    run: RunConfig = RunConfig()
+    run: TrainingRun = TrainingRun()
     data: DataConfig = DataConfig()
     clip: ClipConfig = ClipConfig()
     model: ModelConfig = ModelConfig()
@@ -43,7 +51,7 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _splits_fit(self) -> "TrainingConfig":
-        if self.loop.batch_size % self.model.norm_splits:
+        if self.loop.batch_size != "auto" and self.loop.batch_size % self.model.norm_splits:
             raise ValueError(
                 f"loop.batch_size ({self.loop.batch_size}) must be a multiple of model.norm_splits "
                 f"({self.model.norm_splits})."

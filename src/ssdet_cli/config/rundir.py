@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from ssdet_cli.config.commands import COMMANDS
-from ssdet_cli.config.load import load_config, read_yaml, to_plain, to_yaml
+from ssdet_cli.config.load import load_config, read_yaml, to_plain, to_yaml, validate
 from ssdet_cli.errors import CheckpointError, ConfigError
 from ssdet_cli.files import refuse_unwritable, write_atomically
 
@@ -27,12 +27,16 @@ _FREE_ON_RESUME = (
     "run.node_rank",
     "run.rdzv_endpoint",
     "run.verbose",
+    "run.wandb",
     "data.workers",
     "data.prefetch",
     "data.videos",
     "data.annotations",
     "fine.features",
     "loop.log_every",
+    "loop.max_time",
+    "loop.keep_most",
+    "loop.skip_bad_batches",
 )
 
 
@@ -165,7 +169,11 @@ def refuse_other_config(cfg: BaseModel, then: Path | dict[str, Any]) -> None:
     """
     if isinstance(then, Path):
         then = to_plain(load_config(type(cfg), str(then / "config.yaml")))
+    else:  # keys that came with a later version are at their defaults
+        then = to_plain(validate(type(cfg), then, "the checkpoint"))
     now, then = _flat(to_plain(cfg)), _flat(then)
+    if now.get("loop.batch_size") == "auto":  # what the run found
+        now["loop.batch_size"] = then["loop.batch_size"]
     changed = [
         f"{key}: {then.get(key)} -> {now.get(key)}"
         for key in sorted(now.keys() | then.keys())

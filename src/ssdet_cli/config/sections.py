@@ -61,6 +61,28 @@ def _positive(scales: dict[str, float]) -> dict[str, float]:
 Scales = Annotated[dict[str, float], AfterValidator(_positive)]
 
 
+def _seconds(value: object) -> object:
+    """Read a duration: 5400 or 5400s, 3h50m, 90m, 1d2h, or as SLURM writes it, D-HH:MM:SS, HH:MM:SS or MM:SS."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip().lower()
+    letters = re.fullmatch(r"(?:([\d.]+)d)?(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text)
+    clock = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)??(\d+)(?::(\d+))?", text) if "-" not in text else None
+    days = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?", text)
+    parts = days or (clock if ":" in text else None) or (letters if text else None)
+    try:
+        numbers = [float(part or 0) for part in parts.groups()] if parts else []
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise PydanticCustomError("duration", "it is no time; write 3h50m, 90m, 5400 (seconds) or 1-02:00:00")
+    return sum(number * unit for number, unit in zip(numbers, (86400, 3600, 60, 1), strict=True))
+
+
+#: Seconds.
+Duration = Annotated[float, BeforeValidator(_seconds)]
+
+
 class RunConfig(Section):
     """Where a run lives and on what it runs."""
 
@@ -72,6 +94,7 @@ class RunConfig(Section):
     nnodes: int = Field(1, ge=1, description="Machines.")
     node_rank: int = Field(0, ge=0, description="Number of this machine, from 0.")
     rdzv_endpoint: str | None = Field(None, description="host:port where several machines meet.")
+    deterministic: bool = Field(False, description="Ask torch for deterministic algorithms; what has none is named.")
     verbose: bool = Field(False, description="List every tensor that model.init filled, changed or left out.")
 
     @field_validator("device")
@@ -139,6 +162,10 @@ class ModelConfig(Section):
     checkpoint_activations: bool = Field(
         False, description="Run blocks again in the backward pass: a fraction of the memory, about a third more time."
     )
+    compile: bool = Field(False, description="Train through torch.compile; where that does not work, without.")
+    channels_last: bool = Field(
+        False, description="Keep weights and clips channels-last in memory: faster on GPUs for some networks."
+    )
     options: Options = Field(
         {}, description="More keywords of the backbone or the head, as in model.options.slow_sampling=linspace."
     )
@@ -193,16 +220,40 @@ class OptimConfig(Section):
         return self
 
 
+def _clips(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    if isinstance(value, str) and value.isdecimal() and int(value) >= 1:
+        return int(value)
+    raise PydanticCustomError("batch_size", "it must be a number of clips, at least 1, or auto")
+
+
+#: A number, or "auto" until it is found.
+BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_clips)]
+
+
 class LoopConfig(Section):
     """Length of the run and what happens how often."""
 
     steps: int = Field(1000, ge=1, description="Optimiser steps of the whole run.")
-    batch_size: int = Field(16, ge=1, description="Clips per process and forward pass.")
+    batch_size: BatchSize = Field(16, description="Clips per process and forward pass; auto finds what fits.")
     accumulate: int = Field(1, ge=1, description="Forward passes per optimiser step.")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto is bf16 where the device has it.")
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
+        "auto", description="auto is bf16 where the device has it; tf32 is fp32 with faster products on a GPU."
+    )
+    max_time: Duration | None = Field(
+        None, gt=0, description="Save and leave in time for the command to take no longer: seconds, 3h50m, 1-02:00:00."
+    )
+    skip_bad_batches: int = Field(
+        0, ge=0, description="Batches whose loss or gradient is not finite and that are left out before the run stops."
+    )
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of the averaged weights that are validated.")
     validate_every: int | None = Field(None, ge=1, description="Optimiser steps; default: 5 times per run.")
     save_every: int | None = Field(None, ge=1, description="Optimiser steps; default: at every validation.")
+    keep_every: int | None = Field(
+        None, ge=1, description="Optimiser steps between checkpoints step-N.pt, beside last.pt and best.pt."
+    )
+    keep_most: int | None = Field(None, ge=1, description="Newest of the step-N.pt that stay; default: all.")
     log_every: int = Field(10, ge=1, description="Optimiser steps between lines of metrics.jsonl.")
 
 

@@ -18,6 +18,7 @@ from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet, rasterize
 from ssdet_cli.data.fine_context import pad_features
+from ssdet_cli.data.reading import reading
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
@@ -95,6 +96,7 @@ class ClipReader:
         """
         if record.path is None:
             raise DataError(f"{record.video_id}: no video file under {self.data.videos}.")
+        reading(record.path)
         return open_video(
             record.path, backend=self.data.backend, frame_rate=self.data.frame_rate, short_side=self.short_side
         )

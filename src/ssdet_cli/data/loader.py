@@ -2,8 +2,12 @@
 
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from ssdet_cli.config.sections import DataConfig
-from ssdet_cli.interrupts import held_interrupts
+from ssdet_cli.data import reading
+from ssdet_cli.interrupts import STOP_SIGNALS, held_interrupts
 from ssdet_cli.video.decode import loader_context
 
 
@@ -78,20 +83,38 @@ class ValidationBatches(Sampler[list[tuple[int, int]]]):
         return iter(self.batches)
 
 
-def _start_worker(number: int) -> None:
+def _start_worker(number: int, notes: Path) -> None:
     # Ctrl-C reaches the whole process group: the training process answers it, and needs its workers for the step that
-    # it finishes. SIGTERM must still end a worker; that is how its parent does.
+    # it finishes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _obey_the_parent_alone()
+    reading.tell_in(notes)
     torch.set_num_threads(1)
     if number > 0:  # what every worker would say is said once
         logging.getLogger("ssdet").setLevel(logging.ERROR)
 
 
+def _obey_the_parent_alone() -> None:
+    """Let SIGTERM end this worker where its parent sends it (that is how torch ends one), and no one else."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        while True:
+            told = signal.sigwaitinfo(STOP_SIGNALS)
+            if told.si_signo == signal.SIGTERM and told.si_pid == parent.pid:
+                os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 class _Loader(DataLoader):
-    """Starts its workers out of reach of Ctrl-C; they import torch first, so `_start_worker` would be too late."""
+    """Starts its workers out of reach of signals; they import torch first, so `_start_worker` would be too late."""
 
     def __iter__(self) -> Iterator[Any]:
-        with held_interrupts():
+        with held_interrupts(*STOP_SIGNALS):
             return super().__iter__()
 
 
@@ -147,5 +170,5 @@ def _workers(number: int, prefetch: int) -> dict[str, Any]:
         "num_workers": number,
         "prefetch_factor": prefetch,
         "multiprocessing_context": context,
-        "worker_init_fn": _start_worker,
+        "worker_init_fn": partial(_start_worker, notes=reading.folder()),
     }

@@ -20,16 +20,28 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Save tensors and plain containers so that `torch.load(weights_only=True)` reads them."""
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getbuffer())
+
+
+def keep_checkpoint(folder: Path, state: dict[str, Any], most: int | None) -> None:
+    """Save `step-<N>.pt` beside last.pt and best.pt, and delete the oldest ones beyond `most`."""
+    save_checkpoint(folder / f"step-{state['progress']['step']:08d}.pt", state)
+    for file in _kept(folder)[: -most if most is not None else 0]:
+        file.unlink(missing_ok=True)
+
+
+def _kept(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.pt"))
 
 
 def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """What a run continues from: the further of `last.pt` and `best.pt`, which is written first; None without any.
+    """What a run continues from: the furthest of its checkpoints, or None without any.
 
     Raises:
         CheckpointError: One of them cannot be read.
     """
-    files = [folder / "checkpoints" / name for name in ("last.pt", "best.pt")]
+    place = folder / "checkpoints"
+    files = [place / "last.pt", place / "best.pt", *_kept(place)[-1:]]
     states = [load_checkpoint(file) for file in files if file.exists()]
     return max(states, key=lambda state: state["progress"]["step"], default=None)
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ssdet_cli.engine import numbers
 from ssdet_cli.engine.host_memory import keep_freed_memory
+from ssdet_cli.engine.stop import StopAsked, StopRequests
 from ssdet_cli.errors import ConfigError
 
 #: Ranks wait for each other while one generates data or scores longer videos; one that dies is noticed by the launcher.
@@ -26,11 +28,13 @@ class Session:
         device: Where this process computes.
         rank: Number of this process, from 0; rank 0 writes files.
         world_size: Number of processes.
+        stop: What asks this process to end early.
     """
 
     device: torch.device
     rank: int = 0
     world_size: int = 1
+    stop: StopRequests = field(default_factory=StopRequests, compare=False)
 
     @property
     def is_main(self) -> bool:
@@ -53,6 +57,15 @@ class Session:
         value = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
+
+    def leave_if_asked(self) -> None:
+        """Let all ranks leave together; every rank must call it.
+
+        Raises:
+            StopAsked: One of them was asked to stop.
+        """
+        if self.any(self.stop.asked()):
+            raise StopAsked
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
@@ -98,7 +111,19 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 @contextmanager
-def session(device: str) -> Iterator[Session]:
+def session(device: str, *, deterministic: bool = False) -> Iterator[Session]:
+    """Be one process of a run, see `_joined`.
+
+    Args:
+        device: As in `pick_device`.
+        deterministic: Ask torch for deterministic algorithms meanwhile.
+    """
+    with numbers.deterministic(deterministic), _joined(device) as here:
+        yield here
+
+
+@contextmanager
+def _joined(device: str) -> Iterator[Session]:
     """Join the process group that torchrun describes in the environment; without one, be a single process.
 
     A set-up that fails raises: there is no quiet fall-back to one process.

@@ -5,38 +5,28 @@ as a value: the task, the batches, the validation function.
 """
 
 import math
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 
 from ssdet_cli.batch import VideoBatch
-from ssdet_cli.config.sections import LoopConfig, OptimConfig
-from ssdet_cli.engine.checkpoint import save_checkpoint
-from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.optim import build_optimizer, lr_factor, set_lr
+from ssdet_cli.data.reading import dead_workers_named
+from ssdet_cli.engine.bad_batches import BadBatch, list_in, the_guilty
+from ssdet_cli.engine.checkpoint import keep_checkpoint, save_checkpoint
+from ssdet_cli.engine.numbers import told_once
+from ssdet_cli.engine.phases import CHECKPOINTS
 from ssdet_cli.engine.runlog import RunLog
-from ssdet_cli.engine.state import Progress, draw_seed
+from ssdet_cli.engine.state import Progress, draw_seed, seed_all
+from ssdet_cli.engine.stop import Interrupted, StopAsked
+from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import SsdetError
-from ssdet_cli.tasks.interface import Task
 
 Validate = Callable[[nn.Module], dict[str, float]]
-
-
-class Interrupted(SsdetError):
-    """Ctrl-C or SIGTERM; the state is saved."""
-
-    exit_code = 130
 
 
 @dataclass
@@ -79,150 +69,45 @@ class Monitor:
 
 
 @dataclass
-class Meter:
-    """Sums metrics on the device; asks for them on the host only when a line is written."""
+class _Pace:
+    """How long things take here: for the log, and to stop in time.
 
-    totals: dict[str, Tensor] = field(default_factory=dict)
-
-    def add(self, totals: dict[str, Tensor]) -> None:
-        """Add (sum, count) pairs."""
-        for name, value in totals.items():
-            self.totals[name] = self.totals[name] + value if name in self.totals else value
-
-    def means(self, session: Session) -> dict[str, float]:
-        """Means over all that was added, on all ranks; clears the meter."""
-        summed = session.sum(self.totals)
-        self.totals = {}
-        return {name: (value[0] / value[1].clamp_min(1e-12)).item() for name, value in summed.items()}
-
-
-@contextmanager
-def _stop_requests() -> Iterator[dict[str, bool]]:
-    """Turn SIGINT and SIGTERM into a flag that the loop reads between steps; a second one kills at once."""
-    asked = {"stop": False}
-    before: dict[int, Any] = {}
-
-    def ask(number: int, _: FrameType | None) -> None:
-        asked["stop"] = True
-        signal.signal(number, before[number])
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, ask)
-    except ValueError:  # not the main thread: the caller owns the signals
-        before.clear()
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-class Trainer:
-    """State of one `fit`: network, optimiser, averaged weights, counters.
-
-    Kept apart from `fit` so that a checkpoint is one call and each step one short method.
+    Attributes:
+        began: `perf_counter` of the beginning.
+        busy: Seconds in steps.
+        waited: Part of it spent waiting for batches.
+        clips: Over all ranks.
+        slowest: Seconds of the slowest of the late steps.
+        saving: Seconds of the last checkpoint.
+        validating: Seconds of the last validation.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        task: Task,
-        *,
-        optim: OptimConfig,
-        loop: LoopConfig,
-        session: Session,
-        seed: int,
-        meta: dict[str, Any],
-    ) -> None:
-        self.model = model.to(session.device)
-        self.task, self.optim, self.loop, self.session, self.seed, self.meta = task, optim, loop, session, seed, meta
-        self.optimizer = build_optimizer(self.model, optim)
-        self.average = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True)
-            if loop.ema
-            else None
-        )
-        self.progress = Progress()
-        self.meter = Meter()
-        self.network = self._wrap()
-        self.autocast = precision(loop.precision, session.device)
+    began: float = field(default_factory=time.perf_counter)
+    busy: float = 0.0
+    waited: float = 0.0
+    clips: int = 0
+    slowest: float = 0.0
+    saving: float = 0.0
+    validating: float = 0.0
 
-    def _wrap(self) -> nn.Module:
-        if self.session.world_size == 1:
-            return self.model
-        on_gpu = self.session.device.type == "cuda"
-        return DistributedDataParallel(self.model, device_ids=[self.session.device] if on_gpu else None)
+    def add_step(self, seconds: float, waited: float, clips: int) -> None:
+        """Count one step."""
+        self.busy, self.waited, self.clips = self.busy + seconds, self.waited + waited, self.clips + clips
+        self.slowest = max(seconds, 0.98 * self.slowest)
 
     @property
-    def evaluated(self) -> nn.Module:
-        """The weights that are validated and shipped: the averaged ones where there are any."""
-        return self.average.module if self.average is not None else self.model
+    def rate(self) -> float:
+        """Clips per second of the steps' time."""
+        return self.clips / max(self.busy, 1e-9)
 
-    def step(self, batches: Iterator[VideoBatch]) -> tuple[int, float, list[VideoBatch]]:
-        """One optimiser step; returns clips, seconds waited for data, and the batches."""
-        step, rank = self.progress.step, self.session.rank
-        set_lr(self.optimizer, lr_factor(step, self.loop.steps, self.optim))
-        self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        waited, seen = 0.0, []
-        for part in range(self.loop.accumulate):
-            began = time.perf_counter()
-            batch = next(batches)
-            waited += time.perf_counter() - began
-            seen.append(batch)
-            last = part == self.loop.accumulate - 1
-            torch.manual_seed(draw_seed(self.seed, 1, step, rank, part))
-            generator = torch.Generator().manual_seed(draw_seed(self.seed, 2, step, rank, part))
-            with self._hold_reduction(last):
-                self._backward(batch, generator)
-        if self.optim.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.clip_norm)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        self.progress.step += 1
-        return sum(map(len, seen)), waited, seen
+    @property
+    def wait(self) -> float:
+        """Part of the steps' time spent waiting for batches."""
+        return self.waited / max(self.busy, 1e-9)
 
-    def _hold_reduction(self, last: bool) -> AbstractContextManager:
-        return nullcontext() if last or self.network is self.model else self.network.no_sync()
-
-    def _backward(self, batch: VideoBatch, generator: torch.Generator) -> None:
-        with torch.no_grad():
-            batch = self.task.prepare(batch.to(self.session.device, non_blocking=True), generator)
-        with self.autocast():
-            logits = self.network(batch.frames, **batch.network_inputs())
-        result = self.task.loss(logits, batch)
-        (result.loss / self.loop.accumulate).backward()
-        self.meter.add(dict(result.totals))
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint holds; `model` is always the set of weights to use."""
-        return {
-            "model": self.evaluated.state_dict(),
-            "trained": self.model.state_dict() if self.average is not None else None,
-            "averaged_steps": int(self.average.n_averaged) if self.average is not None else 0,
-            "optimizer": self.optimizer.state_dict(),
-            "progress": vars(self.progress),
-            "meta": self.meta,
-        }
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint's state."""
-        self.model.load_state_dict(state["trained"] or state["model"])
-        if self.average is not None:
-            self.average.module.load_state_dict(state["model"])
-            self.average.n_averaged.fill_(state["averaged_steps"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
-
-
-def precision(name: str, device: torch.device) -> Callable[[], AbstractContextManager]:
-    """Autocast to bf16 where asked for, or where the device computes in it natively (`auto`)."""
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if name == "bf16" or (name == "auto" and native):
-        return lambda: torch.autocast(device.type, torch.bfloat16)
-    return nullcontext
+    def needed(self, due: bool) -> float:
+        """Seconds that what comes next takes, a validation or a step, and then a checkpoint."""
+        return self.saving + (self.validating if due else self.slowest)
 
 
 def fit(
@@ -249,116 +134,210 @@ def fit(
         resume_hint: Said with an interruption.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM; last.pt is written.
-        SsdetError: The loss is not finite, or a checkpoint cannot be written.
+        Interrupted: SIGINT, SIGTERM or SIGUSR1, or the time is up; last.pt is written.
+        SsdetError: A loss is not finite, or a checkpoint cannot be written.
     """
     loop, progress, session = trainer.loop, trainer.progress, trainer.session
-    validate_every = loop.validate_every or max(1, math.ceil(loop.steps / 5))
-    save_every = loop.save_every or validate_every
-    began, busy, waited, clips, first_step = time.perf_counter(), 0.0, 0.0, 0, progress.step
-    scores = log.last_scores()
-    skipped: dict[str, str] = {}
-    readers: Counter[str] = Counter()
+    run = _Fit(trainer, validate, monitor, log, steps_per_epoch)
     stream = iter(batches)
     log.start(title, progress.step, loop.steps)
     try:
-        with _stop_requests() as asked:
-            while progress.step < loop.steps:
-                step_began = time.perf_counter()
-                step_clips, step_wait, seen = trainer.step(stream)
-                busy += time.perf_counter() - step_began
-                clips, waited = clips + step_clips * session.world_size, waited + step_wait
-                _report_failures(seen, skipped, log)
-                readers.update(backend for batch in seen for backend in batch.backends)
-                step, epoch = progress.step, progress.step / steps_per_epoch
-                last, stop = step == loop.steps, session.any(asked["stop"])
-                # Whatever is validated or saved has a loss that was looked at.
-                if stop or last or any(step % every == 0 for every in (loop.log_every, validate_every, save_every)):
-                    means = _log_step(trainer, log, epoch, clips / busy, waited / busy, seen)
-                    log.advance(step, _note(means, epoch, clips / busy, waited / busy))
-                if step % validate_every == 0 or last:
-                    scores = _validate(trainer, validate, monitor, log, epoch)
-                if step % save_every == 0 or last:
-                    _save(trainer, log, "last.pt")
-                if stop and not last:
-                    _save(trainer, log, "last.pt")
-                    raise Interrupted(f"Interrupted at step {step} of {loop.steps}; the state is saved. {resume_hint}")
+        with session.stop.listening(loop.max_time), dead_workers_named(), told_once(log.say):
+            if progress.step == loop.steps and not progress.due:  # killed when only last.pt was still to be written
+                run.save_where_due()
+            while progress.due or progress.step < loop.steps:
+                stopped = False
+                if progress.due:
+                    stopped = not run.validate()
+                else:
+                    run.step(stream)
+                done = progress.step == loop.steps and not progress.due
+                stopped = stopped or session.any(session.stop.asked(run.pace.needed(progress.due)))
+                if stopped and not done:
+                    run.save_unfinished()
+                    raise run.interruption(resume_hint)
+                if not progress.due:
+                    run.save_where_due()
     finally:
         log.stop()
-    skipped = {path: reason for part in session.gather(skipped) for path, reason in part.items()}
-    _list_skipped(log, skipped)
-    busy = max(busy, 1e-9)
-    return FitSummary(
-        progress=progress,
-        scores=scores,
-        skipped=skipped,
-        steps=progress.step - first_step,
-        seconds=time.perf_counter() - began,
-        data_wait=waited / busy,
-        clips_per_second=clips / busy,
-        clips_read_by=dict(sum(session.gather(readers), Counter())),
-    )
+    return run.summary()
 
 
-def _report_failures(seen: list[VideoBatch], skipped: dict[str, str], log: RunLog) -> None:
-    for batch in seen:
-        for path, reason in batch.failures:
-            if path not in skipped:
-                skipped[path] = reason.removeprefix(f"{path}: ")
-                log.say(f"Skipped, another clip is drawn: {reason}")
+class _Fit:
+    """The parts of `fit`: a step, a validation, a checkpoint."""
 
+    def __init__(
+        self, trainer: Trainer, validate: Validate, monitor: Monitor, log: RunLog, steps_per_epoch: float
+    ) -> None:
+        loop = trainer.loop
+        self.trainer, self.log, self.monitor, self._validate = trainer, log, monitor, validate
+        self.progress, self.session, self.steps_per_epoch = trainer.progress, trainer.session, steps_per_epoch
+        self.validate_every = loop.validate_every or max(1, math.ceil(loop.steps / 5))
+        self.save_every = loop.save_every or self.validate_every
+        # Whatever is validated or saved has a loss that was looked at.
+        self.look_every = (loop.log_every, self.validate_every, self.save_every, loop.keep_every or self.save_every)
+        self.pace, self.first_step = _Pace(), self.progress.step
+        self.scores = log.last_scores()
+        self.skipped: dict[str, str] = {}
+        self.readers: Counter[str] = Counter()
 
-def _log_step(
-    trainer: Trainer, log: RunLog, epoch: float, rate: float, wait: float, seen: list[VideoBatch]
-) -> dict[str, float]:
-    means = trainer.meter.means(trainer.session)
-    if not math.isfinite(means["loss"]):
-        ids = ", ".join(name for batch in seen for name in batch.video_ids[:8])
-        raise SsdetError(
-            f"The loss is {means['loss']} at step {trainer.progress.step} (videos of the last batch: {ids}). "
-            "Lower optim.lr, raise optim.warmup_steps or set optim.clip_norm; the last checkpoint is whole."
+    @property
+    def epoch(self) -> float:
+        """Passes over the data so far."""
+        return self.progress.step / self.steps_per_epoch
+
+    def step(self, stream: Iterator[VideoBatch]) -> None:
+        """One optimiser step, and a line of the log where one is due."""
+        trainer, progress, pace = self.trainer, self.progress, self.pace
+        began, skipped = time.perf_counter(), progress.skipped
+        clips, waited, seen = trainer.step(stream)
+        pace.add_step(time.perf_counter() - began, waited, clips * self.session.world_size)
+        self._report_failures(seen)
+        self.readers.update(backend for batch in seen for backend in batch.backends)
+        if progress.skipped > skipped:
+            self._report_skip()
+        last = progress.step == trainer.loop.steps
+        if last or any(progress.step % every == 0 for every in self.look_every):
+            self._refuse_bad_batches()
+            self._log_step()
+        progress.due = last or progress.step % self.validate_every == 0
+
+    def _report_failures(self, seen: list[VideoBatch]) -> None:
+        for batch in seen:
+            for path, reason in batch.failures:
+                if path not in self.skipped:
+                    self.skipped[path] = reason.removeprefix(f"{path}: ")
+                    self.log.say(f"Skipped, another clip is drawn: {reason}")
+
+    def _bad_batches(self) -> list[BadBatch]:
+        """Those of all ranks since the last look, listed in the run folder."""
+        found = self.trainer.watch.look(self.session.rank)
+        if not self.session.any(bool(found)):
+            return []
+        found = the_guilty([bad for part in self.session.gather(found) for bad in part])
+        if self.log.folder is not None:
+            list_in(self.log.folder, found)
+        return found
+
+    def _report_skip(self) -> None:
+        bad, most = self._bad_batches(), self.trainer.loop.skip_bad_batches
+        if self.progress.skipped > most:
+            raise self._not_finite(bad, f"{most} such batches were skipped before (loop.skip_bad_batches)")
+        self.log.say(f"{_told(bad)}: the step is left out, {self.progress.skipped} of {most}.")
+
+    def _refuse_bad_batches(self) -> None:
+        if bad := self._bad_batches():
+            raise self._not_finite(bad, "such batches can be skipped (loop.skip_bad_batches)")
+
+    def _not_finite(self, bad: list[BadBatch], skipping: str) -> SsdetError:
+        where = f" (listed in {self.log.folder}/bad_batches.json)" if self.log.folder is not None else ""
+        return SsdetError(
+            f"{_told(bad)}{where}. Lower optim.lr, raise optim.warmup_steps or set optim.clip_norm; {skipping}; "
+            "the last checkpoint is whole."
         )
-    lr = {f"lr_{number}": group["lr"] for number, group in enumerate(trainer.optimizer.param_groups)}
-    log.record(
-        step=trainer.progress.step,
-        epoch=epoch,
-        split="train",
-        lr=max(lr.values()),
-        **means,
-        **lr,
-        clips_per_second=round(rate, 2),
-        data_wait=round(wait, 4),
-    )
-    return means
+
+    def _log_step(self) -> None:
+        trainer, pace = self.trainer, self.pace
+        means = trainer.meter.means(self.session)
+        if not means:  # every step since the last line was left out
+            return
+        lr = {f"lr_{number}": group["lr"] for number, group in enumerate(trainer.optimizer.param_groups)}
+        self.log.record(
+            step=self.progress.step,
+            epoch=self.epoch,
+            split="train",
+            lr=max(lr.values()),
+            **means,
+            **lr,
+            clips_per_second=round(pace.rate, 2),
+            data_wait=round(pace.wait, 4),
+        )
+        self.log.advance(self.progress.step, _note(means, self.epoch, pace.rate, pace.wait))
+
+    def validate(self) -> bool:
+        """Validate, and save best.pt where it is the best; False where ranks were asked to stop in between."""
+        began, progress, network = time.perf_counter(), self.progress, self.trainer.evaluated
+        self.session.copy_buffers(network)
+        seed_all(draw_seed(self.trainer.seed, 5, progress.step, self.session.rank))
+        network.eval()
+        try:
+            with torch.no_grad():
+                scores = self._validate(network)
+        except StopAsked:
+            return False
+        network.train()
+        progress.due = False
+        self.scores, self.pace.validating = scores, time.perf_counter() - began
+        self.log.record(step=progress.step, epoch=self.epoch, split="val", **scores)
+        shown = (
+            f"{name} {value if isinstance(value, int) else format(value, '.4f')}" for name, value in scores.items()
+        )
+        self.log.say(f"Step {progress.step}: validation {', '.join(shown)}")
+        # The log runs ahead of best.pt and best.pt ahead of last.pt, never behind: after a kill in between, a run goes
+        # on from the further checkpoint (`latest_checkpoint`) and drops the lines beyond it.
+        if self.monitor.improves(scores[self.monitor.name], progress.best):
+            progress.best, progress.best_step = scores[self.monitor.name], progress.step
+            self._save("best.pt")
+        return True
+
+    def save_where_due(self) -> None:
+        """Save last.pt, and a checkpoint that is kept, where the step says so."""
+        step, loop = self.progress.step, self.trainer.loop
+        # Kept ones come before last.pt, for the reason that best.pt does.
+        if loop.keep_every and step % loop.keep_every == 0 and self.log.folder is not None:
+            with self.log.phases.phase(CHECKPOINTS):
+                keep_checkpoint(Path(self.log.folder) / "checkpoints", self.trainer.state(), loop.keep_most)
+        if step % self.save_every == 0 or step == loop.steps:
+            self._save("last.pt")
+
+    def save_unfinished(self) -> None:
+        """Save last.pt between two lines of the log: what was summed for the next one is saved too."""
+        self._refuse_bad_batches()
+        self.trainer.gather_meter()
+        self._save("last.pt")
+
+    def _save(self, name: str) -> None:
+        if self.log.folder is not None:
+            began = time.perf_counter()
+            with self.log.phases.phase(CHECKPOINTS):
+                save_checkpoint(Path(self.log.folder) / "checkpoints" / name, self.trainer.state())
+            self.pace.saving = time.perf_counter() - began
+
+    def interruption(self, hint: str) -> Interrupted:
+        """Why and where the run ends early, the same on all ranks; they leave together, once last.pt is written."""
+        heard = [told for told in self.session.gather(self.session.stop.heard) if told is not None]
+        reason, code = min(heard, key=lambda told: -told[1])
+        step, steps = self.progress.step, self.trainer.loop.steps
+        return Interrupted(f"{reason} at step {step} of {steps}; the state is saved. {hint}", code)
+
+    def summary(self) -> FitSummary:
+        """What there is to say at the end."""
+        parts = self.session.gather(self.skipped)
+        skipped = {path: reason for part in parts for path, reason in part.items()}
+        _list_skipped(self.log, skipped)
+        return FitSummary(
+            progress=self.progress,
+            scores=self.scores,
+            skipped=skipped,
+            steps=self.progress.step - self.first_step,
+            seconds=time.perf_counter() - self.pace.began,
+            data_wait=self.pace.wait,
+            clips_per_second=self.pace.rate,
+            clips_read_by=dict(sum(self.session.gather(self.readers), Counter())),
+        )
+
+
+def _told(bad: list[BadBatch]) -> str:
+    first = min(bad, key=lambda each: each.step)
+    videos = [name for each in bad if each.step == first.step for name in each.video_ids]
+    listed = ", ".join(videos[:8]) + (", ..." if len(videos) > 8 else "")
+    what = f"The loss is {first.loss}" if first.loss in ("nan", "inf", "-inf") else "The gradient is not finite"
+    return f"{what} at step {first.step} with the videos {listed}"
 
 
 def _note(means: dict[str, float], epoch: float, rate: float, wait: float) -> str:
     shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items() if name in ("loss", "accuracy"))
     return f"epoch {epoch:.1f}  {shown}  {rate:.1f} clips/s  data wait {100 * wait:.0f} %"
-
-
-def _validate(trainer: Trainer, validate: Validate, monitor: Monitor, log: RunLog, epoch: float) -> dict[str, float]:
-    trainer.session.copy_buffers(trainer.evaluated)
-    network = trainer.evaluated
-    network.eval()
-    with torch.no_grad():
-        scores = validate(network)
-    network.train()
-    progress = trainer.progress
-    log.record(step=progress.step, epoch=epoch, split="val", **scores)
-    shown = (f"{name} {value if isinstance(value, int) else format(value, '.4f')}" for name, value in scores.items())
-    log.say(f"Step {progress.step}: validation {', '.join(shown)}")
-    # The log runs ahead of best.pt and best.pt ahead of last.pt, never behind: after a kill in between, a run goes on
-    # from the further checkpoint (`latest_checkpoint`) and drops the lines beyond it.
-    if monitor.improves(scores[monitor.name], progress.best):
-        progress.best, progress.best_step = scores[monitor.name], progress.step
-        _save(trainer, log, "best.pt")
-    return scores
-
-
-def _save(trainer: Trainer, log: RunLog, name: str) -> None:
-    if log.folder is not None:
-        save_checkpoint(Path(log.folder) / "checkpoints" / name, trainer.state())
 
 
 def _list_skipped(log: RunLog, skipped: dict[str, str]) -> None:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ssdet_cli.data.clips import VideoFacts, VideoWindow
+from ssdet_cli.data.reading import dead_workers_named
 from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.out_of_memory import advice_on_videos, is_out_of_memory
 from ssdet_cli.evaluation.interface import VideoScores
 
 #: Windows -> windows with outputs by name, each without batch dimension; in any order, and an output may come late.
@@ -101,8 +103,13 @@ def in_batches(
                 yield batch[0], {}
                 continue
             frames = torch.stack([window.frames for window in batch]).to(device, non_blocking=True)
-            with autocast():
-                outputs = network(normalize(frames), **beside(batch))
+            try:
+                with autocast():
+                    outputs = network(normalize(frames), **beside(batch))
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    raise advice_on_videos(frames.shape[2], len(batch), device) from error
+                raise
             for index, window in enumerate(batch):
                 yield window, {name: output[index] for name, output in outputs.items()}
 
@@ -128,12 +135,15 @@ def predict(
 
     Returns:
         Results of all ranks in no particular order, and video id -> reason for the unreadable ones.
+
+    Raises:
+        StopAsked: A rank was asked to stop.
     """
     results: list[Any] = []
     failures: dict[str, str] = {}
     begun: dict[str, Join] = {}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), dead_workers_named():
             for window, outputs in apply(windows):
                 video_id = window.video.video_id
                 if window.failure:
@@ -147,9 +157,12 @@ def predict(
                         results.append(begun[video_id].finish())
                         del begun[video_id]
                 advance(len(results) + len(failures))
+                if session.stop.asked():
+                    break
     finally:
         for unfinished in begun.values():
             unfinished.discard()
+    session.leave_if_asked()
     gathered = session.gather((results, failures))
     return (
         [result for part, _ in gathered for result in part],

@@ -13,8 +13,10 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ssdet_cli.engine.phases import Phases
+from ssdet_cli.engine.wandb_run import WandbRun
 from ssdet_cli.files import write_atomically
-from ssdet_cli.viz.run_report import PLACE, read_metrics
+from ssdet_cli.viz.run_curves import PLACE, read_metrics
 
 _PACKAGES = ("ssdet", "torch", "torchvision", "numpy", "av", "decord", "timm", "torchmetrics")
 
@@ -55,7 +57,9 @@ class RunLog:
         self._progress: Progress | None = None
         self._bar: Any = None
         self._writer: Any = None
+        self._wandb: Any = None
         self._resume_step: int | None = None
+        self.phases = Phases()
         self._title, self._total, self._first = "", 0, 0
         self._began = self._last_plain = 0.0
         if folder is not None:
@@ -65,6 +69,8 @@ class RunLog:
         """From here on write into a folder; what it holds beyond `resume_step` is dropped."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.metrics, self._resume_step = folder, folder / "metrics.jsonl", resume_step
+        if resume_step is not None:
+            self.phases.continue_from(folder)
         if resume_step is not None and self.metrics.exists():
             self._drop_lines_after(resume_step)
 
@@ -90,7 +96,7 @@ class RunLog:
             write_atomically(self.folder / name, json.dumps(content, indent=2) + "\n")
 
     def record(self, *, step: int, epoch: float, split: str, **values: float) -> None:
-        """Append one line to metrics.jsonl and to TensorBoard."""
+        """Append one line to metrics.jsonl, to TensorBoard, and to Weights & Biases where it was asked for."""
         if self.folder is None:
             return
         line = {"step": step, "epoch": round(epoch, 4), "split": split, "time": round(time.time(), 3), **values}
@@ -100,6 +106,17 @@ class RunLog:
         for name, value in values.items():
             if isinstance(value, int | float):
                 writer.add_scalar(f"{split}/{name}", value, step)
+        if self._wandb is not None:
+            self._wandb.record(step, epoch, split, values)
+
+    def also_to_wandb(self, project: str, config: dict[str, Any]) -> None:
+        """From here on log to a project on Weights & Biases too.
+
+        Raises:
+            SsdetError: Weights & Biases refuses.
+        """
+        if self.folder is not None:
+            self._wandb = WandbRun(project, self.folder, config)
 
     def _tensorboard(self) -> Any:
         if self._writer is None:
@@ -152,9 +169,17 @@ class RunLog:
             self._progress.stop()
             self._progress = None
 
-    def close(self) -> None:
-        """End progress and TensorBoard."""
+    def write_timing(self) -> None:
+        """Write down where the time went so far."""
+        if self.folder is not None:
+            self.phases.write(self.folder)
+
+    def close(self, *, failed: bool = False) -> None:
+        """End progress, TensorBoard and Weights & Biases, which is told whether the run failed."""
         self.stop()
+        if self._wandb is not None:
+            self._wandb.finish(failed=failed)
+            self._wandb = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -32,9 +32,9 @@ from ssdet_cli.config.commands import (
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data.generated import GenerateSettings
 from ssdet_cli.engine.distributed import pick_device
-from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.engine.runlog import RunLog
-from ssdet_cli.errors import ConfigError
+from ssdet_cli.engine.stop import Interrupted
+from ssdet_cli.errors import INTERRUPTED, ConfigError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.recipes import (
     augment_preview,
@@ -134,14 +134,15 @@ def run(
 
     Raises:
         ConfigError: An argument is wrong; nothing was made.
-        Interrupted: Ctrl-C; the message says how to go on.
+        Interrupted: Ctrl-C or a scheduler; the message says how to go on.
     """
     asked = Demo(output, seed, seeds, device, tiny, coarse_fine)
     asked.check()
     try:
         return _walk(asked)
     except (Interrupted, KeyboardInterrupt) as error:
-        raise Interrupted(f"Interrupted; what is done is kept. Go on with: {asked.command()}") from error
+        said = f"Interrupted; what is done is kept. Go on with: {asked.command()}"
+        raise Interrupted(said, getattr(error, "exit_code", INTERRUPTED)) from error
 
 
 def _walk(asked: Demo) -> list[ArmResult]:

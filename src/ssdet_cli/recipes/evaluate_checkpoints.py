@@ -14,7 +14,7 @@ from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.engine.distributed import Session, session
-from ssdet_cli.engine.fit import precision
+from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
@@ -53,7 +53,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
     if any(_without_protocol(other) != _without_protocol(cfg) for other in cfgs[1:]):
         raise ValueError("Evaluations that share a pass differ in their protocol and output only.")
     protocols = [PROTOCOLS.get(one.protocol)() for one in cfgs]
-    with session(cfg.run.device) as here:
+    with session(cfg.run.device, deterministic=cfg.run.deterministic) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
         states = [checkpoint_of(path, cfg.inference, log) for path in cfg.checkpoints]
         _refuse_useless(cfg, states)

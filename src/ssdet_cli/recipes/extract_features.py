@@ -15,7 +15,7 @@ from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.exact import stages_in_chunks, windows_of
 from ssdet_cli.engine.features import FeatureJoin, pooled, pooled_stages
-from ssdet_cli.engine.fit import precision
+from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import Apply, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import SsdetError
@@ -38,7 +38,7 @@ def run(cfg: ExtractFeaturesConfig, *, dry_run: bool = False) -> Path:
         ConfigError: The folder holds other features, or the backbone cannot do what is asked for.
         SsdetError: The disk has too little room, or videos cannot be read and `allow_missing` is not set.
     """
-    with session(cfg.run.device) as here:
+    with session(cfg.run.device, deterministic=cfg.run.deterministic) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
         videos = _videos(cfg, log)
         frozen = restore(cfg, here, log)

@@ -11,9 +11,13 @@ from ssdet_cli.data.annotations import check_labels
 from ssdet_cli.data.clips import WeakClips, collate
 from ssdet_cli.data.loader import ValidationBatches, build_loader
 from ssdet_cli.engine.distributed import Session, session
-from ssdet_cli.engine.fit import FitSummary, Meter, Monitor, Validate, precision
+from ssdet_cli.engine.fit import FitSummary, Monitor, Validate
+from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.engine.trainer import Meter
 from ssdet_cli.errors import DataError
+from ssdet_cli.recipes.batch_size import settle_batch_size
+from ssdet_cli.recipes.dry_run import HeldOut
 from ssdet_cli.recipes.training import build_detector, load_split, meta_of, opened, prepared_data, train
 from ssdet_cli.tasks.pretraining import VolumePretraining
 from ssdet_cli.video.transforms import Normalize
@@ -25,7 +29,10 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
     Raises:
         SsdetError: Anything a user can mend, in one line.
     """
-    with session(cfg.run.device) as here, opened(cfg, here, resume=resume, dry_run=dry_run) as now:
+    with (
+        session(cfg.run.device, deterministic=cfg.run.deterministic) as here,
+        opened(cfg, here, resume=resume, dry_run=dry_run) as now,
+    ):
         data = prepared_data(cfg.data, "weak", here, now.log)
         train_videos = load_split(data, "train", now.log)
         check_labels(train_videos, "weak", cfg.command)
@@ -40,6 +47,7 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
         model = build_detector(cfg, len(classes) + 1, classes, now)
         task = build_task(cfg, model, here, now.log)
         dataset = WeakClips(train_videos, data, cfg.clip, seed=cfg.run.seed, training=True)
+        cfg = settle_batch_size(cfg, now, model, task, dataset)
         held_out = WeakClips(val_videos, data, cfg.clip, seed=cfg.run.seed, training=False)
         batches = ValidationBatches(len(held_out), cfg.loop.batch_size, rank=here.rank, world_size=here.world_size)
         loader = build_loader(held_out, batches, collate, data, device=here.device)
@@ -52,6 +60,7 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
             meta=meta_of(cfg, model, classes, background=True),
             validate=fixed_draws(task, loader, here, cfg.loop.precision, now.log),
             monitor=Monitor("loss", higher_is_better=False),
+            held_out=HeldOut(clips=len(held_out)),
             title=f"pretrain {cfg.model.backbone} ({', '.join(cfg.augment.methods) or 'classification'})",
         )
 
@@ -107,6 +116,9 @@ def fixed_draws(
             with autocast():
                 logits = network(batch.frames, **batch.network_inputs())
             meter.add(dict(task.loss(logits, batch).totals))
+            if here.stop.asked():
+                break
+        here.leave_if_asked()
         return meter.means(here)
 
     return validate

@@ -14,12 +14,14 @@ from ssdet_cli.data.clips import VideoWindows
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import logits_in_chunks, windows_of
-from ssdet_cli.engine.fit import Validate, precision
+from ssdet_cli.engine.fit import Validate
+from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
 from ssdet_cli.evaluation.thresholds import best_f1_thresholds
+from ssdet_cli.viz.run_report import CLASS_SCORES
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -140,6 +142,7 @@ def score_while_training(
             meta["validated"] = learned(videos, scores, cfg.clip.stride)
         predictions, seconds = at_protocol_times(protocol, videos, scores)
         result = protocol.score(videos, predictions, seconds)
+        log.write_json(CLASS_SCORES, {"classes": result.classes, "AP": result.per_class_AP})
         return {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, "videos": result.videos - result.missing}
 
     return validate

@@ -1,10 +1,9 @@
 """What the training commands do alike: data, network, run folder, resume, dry run, report."""
 
 import shlex
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from ssdet_cli import __version__
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import TrainingConfig
+from ssdet_cli.config.life import Life, refuse_held
 from ssdet_cli.config.load import to_plain
 from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
@@ -24,11 +24,17 @@ from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
+from ssdet_cli.data.reading import dead_workers_named
+from ssdet_cli.engine import wandb_run
 from ssdet_cli.engine.checkpoint import latest_checkpoint
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.fit import FitSummary, Monitor, Trainer, Validate, fit
+from ssdet_cli.engine.fit import FitSummary, Monitor, Validate, fit
+from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
+from ssdet_cli.engine.phases import STEPS, VALIDATION
 from ssdet_cli.engine.runlog import RunLog, environment
-from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.engine.trainer import Trainer
+from ssdet_cli.errors import ConfigError, DataError, SsdetError
+from ssdet_cli.files import drop_unfinished
 from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.factory import check_options
@@ -36,6 +42,7 @@ from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.recipes import generate
+from ssdet_cli.recipes.dry_run import HeldOut, dry_run
 from ssdet_cli.recipes.generate import DEFAULT
 from ssdet_cli.tasks.interface import Task
 from ssdet_cli.viz.run_report import write_run_report
@@ -51,6 +58,7 @@ class Run:
         resume: Continue what the folder holds.
         dry_run: Only try; there is no folder.
         state: Checkpoint to continue from; None for a new run.
+        life: Says in the folder whether the run goes on.
     """
 
     session: Session
@@ -58,17 +66,22 @@ class Run:
     resume: bool = False
     dry_run: bool = False
     state: dict[str, Any] | None = None
+    life: Life = field(default_factory=Life)
 
-    def begin(self, cfg: TrainingConfig) -> Path:
+    def begin(self, cfg: TrainingConfig, monitor: Monitor) -> Path:
         """Make the run folder (rank 0), now that data and network are there: what fails earlier leaves no folder."""
         made = None
         if self.session.is_main:
             made = str(rundir.prepare(cfg, rundir.run_folder(cfg), resume=self.resume))
         folder = Path(self.session.broadcast(made))
         if self.session.is_main:
+            self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder, self.session.world_size)))
             step = self.state["progress"]["step"] if self.state is not None else 0
             self.log.keep_in(folder, resume_step=step if self.resume else None)
+            drop_unfinished(folder / "checkpoints")
         self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
+        if cfg.run.wandb is not None:
+            self.log.also_to_wandb(cfg.run.wandb, to_plain(cfg))
         return folder
 
 
@@ -77,17 +90,21 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     """Check the run folder, open the log, and load what a resumed run continues from; `Run.begin` makes the folder.
 
     Raises:
-        ConfigError: The network has no such option, or the folder holds another run or cannot be written, or the
-            configuration differs from that of the resumed run.
+        ConfigError: The network has no such option, the folder holds another run, is in use or cannot be
+            written, or the configuration differs from that of the resumed run.
+        MissingExtraError: Weights & Biases is asked for and not installed.
         CheckpointError: The checkpoint to resume from cannot be read.
     """
     check_options(cfg.network, cfg.model.head, options_of(cfg.model))  # a typo is told before anything is made
+    if cfg.run.wandb is not None:
+        wandb_run.require()
     log = RunLog(None, Console(stderr=True) if session.is_main else None)
     if dry_run:
         yield Run(session, log, dry_run=True)
         return
     if session.is_main:
         rundir.check_folder(cfg, rundir.run_folder(cfg), resume=resume)
+        refuse_held(rundir.run_folder(cfg))
     session.broadcast(None)
     state = latest_checkpoint(cfg.run.output) if resume else None
     if state is not None:
@@ -95,9 +112,26 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     if resume and state is None:
         log.say(f"{cfg.run.output} has no checkpoint yet; the run begins anew.")
     try:
-        yield Run(session, log, resume=resume, state=state)
-    finally:
-        log.close()
+        with Life() as life:
+            yield Run(session, log, resume=resume, state=state, life=life)
+    except BaseException:
+        with suppress(SsdetError):  # of a full disk the first error tells
+            log.write_timing()
+        log.close(failed=True)
+        raise
+    log.close()
+
+
+def _facts(cfg: TrainingConfig, monitor: Monitor, resume: str) -> dict[str, Any]:
+    return {
+        "command": cfg.command,
+        "model": cfg.model.backbone,
+        "head": cfg.model.head,
+        "steps": cfg.loop.steps,
+        "metric": monitor.name,
+        "higher_is_better": monitor.higher_is_better,
+        "resume": resume,
+    }
 
 
 def prepared_data(data: DataConfig, kind: str, session: Session, log: RunLog) -> DataConfig:
@@ -284,31 +318,45 @@ def train(
     meta: dict[str, Any],
     validate: Validate,
     monitor: Monitor,
+    held_out: HeldOut,
     title: str,
 ) -> FitSummary | None:
     """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
-    trainer = Trainer(model, task, optim=cfg.optim, loop=cfg.loop, session=run.session, seed=cfg.run.seed, meta=meta)
+    trainer = Trainer(
+        model,
+        task,
+        optim=cfg.optim,
+        loop=cfg.loop,
+        session=run.session,
+        seed=cfg.run.seed,
+        meta=meta,
+        compiled=cfg.model.compile,
+        channels_last=cfg.model.channels_last,
+        say=run.log.say,
+    )
     if run.state is not None:
         trainer.load(run.state)
     loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step)
     if run.dry_run:
-        _dry_run(trainer, loader, run, title)
+        with memory_advised(cfg, trainer), dead_workers_named():
+            dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say)
         return None
-    folder = run.begin(cfg)
+    folder = run.begin(cfg, monitor)
     if run.state is not None:
         run.log.say(f"Resumed {folder} at step {trainer.progress.step} of {cfg.loop.steps}.")
-    hint = f"Resume with: ssdet {cfg.command} --resume --output {shlex.quote(str(folder))}"
-    summary = fit(
-        trainer,
-        loader,
-        steps_per_epoch=steps_per_epoch,
-        validate=validate,
-        monitor=monitor,
-        log=run.log,
-        title=title,
-        resume_hint=hint,
-    )
+    with memory_advised(cfg, trainer), run.log.phases.phase(STEPS):
+        summary = fit(
+            trainer,
+            run.log.phases.waiting(loader),
+            steps_per_epoch=steps_per_epoch,
+            validate=_timed(validate, run.log),
+            monitor=monitor,
+            log=run.log,
+            title=title,
+            resume_hint=f"Resume with: {resume_command(cfg, folder, run.session.world_size)}",
+        )
     if run.session.is_main:
+        run.log.write_timing()
         write_run_report(folder)
         run.log.write_json(
             rundir.DONE,
@@ -326,19 +374,38 @@ def train(
     return summary
 
 
-def _dry_run(trainer: Trainer, batches: Iterable, run: Run, title: str) -> None:
-    """Two real steps, the second one timed, and what the whole run would cost."""
-    stream, device, loop = iter(batches), run.session.device, trainer.loop
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    for _ in range(min(2, loop.steps)):
-        began = time.perf_counter()
-        trainer.step(stream)
-        losses = trainer.meter.means(run.session)
-        seconds = time.perf_counter() - began
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-    memory = f", {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB on the GPU" if device.type == "cuda" else ""
-    run.log.say(
-        f"Dry run of {title}: {parameters:,} parameters, loss {losses['loss']:.3f}, {seconds:.2f} s per step "
-        f"on {device}{memory}; {loop.steps} steps would take {loop.steps * seconds / 3600:.2f} h. No run was written."
-    )
+def _timed(validate: Validate, log: RunLog) -> Validate:
+    """The same validation; its time is its own, and what took how long is written down after each."""
+
+    def timed(network: nn.Module) -> dict[str, float]:
+        with log.phases.phase(VALIDATION):
+            scores = validate(network)
+        log.write_timing()
+        return scores
+
+    return timed
+
+
+@contextmanager
+def memory_advised(cfg: TrainingConfig, trainer: Trainer) -> Iterator[None]:
+    """Say what to reduce where memory does not suffice.
+
+    Raises:
+        OutOfMemory: It does not.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise advice(cfg, trainer.session.device, trainer.progress.step + 1) from error
+        raise
+
+
+def resume_command(cfg: TrainingConfig, folder: Path, world_size: int) -> str:
+    """The command that continues a run, however it was started."""
+    words = f"{cfg.command} --resume --output {shlex.quote(str(folder))}"
+    if cfg.run.nnodes > 1:
+        return f"ssdet {words} --node-rank N (on every machine, with its N)"
+    if cfg.run.nproc == world_size:
+        return f"ssdet {words}"
+    return f"torchrun --standalone --nproc-per-node {world_size} -m ssdet_cli {words}"

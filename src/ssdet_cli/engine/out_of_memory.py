@@ -1,0 +1,53 @@
+"""Memory that does not suffice: telling it from other errors, and what to do about it."""
+
+import torch
+
+from ssdet_cli.config.commands import TrainingConfig
+from ssdet_cli.errors import SsdetError
+
+
+class OutOfMemory(SsdetError):
+    """The device's memory does not suffice; the message says what to reduce."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch means that there is no memory left, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def advice(cfg: TrainingConfig, device: torch.device, step: int) -> OutOfMemory:
+    """What to reduce for a training step to fit, the cheapest first, in keys of this configuration."""
+    loop, clip, batch = cfg.loop, cfg.clip, cfg.loop.batch_size
+    ways = []
+    if not cfg.model.checkpoint_activations:
+        ways.append("model.checkpoint_activations=true (a third more time, the same result)")
+    if isinstance(batch, int) and batch > 1:
+        parts = next(parts for parts in range(2, batch + 1) if batch % parts == 0)
+        smaller = batch // parts
+        if smaller % cfg.model.norm_splits == 0:
+            ways.append(
+                f"loop.batch_size={smaller} loop.accumulate={loop.accumulate * parts} (the same clips in a step; "
+                "or --batch-size auto)"
+            )
+    if clip.frames > 4:
+        ways.append(f"clip.frames={clip.frames // 2}")
+    if clip.size > 64:
+        ways.append(f"clip.size={clip.size * 5 // 7 // 16 * 16}")
+    if loop.precision not in ("bf16", "fp16") and not (loop.precision == "auto" and device.type == "cuda"):
+        ways.append("loop.precision=bf16")
+    ways.append("a smaller --backbone")
+    listed = "; ".join(f"{number}. {way}" for number, way in enumerate(ways, start=1))
+    return OutOfMemory(
+        f"Out of memory on {device} at step {step}, with {batch} clips of {clip.frames} x {clip.size} x {clip.size} "
+        f"in a pass. Reduce, in this order: {listed}."
+    )
+
+
+def advice_on_videos(window: int, batch_size: int, device: torch.device) -> OutOfMemory:
+    """What to reduce for whole videos to fit."""
+    ways = [f"inference.batch_size={batch_size // 2}"] if batch_size > 1 else []
+    ways.append(f"inference.window={max(2, window // 2)}")
+    return OutOfMemory(
+        f"Out of memory on {device} while scoring whole videos, {batch_size} windows of up to {window} frames in a "
+        f"pass. Reduce, in this order: {'; '.join(f'{number}. {way}' for number, way in enumerate(ways, start=1))}."
+    )

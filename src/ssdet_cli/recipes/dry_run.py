@@ -1,0 +1,205 @@
+"""`--dry-run`: two real steps, and from them what the whole run would take."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from ssdet_cli.config.commands import TrainingConfig
+from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.engine.trainer import Trainer
+
+#: Seconds after which no further clip is read to see how long that takes.
+_READING = 5.0
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What one validation goes through.
+
+    Attributes:
+        clips: Of a set of clips.
+        seconds: Of whole videos.
+    """
+
+    clips: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of_videos(cls, videos: VideoSet) -> "HeldOut":
+        """Whole videos; those whose annotation does not say how long they are count as the others do."""
+        known = [record.duration_seconds for record in videos.records if record.duration_seconds is not None]
+        return cls(seconds=sum(known) / len(known) * len(videos) if known else 0.0)
+
+    def frames(self, cfg: TrainingConfig, spacing: float) -> float:
+        """Input frames that the network sees, at `spacing` seconds from one to the next."""
+        given = cfg.inference.stride if hasattr(cfg, "inference") else None
+        return self.clips * cfg.clip.frames + self.seconds / spacing * cfg.clip.stride / (given or cfg.clip.stride)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What two steps showed.
+
+    Attributes:
+        loss: Of the second step.
+        step: Seconds of the second step, without waiting for data.
+        read: Seconds of one process for one clip.
+        forward: Seconds of one clip's forward pass without gradients.
+        spacing: Seconds from one input frame of a clip to the next.
+    """
+
+    loss: float
+    step: float
+    read: float
+    forward: float
+    spacing: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the whole run would take.
+
+    Attributes:
+        step: Seconds of an optimiser step, data included.
+        reading: Seconds that the loader's processes need for a step's clips.
+        validation: Seconds of one validation.
+        validations: How many there are.
+        total: Seconds.
+    """
+
+    step: float
+    reading: float
+    validation: float
+    validations: int
+    total: float
+
+
+def dry_run(
+    cfg: TrainingConfig,
+    trainer: Trainer,
+    batches: Iterable[Any],
+    dataset: Dataset,
+    held_out: HeldOut,
+    *,
+    title: str,
+    say: Callable[[str], None],
+) -> None:
+    """Take two steps (one where the run has no more) and say what the run would cost."""
+    device = trainer.session.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    measured = measure(trainer, batches, dataset)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = estimate(cfg, measured, held_out, cores=cores)
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    say(
+        f"Dry run of {title}: {parameters:,} parameters, loss {measured.loss:.3f}, {measured.step:.2f} s per step "
+        f"on {device}, {_memory(device)}."
+    )
+    slower = "; reading is the slower part, more data.workers may help" if found.reading > measured.step else ""
+    say(
+        f"Estimate from these steps, not a promise: {span(found.total)} for {cfg.loop.steps:,} steps of "
+        f"{found.step:.2f} s (network {measured.step:.2f} s, reading {found.reading:.2f} s in {_readers(cfg)}{slower}) "
+        f"and {found.validations} validation{'s' * (found.validations > 1)} of {span(found.validation)}. "
+        "No run was written."
+    )
+
+
+def _readers(cfg: TrainingConfig) -> str:
+    workers = cfg.data.workers
+    return "the training process" if workers == 0 else f"{workers} process{'es' * (workers > 1)} beside it"
+
+
+def _memory(device: torch.device) -> str:
+    if device.type == "cuda":
+        used, held = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+        return f"at most {used / 2**30:.1f} GiB of the GPU's memory in use, {held / 2**30:.1f} GiB held"
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:
+        return "memory unknown on this system"
+    peak = getrusage(RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    return f"at most {peak / 2**30:.1f} GiB of memory, without the loader's processes"
+
+
+def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset) -> Measured:
+    """Take the steps, one forward pass without gradients, and read some clips."""
+    stream, loop = iter(batches), trainer.loop
+    loss, seconds, batch = 0.0, 0.0, None
+    for _ in range(min(2, loop.steps)):
+        began = time.perf_counter()
+        _, waited, seen = trainer.step(stream)
+        loss = trainer.meter.means(trainer.session)["loss"]  # waits for the device
+        seconds, batch = time.perf_counter() - began - waited, seen[-1]
+    forward = _forward(trainer, batch) / len(batch)
+    return Measured(loss, seconds, _seconds_to_read(dataset), forward, _spacing(batch.frame_seconds))
+
+
+def _spacing(times: torch.Tensor | None) -> float:
+    """Largest distance of two frames in time, seconds: clips that are padded repeat their last time."""
+    if times is None or times.shape[1] < 2:
+        return 1.0
+    return max(float((times[:, 1:] - times[:, :-1]).max()), 1e-3)
+
+
+def _forward(trainer: Trainer, batch: Any) -> float:
+    """Seconds of one pass without gradients."""
+    device, network, seconds = trainer.session.device, trainer.evaluated, 0.0
+    network.eval()
+    with torch.no_grad():
+        batch = trainer.task.prepare(batch.to(device), torch.Generator().manual_seed(0))
+        for _ in range(2 if device.type == "cuda" else 1):  # kernels are chosen in the first one
+            began = time.perf_counter()
+            with trainer.autocast():
+                logits = network(batch.frames, **batch.network_inputs())
+            logits.sum().item()  # waits for the device
+            seconds = time.perf_counter() - began
+    network.train()
+    return seconds
+
+
+def _seconds_to_read(dataset: Dataset) -> float:
+    """Seconds of one process for one clip, a mean over some; the first is left out, it loads libraries."""
+    took, began = [], time.perf_counter()
+    for index in range(min(len(dataset), 9)):
+        one = time.perf_counter()
+        dataset[0, index]
+        took.append(time.perf_counter() - one)
+        if time.perf_counter() - began > _READING:
+            break
+    return fmean(took[1:] or took)
+
+
+def estimate(cfg: TrainingConfig, measured: Measured, held_out: HeldOut, *, cores: int) -> Estimate:
+    """Extrapolate: the loader's processes read while the network computes, so the slower of both counts."""
+    loop = cfg.loop
+    clips = loop.batch_size * loop.accumulate
+    at_once = max(1, min(cfg.data.workers, cores))
+    reading = clips * measured.read / at_once
+    together = (lambda a, b: a + b) if cfg.data.workers == 0 else max
+    step = together(measured.step, reading)
+    # Ranks share the validation set; every frame of a video is decoded as it is for a clip.
+    frames = held_out.frames(cfg, measured.spacing) / max(1, cfg.run.nproc * cfg.run.nnodes)
+    per_frame = together(measured.forward, measured.read / at_once) / cfg.clip.frames
+    every = loop.validate_every or max(1, -(-loop.steps // 5))
+    validations = -(-loop.steps // every)
+    validation = frames * per_frame
+    return Estimate(step, reading, validation, validations, loop.steps * step + validations * validation)
+
+
+def span(seconds: float) -> str:
+    """A time that a person plans with: 40 s, 12 min, 5.3 h, 3.1 days."""
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -1,0 +1,81 @@
+"""What a dry run measures, and what it makes of it."""
+
+import re
+
+import pytest
+from tiny_runs import configured
+
+from ssdet_cli.config.commands import FinetuneConfig, PretrainConfig
+from ssdet_cli.config.load import load_config
+from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.recipes import finetune, pretrain
+from ssdet_cli.recipes.dry_run import HeldOut, Measured, estimate, span
+
+MEASURED = Measured(loss=1.0, step=0.5, read=0.2, forward=0.08, spacing=0.5)
+
+
+def config(kind, *words):
+    plain = ["loop.steps=100", "loop.batch_size=8", "loop.validate_every=30", "clip.frames=4", "data.workers=4"]
+    given = {word.partition("=")[0] for word in words}
+    return load_config(kind, None, [*(word for word in plain if word.partition("=")[0] not in given), *words])
+
+
+def test_network_and_reading_go_on_side_by_side():
+    found = estimate(config(PretrainConfig), MEASURED, HeldOut(clips=40), cores=4)
+    assert found.reading == pytest.approx(8 * 0.2 / 4)
+    assert found.step == 0.5  # the network is slower
+    assert found.validations == 4  # after 30, 60, 90 steps and at the end
+    assert found.validation == pytest.approx(40 * 0.08)
+    assert found.total == pytest.approx(100 * 0.5 + 4 * 40 * 0.08)
+
+
+def test_more_workers_than_cores_read_no_faster():
+    found = estimate(config(PretrainConfig), MEASURED, HeldOut(clips=40), cores=2)
+    assert found.step == found.reading == pytest.approx(0.8)
+    assert found.validation == pytest.approx(40 * 0.1)
+
+
+def test_without_workers_one_waits_for_the_other():
+    cfg = config(PretrainConfig, "data.workers=0", "loop.accumulate=2")
+    found = estimate(cfg, MEASURED, HeldOut(clips=40), cores=4)
+    assert found.step == pytest.approx(0.5 + 16 * 0.2)
+
+
+def test_whole_videos_count_by_their_seconds_and_the_stride_of_validation():
+    cfg = config(FinetuneConfig, "clip.stride=10")
+    held_out = HeldOut(seconds=300.0)  # 600 input frames, 150 clips' worth
+    assert estimate(cfg, MEASURED, held_out, cores=4).validation == pytest.approx(150 * 0.08)
+    dense = config(FinetuneConfig, "clip.stride=10", "inference.stride=5")
+    assert estimate(dense, MEASURED, held_out, cores=4).validation == pytest.approx(300 * 0.08)
+    two = config(FinetuneConfig, "clip.stride=10", "run.nproc=2")
+    assert estimate(two, MEASURED, held_out, cores=4).validation == pytest.approx(75 * 0.08)
+
+
+def test_videos_of_unknown_length_count_as_the_others(tmp_path):
+    records = tuple(
+        VideoRecord(str(number), duration_seconds=length) for number, length in enumerate((10.0, 20.0, None))
+    )
+    assert HeldOut.of_videos(VideoSet("set", ("a",), records, tmp_path)).seconds == 45.0
+    assert HeldOut.of_videos(VideoSet("set", ("a",), records[2:], tmp_path)).seconds == 0.0
+
+
+def test_times_are_told_as_one_plans_with_them():
+    assert [span(seconds) for seconds in (0.4, 40, 600, 9000, 200000)] == [
+        "under 1 s",
+        "40 s",
+        "10 min",
+        "2.5 h",
+        "2.3 days",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "recipe", "part"), [(PretrainConfig, pretrain, "weak"), (FinetuneConfig, finetune, "dense")]
+)
+def test_a_dry_run_says_time_and_memory_and_that_it_is_an_estimate(data, tmp_path, capfd, kind, recipe, part):
+    recipe.run(configured(kind, getattr(data, part), tmp_path / "no", "loop.steps=1000"), dry_run=True)
+    said = capfd.readouterr().err
+    assert re.search(r"parameters, loss \d\.\d+, \d+\.\d\d s per step on cpu, at most \d\.\d GiB of memory", said)
+    assert re.search(r"Estimate from these steps, not a promise: \d+ (s|min) for 1,000 steps of \d", said)
+    assert "reading 0." in said and "in the training process) and 500 validations of " in said
+    assert not (tmp_path / "no").exists()
