@@ -28,7 +28,7 @@ from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.inputs import Source, find_sources
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.fit import precision
+from ssdet_cli.engine.numbers import precision
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import pretrain

@@ -16,7 +16,7 @@ from ssdet_cli.data.stream_windows import StreamWindows
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import windows_of
-from ssdet_cli.engine.fit import precision
+from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS, Apply, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.engine.streaming import RowJoin, Sink
