@@ -162,9 +162,9 @@ def test_the_batch_size_that_fits_is_found_written_down_and_kept_by_a_resume(dat
     assert load_checkpoint(folder)["meta"]["config"]["loop"]["batch_size"] == 5
     tried = tmp_path / "fixed"
     pretrain.run(configured(PretrainConfig, data.weak, tried, lab, "loop.batch_size=5", "loop.steps=2"))
-    for name, value in load_checkpoint(tried)["model"].items():  # trying leaves no trace in the network
-        assert torch.equal(value, load_checkpoint(folder)["model"][name]), name
     state = load_checkpoint(folder)
+    for name, value in load_checkpoint(tried)["model"].items():  # trying leaves no trace in the network
+        assert torch.equal(value, state["model"][name]), name
     rundir.refuse_other_config(cfg, state["meta"]["config"])
     resumed = Run(Session(torch.device("cpu")), RunLog(None, None), resume=True, state=state)
     assert settle_batch_size(cfg, resumed, None, None, None).loop.batch_size == 5
