@@ -75,6 +75,14 @@ def test_every_class_has_its_own_threshold_and_nan_reaches_none():
     assert [(one.label, one.start, one.end) for one in found] == [("a", 0, 2), ("b", 0, 1), ("b", 2, 3.5)]
 
 
+@pytest.mark.parametrize("rows", [1, 7, 50])
+def test_smoothing_leaves_out_what_is_not_known(rows):
+    scores = np.full((50, 1), 0.9)
+    scores[3] = np.nan
+    (found,) = find_segments(scores, np.arange(50.0), 0.5, ["a"], duration=50.0, smooth=3, rows=rows)
+    assert (found.start, found.end, found.score) == (0, 50, pytest.approx(0.9))
+
+
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.6, 0.9]), st.booleans()), min_size=2, max_size=20))
 def test_no_threshold_has_a_higher_f1_than_the_one_that_is_chosen(frames):
     scores, targets = np.array([one for one, _ in frames]), np.array([one for _, one in frames])

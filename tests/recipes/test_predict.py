@@ -29,7 +29,7 @@ from ssdet_cli.data.inputs import Source, find_sources
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.numbers import precision
-from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import pretrain
 from ssdet_cli.recipes.evaluate_checkpoints import restore
@@ -234,6 +234,42 @@ def test_files_folders_frames_and_addresses_are_sources(videos, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty holds no videos"):
         find_sources([str(tmp_path / "empty")])
+
+
+def test_what_is_passed_over_in_a_folder_is_said(videos, tmp_path):
+    clips = tmp_path / "clips"
+    write_image(clips / "thumbs" / "a.jpg", np.zeros((32, 32, 3), np.uint8))
+    said = []
+    with pytest.raises(ConfigError, match="say how many there are per second"):
+        find_sources([str(clips)])
+    for name in ("a.mp4", "a.avi", "b.m4v"):
+        shutil.copy(videos[0], clips / name)
+    assert [source.video_id for source in find_sources([str(clips)], say=said.append)] == ["a", "b"]
+    assert said == [
+        "1 videos are there twice, and one file of each is taken (a).",
+        f"1 folders of pictures in {clips} are passed over, --frame-rate X reads them (thumbs).",
+    ]
+    assert [source.video_id for source in find_sources([str(clips)], 10.0)] == ["a", "b", "thumbs"]
+
+
+def test_a_prediction_is_no_video_and_two_never_mix(tuned, videos, tmp_path, capfd):
+    clips, out = tmp_path / "clips", tmp_path / "clips" / "out"
+    clips.mkdir()
+    shutil.copy(videos[0], clips / "a.mp4")
+    words = ["--checkpoint", tuned, "--end", "0:01", "--output", out]
+    assert carry_out([*map(str, ("predict", clips / "a.mp4", *words))]) == 0
+    assert {"a.png", "a.overlay.mp4", "a.srt"} <= {path.name for path in out.iterdir()}
+    assert [source.video_id for source in find_sources([str(clips)])] == ["a"]
+    assert predict(videos[1], *words) == 0  # without pictures
+    assert not list(out.glob("a.*")) and (out / f"{videos[1].stem}.srt").is_file()
+
+
+def test_scores_that_are_no_numbers_are_told(tuned, videos, tmp_path):
+    detector = Detector.from_run(tuned)
+    for parameter in detector.scanner._network.parameters():
+        parameter.data.fill_(np.nan)
+    with pytest.raises(SsdetError, match="its weights are broken"):
+        detector.predict(videos[0])
 
 
 def test_a_folder_of_frames_is_a_video(detector, videos, tmp_path):

@@ -1,12 +1,12 @@
 """What somebody who names files, folders or addresses wants to be looked at."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ssdet_cli.data.lookup import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from ssdet_cli.data.lookup import IMAGE_SUFFIXES, VIDEO_SUFFIXES, some
 from ssdet_cli.data.plain_videos import load_plain_videos
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.video.stream import goes_on, local_path
@@ -31,12 +31,15 @@ class Source:
         return path if path is not None and path.is_file() else None
 
 
-def find_sources(places: Iterable[str], frame_rate: float | None = None) -> list[Source]:
+def find_sources(
+    places: Iterable[str], frame_rate: float | None = None, *, say: Callable[[str], None] = lambda _: None
+) -> list[Source]:
     """Find the videos that are meant, in the order given, each once.
 
     Args:
         places: Files, folders of videos, folders of JPEG frames, devices, pipes, addresses.
         frame_rate: Frames per second of folders of frames.
+        say: Told what is passed over in a folder.
 
     Raises:
         ConfigError: A folder of frames is named, and no frame rate.
@@ -45,7 +48,7 @@ def find_sources(places: Iterable[str], frame_rate: float | None = None) -> list
     found: dict[str, Source] = {}
     taken: set[str] = set()
     for place in places:
-        for video_id, location in _inside(place, frame_rate):
+        for video_id, location in _inside(place, frame_rate, say):
             if location not in found:
                 name, number = video_id, 2
                 while name in taken:
@@ -55,7 +58,7 @@ def find_sources(places: Iterable[str], frame_rate: float | None = None) -> list
     return list(found.values())
 
 
-def _inside(place: str, frame_rate: float | None) -> list[tuple[str, str]]:
+def _inside(place: str, frame_rate: float | None, say: Callable[[str], None]) -> list[tuple[str, str]]:
     path = local_path(place)
     if path is None or goes_on(place):
         return [(_name(place), place)]
@@ -65,7 +68,14 @@ def _inside(place: str, frame_rate: float | None) -> list[tuple[str, str]]:
         return [(path.stem, str(path))]
     suffixes = {child.suffix.lower() for child in path.iterdir()}
     if suffixes.isdisjoint(IMAGE_SUFFIXES) or not suffixes.isdisjoint(VIDEO_SUFFIXES):
-        return [(record.video_id, str(record.path)) for record in load_plain_videos(path).records]
+        videos = load_plain_videos(path)
+        for note in videos.notes:
+            say(note)
+        pictures = [one.video_id for one in videos.records if frame_rate is None and one.path.is_dir()]
+        if len(pictures) < len(videos.records):
+            if pictures:
+                say(some(f"folders of pictures in {place} are passed over, --frame-rate X reads them", pictures))
+            return [(one.video_id, str(one.path)) for one in videos.records if one.video_id not in pictures]
     if frame_rate is None:
         raise ConfigError(f"{place} is a folder of frames; say how many there are per second with --frame-rate X.")
     return [(path.resolve().name, str(path))]

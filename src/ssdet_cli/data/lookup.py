@@ -13,7 +13,7 @@ from ssdet_cli.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
 #: In order of preference where one id has several files.
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".webm", ".mov")
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 

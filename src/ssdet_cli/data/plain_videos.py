@@ -11,7 +11,7 @@ def load_plain_videos(place: Path) -> VideoSet:
     """Find every video in a folder and its subfolders; an id is the path in the folder, without suffix.
 
     A folder that holds pictures is a video of frames. Of files that differ in their suffix only one is taken, in the
-    order mp4, mkv, avi, webm, mov. What begins with a dot is passed over.
+    order of `VIDEO_SUFFIXES`. What begins with a dot is passed over, and so are the pictures of a prediction.
 
     Args:
         place: The folder, or a video file.
@@ -27,7 +27,7 @@ def load_plain_videos(place: Path) -> VideoSet:
     doubled = []
     for path in sorted(place.rglob("*"), key=_rank):
         parts = path.relative_to(place).parts
-        if any(part.startswith(".") for part in parts):
+        if any(part.startswith(".") for part in parts) or _was_drawn(path):
             continue
         if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
             video_id = path.relative_to(place).with_suffix("").as_posix()
@@ -44,6 +44,13 @@ def load_plain_videos(place: Path) -> VideoSet:
     notes = (some("videos are there twice, and one file of each is taken", doubled),) if doubled else ()
     records = tuple(VideoRecord(video_id, found[video_id]) for video_id in sorted(found))
     return VideoSet(place.name or str(place), (), records, place, notes=notes)
+
+
+def _was_drawn(path: Path) -> bool:
+    """Whether `ssdet predict` made this picture or video."""
+    if not path.name.lower().endswith((".png", ".overlay.mp4")):
+        return False
+    return all((path.parent / name).is_file() for name in ("segments.json", "scores.npz"))
 
 
 def _rank(path: Path) -> tuple[int, Path]:

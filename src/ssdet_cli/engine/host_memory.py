@@ -29,6 +29,15 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))
 
 
+def peak_memory() -> int | None:
+    """Most bytes that this process has held; None where the system does not say (Windows)."""
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:
+        return None
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
 def available_memory() -> int | None:
     """Bytes that can still be taken here, of the machine and of this container; None where nobody says."""
     free = []

@@ -101,12 +101,20 @@ def _run(label: np.integer, first: np.integer, stop: int, total: float) -> tuple
 
 
 def _smoothed(scores: np.ndarray, first: int, stop: int, width: int) -> np.ndarray:
-    """Rows [first, stop) as float64, each the mean of the `width` rows around it that there are."""
+    """Rows [first, stop) as float64, each the mean of what is known in the `width` rows around it."""
     if width == 1:
         return np.asarray(scores[first:stop], np.float64)
     half = width // 2
     begin, end = max(0, first - half), min(len(scores), stop + half)
-    sums = np.vstack((np.zeros(scores.shape[1]), np.cumsum(scores[begin:end], axis=0, dtype=np.float64)))
+    part = np.asarray(scores[begin:end], np.float64)
+    known = _sums_before(~np.isnan(part))
+    sums = _sums_before(np.nan_to_num(part))
     frames = np.arange(first, stop)
     low, high = np.maximum(frames - half, begin) - begin, np.minimum(frames + half + 1, end) - begin
-    return (sums[high] - sums[low]) / (high - low)[:, None]
+    count = known[high] - known[low]
+    return np.where(count > 0, (sums[high] - sums[low]) / np.maximum(count, 1), np.nan)
+
+
+def _sums_before(rows: np.ndarray) -> np.ndarray:
+    """(n + 1, K): sum of all rows before each, and of all."""
+    return np.vstack((np.zeros(rows.shape[1]), np.cumsum(rows, axis=0, dtype=np.float64)))

@@ -1,7 +1,6 @@
 """`--batch-size auto`: the largest batch whose training steps fit into memory, found by taking some."""
 
 import gc
-import resource
 from collections.abc import Callable
 
 import torch
@@ -11,7 +10,7 @@ from torch.utils.data import Dataset
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.data.clips import Sample, collate
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.host_memory import available_memory
+from ssdet_cli.engine.host_memory import available_memory, peak_memory
 from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
 from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.recipes.training import Run
@@ -76,7 +75,7 @@ class _Trials:
         # Alone: ranks whose trials fail at different sizes must not wait for each other.
         self.here = Session(here.device, here.rank)
         self.before = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-        self.peak, self.per_clip = _peak(), 0.0
+        self.peak, self.per_clip = peak_memory() or 0, 0.0
         self.free = available_memory()
 
     def fits(self, batch_size: int) -> bool:
@@ -95,7 +94,7 @@ class _Trials:
             if on_gpu:
                 torch.cuda.set_per_process_memory_fraction(1.0, self.here.device)
                 torch.cuda.empty_cache()
-            self.per_clip = max(self.per_clip, (_peak() - self.peak) / batch_size)
+            self.per_clip = max(self.per_clip, ((peak_memory() or 0) - self.peak) / batch_size)
 
     def _try(self, batch_size: int) -> bool:
         parts = min(2, self.cfg.loop.accumulate)
@@ -121,8 +120,3 @@ class _Trials:
                 raise
             return False
         return True
-
-
-def _peak() -> int:
-    """Most bytes that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

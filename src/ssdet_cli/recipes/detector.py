@@ -204,5 +204,5 @@ def strongest(scores: np.ndarray, count: int, rows: int = 4096) -> list[int]:
     """The `count` classes with the highest score anywhere in (T, K), the highest first; read part by part."""
     best = np.full(scores.shape[1], -np.inf)
     for first in range(0, len(scores), rows):
-        best = np.fmax(best, np.max(scores[first : first + rows], axis=0))
+        best = np.fmax(best, np.fmax.reduce(scores[first : first + rows], axis=0))
     return np.argsort(-best, kind="stable")[:count].tolist()

@@ -1,7 +1,6 @@
 """`--dry-run`: two real steps, and from them what the whole run would take."""
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.engine.host_memory import peak_memory
 from ssdet_cli.engine.trainer import Trainer
 
 #: Seconds after which no further clip is read to see how long that takes.
@@ -121,11 +121,9 @@ def _memory(device: torch.device) -> str:
     if device.type == "cuda":
         used, held = torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
         return f"at most {used / 2**30:.1f} GiB of the GPU's memory in use, {held / 2**30:.1f} GiB held"
-    try:
-        from resource import RUSAGE_SELF, getrusage
-    except ImportError:
+    peak = peak_memory()
+    if peak is None:
         return "memory unknown on this system"
-    peak = getrusage(RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
     return f"at most {peak / 2**30:.1f} GiB of memory, without the loader's processes"
 
 

@@ -20,7 +20,7 @@ from ssdet_cli.files import staged
 from ssdet_cli.interrupts import asked_to_stop
 from ssdet_cli.recipes.detector import Detector, Rule
 from ssdet_cli.recipes.live import LiveView, clock
-from ssdet_cli.recipes.prediction_files import Found, write_files, write_pictures
+from ssdet_cli.recipes.prediction_files import Found, drop_earlier, write_files, write_pictures
 from ssdet_cli.recipes.scanner import Part, Scan
 from ssdet_cli.video.stream import Stream, goes_on, local_path
 
@@ -41,7 +41,7 @@ def run(cfg: PredictConfig) -> list[Path]:
     """
     with session(cfg.run.device) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
-        sources = find_sources(cfg.data.videos, cfg.data.frame_rate)
+        sources = find_sources(cfg.data.videos, cfg.data.frame_rate, say=log.say)
         detector = Detector.from_run(
             cfg.checkpoint,
             fine=cfg.fine.weights,
@@ -124,6 +124,7 @@ class _Predictions:
             found = self._found(source, rows, scan)
             write_files(place, rows, found)
             wrong = self._draw(place, folder, source, found)
+            drop_earlier(folder)
         self.log.say(
             f"{source.video_id}: {clock(scan.duration - self.cfg.start)} of video in "
             f"{time.monotonic() - began:.1f} s, {len(found.segments)} segments, written to {folder}"

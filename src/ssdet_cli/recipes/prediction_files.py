@@ -1,5 +1,6 @@
 """The files of a prediction."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class Found:
 def write_files(place: Path, rows: ScoreRows, found: Found) -> None:
     """Write `segments.json`, `segments.csv`, `scores.npz` and subtitles as `.srt` and `.vtt`."""
     facts = {
+        "name": found.stem,
         "video": found.location,
         "checkpoint": found.checkpoint,
         "duration": round(found.duration, 3),
@@ -62,6 +64,16 @@ def write_files(place: Path, rows: ScoreRows, found: Found) -> None:
     write_atomically(place / f"{found.stem}.srt", srt_text(found.segments))
     write_atomically(place / f"{found.stem}.vtt", vtt_text(found.segments))
     rows.write_npz(place / "scores.npz")
+
+
+def drop_earlier(folder: Path) -> None:
+    """Delete what is named after the video that a folder holds the prediction of, so that no two are mixed there."""
+    try:
+        name = json.loads((folder / "segments.json").read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    for suffix in (".srt", ".vtt", ".png", ".html", ".overlay.mp4"):
+        (folder / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def write_pictures(

@@ -20,7 +20,7 @@ from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS, Apply, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.engine.streaming import RowJoin, Sink
-from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import evaluate_checkpoints, fine_stream
 from ssdet_cli.recipes.scoring import sigmoid
@@ -177,7 +177,13 @@ class Scanner:
         return self._apply_of(self._network, longest=longest, **how)
 
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(n, outputs) -> (n, K): each class by itself; of pretraining, against the others and background."""
+        """(n, outputs) -> (n, K): each class by itself; of pretraining, against the others and background.
+
+        Raises:
+            SsdetError: The network gives something that is not a number.
+        """
+        if not np.isfinite(logits).all():
+            raise SsdetError("The network gives scores that are no numbers: its weights are broken.")
         if not self._meta["background"]:
             return sigmoid(logits).astype(np.float32)
         exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
