@@ -83,12 +83,12 @@ def test_a_fine_stream_needs_no_known_end_either(frames):
     how = {"normalize": lambda clip: clip.float() / 128 - 1, "device": HERE.device, "autocast": nullcontext}
     cut = Windows(8)
     given_frames = ((index, index / 10, pixels[:, index]) for index in range(frames))
-    _, rows = joined(StreamWindows("v", given_frames, cut), with_fine_stream(network, 24, **how))
+    _, rows = joined(StreamWindows("v", given_frames, cut), with_fine_stream(network, 24, batch_size=1, **how))
     facts = VideoFacts("v", raw_frames=frames, frame_rate=10.0, raw_seconds=np.arange(frames) / 10)
     spans = cut.spans(frames)
     known = [
         VideoWindow(facts, start, pixels[:, start:stop], own, len(spans))
         for (start, stop), own in zip(spans, cut.weights(frames), strict=True)
     ]
-    (whole,), _ = predict(known, apply=with_fine_stream(network, 24, **how), join=ScoreJoin, session=HERE)
+    (whole,), _ = predict(known, apply=with_fine_stream(network, 24, batch_size=2, **how), join=ScoreJoin, session=HERE)
     np.testing.assert_allclose(rows, whole.logits, atol=1e-4)

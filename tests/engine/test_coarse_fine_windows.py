@@ -17,6 +17,7 @@ from ssdet_cli.engine.coarse_fine import with_fine_stream, with_stored_features
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.features import FeatureJoin, pooled_stages
 from ssdet_cli.engine.predict import LOGITS, in_batches, predict
+from ssdet_cli.errors import SsdetError
 from ssdet_cli.models import create_model
 
 WINDOW, LONGEST = 8, 24
@@ -81,8 +82,13 @@ def logits(apply, windows):
 
 
 def test_computed_and_stored_features_give_the_same_logits_in_any_company(network, windows, context):
-    computed = logits(with_fine_stream(network, LONGEST, **HOW), windows)
+    computed = logits(with_fine_stream(network, LONGEST, batch_size=1, **HOW), windows)
     assert len(computed) == len(windows)
+    for batch_size in (2, 5):
+        at_once = logits(with_fine_stream(network, LONGEST, batch_size=batch_size, **HOW), windows)
+        assert at_once.keys() == computed.keys()
+        for key, values in computed.items():
+            np.testing.assert_allclose(values, at_once[key], atol=1e-5, err_msg=str(key))
     for batch_size in (1, 3):
         stored = logits(with_stored_features(network, context, batch_size=batch_size, **HOW), windows)
         assert stored.keys() == computed.keys()
@@ -94,7 +100,7 @@ def test_computed_and_stored_features_give_the_same_logits_in_any_company(networ
 
 def test_a_video_of_one_window_has_the_logits_of_the_network_itself(network, windows):
     (short,) = [window for window in windows if window.video.video_id == "short"]
-    found = logits(with_fine_stream(network, LONGEST, **HOW), [short])[("short", 0)]
+    found = logits(with_fine_stream(network, LONGEST, batch_size=2, **HOW), [short])[("short", 0)]
     np.testing.assert_allclose(found, network(HOW["normalize"](short.frames[None]))[0].numpy(), atol=1e-5)
 
 
@@ -106,11 +112,11 @@ def test_no_more_of_a_long_video_is_held_than_its_windows_need(network, monkeypa
     held = []
 
     def through(clips):
-        return {"layer1": torch.zeros(1, 2, clips.shape[2], 1, 1)}
+        return {"layer1": torch.zeros(len(clips), 2, clips.shape[2], 1, 1)}
 
-    def coarse(clips, features, **rest):
+    def coarse(clips, features, *rest):
         held.append(features["layer1"].untyped_storage().nbytes() // 8)
-        return torch.zeros(1, 3, clips.shape[2])
+        return torch.zeros(len(clips), 3, clips.shape[2])
 
     monkeypatch.setattr(network, "fine_features", through)
     monkeypatch.setattr(network.coarse, "forward", coarse)
@@ -118,14 +124,40 @@ def test_no_more_of_a_long_video_is_held_than_its_windows_need(network, monkeypa
         VideoWindow(facts, start, pixels[:, : stop - start], own, len(spans), "test")
         for (start, stop), own in zip(spans, weights, strict=True)
     )
-    assert len(logits(with_fine_stream(network, LONGEST, **HOW), windows)) == len(spans)
-    assert max(held) <= LONGEST + 3 * WINDOW
+    assert len(logits(with_fine_stream(network, LONGEST, batch_size=2, **HOW), windows)) == len(spans)
+    assert max(held) <= 2 * LONGEST
 
 
-def test_a_video_that_breaks_off_is_told_and_forgotten(network, windows):
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_a_video_that_breaks_off_is_told_and_forgotten(network, windows, batch_size):
     long = [window for window in windows if window.video.video_id == "long"]
     (short,) = [window for window in windows if window.video.video_id == "short"]
     broken = VideoWindow(long[0].video, failure="damaged")
-    results = list(with_fine_stream(network, LONGEST, **HOW)([long[0], long[1], broken, short]))
+    results = list(with_fine_stream(network, LONGEST, batch_size=batch_size, **HOW)([long[0], long[1], broken, short]))
     assert [window.failure for window, outputs in results if not outputs] == ["damaged"]
     assert results[-1][0] is short
+
+
+def test_passes_of_either_stream_that_do_not_fit_are_made_smaller_or_told(network, windows, monkeypatch, caplog):
+    computed = logits(with_fine_stream(network, LONGEST, batch_size=1, **HOW), windows)
+    forward, features, limits = network.coarse.forward, network.fine_features, {"coarse": 2, "fine": 3}
+
+    def limited(name, function):
+        def run(clips, *rest):
+            if len(clips) > limits[name]:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return function(clips, *rest)
+
+        return run
+
+    monkeypatch.setattr(network.coarse, "forward", limited("coarse", forward))
+    monkeypatch.setattr(network, "fine_features", limited("fine", features))
+    smaller = logits(with_fine_stream(network, LONGEST, batch_size=8, **HOW), windows)
+    assert smaller.keys() == computed.keys()
+    assert all(np.allclose(values, smaller[key], atol=1e-5) for key, values in computed.items())
+    assert "going on with" in caplog.text
+    for name in limits:
+        monkeypatch.setitem(limits, name, 0)
+        with pytest.raises(SsdetError, match=r"Out of memory on cpu .* Reduce, in this order: 1. inference.window=4"):
+            logits(with_fine_stream(network, LONGEST, batch_size=8, **HOW), windows)
+        monkeypatch.setitem(limits, name, 8)

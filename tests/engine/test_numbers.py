@@ -199,19 +199,35 @@ def test_memory_that_does_not_suffice_is_told_from_other_errors():
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
-def test_whole_videos_that_do_not_fit_say_which_keys_to_lower():
+def test_whole_videos_that_do_not_fit_go_in_smaller_passes_and_then_say_which_keys_to_lower(caplog):
     from ssdet_cli.data.clips import VideoFacts, VideoWindow
 
-    def network(frames):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+    limit, asked = 2, []
 
-    window = VideoWindow(VideoFacts("v"), frames=torch.zeros(3, 8, 4, 4, dtype=torch.uint8))
-    apply = in_batches(
-        network, normalize=lambda frames: frames, device=HERE.device, batch_size=2, autocast=torch.no_grad
-    )
-    with pytest.raises(SsdetError, match="Reduce, in this order: 1. inference.batch_size=1; 2. inference.window=4"):
-        list(apply([window, window]))
-    load_config(FinetuneConfig, None, ["inference.batch_size=1", "inference.window=4"])
+    def network(frames):
+        asked.append(len(frames))
+        if len(frames) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return {"mean": frames.float().mean((1, 3, 4))}
+
+    windows = [
+        VideoWindow(VideoFacts(f"v{number}"), frames=torch.full((3, 8, 4, 4), number, dtype=torch.uint8))
+        for number in range(7)
+    ]
+    how = {"normalize": lambda frames: frames, "device": HERE.device, "autocast": torch.no_grad}
+    found = list(in_batches(network, batch_size=5, **how)(windows))
+    assert [window for window, _ in found] == windows
+    assert [float(out["mean"].mean()) for _, out in found] == list(range(7))
+    assert asked == [5, 2, 2, 1, 2]
+    assert "with 5 windows of 8 frames in a pass; going on with 2 (inference.batch_size)" in caplog.text
+    # A limit in frames, as a measurement gives it, counts for windows of any length.
+    asked.clear()
+    list(in_batches(network, batch_size=5, most_frames=17, **how)(windows))
+    assert asked == [2, 2, 2, 1]
+    limit = 0
+    with pytest.raises(SsdetError, match="1 windows of up to 8 frames .* Reduce, in this order: 1. inference.window=4"):
+        list(in_batches(network, batch_size=2, **how)(windows))
+    load_config(FinetuneConfig, None, ["inference.window=4"])
 
 
 @given(st.integers(0, 300), st.integers(1, 300), st.sampled_from([1, 2, 4, 8]))

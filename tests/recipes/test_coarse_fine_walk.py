@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -23,12 +24,14 @@ from ssdet_cli.data.clips import collate
 from ssdet_cli.data.coarse_fine_clips import CoarseFineClips
 from ssdet_cli.data.feature_store import FeatureStore
 from ssdet_cli.data.fine_context import FineContext
+from ssdet_cli.data.inputs import Source
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.fit import Interrupted
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.models import create_model
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.recipes import evaluate, extract_features, train_coarse_fine, weights
+from ssdet_cli.recipes.scanner import Part
 from ssdet_cli.video.write import write_video
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
@@ -112,14 +115,9 @@ def test_prediction_takes_stored_features_or_the_fine_stream_and_any_source(
     told = {float(row[1]): np.array(row[2:], float) for row in rows if row[0] == record.video_id}
     assert len(told) == len(found["stored"][0])
     np.testing.assert_allclose(found["stored"][0], list(told.values()), atol=0.02)
-    # Features of another part of a video are not asked for, and those of another video are told.
+    # Features of another part of a video are not asked for.
     part = Detector.from_run(trained, device="cpu", features=features, window=16).predict(clip, start=1.0)
     assert part.times[0] == 1.0
-    frames = [np.zeros((40, 40, 3), np.uint8)] * (len(told) + 3)
-    other = tmp_path / f"{clip.stem}.mp4"
-    write_video(other, frames, 8)
-    with pytest.raises(DataError, match="it is another video"):
-        Detector.from_run(trained, device="cpu", features=features).predict(other)
     capfd.readouterr()
     words = ["predict", tmp_path / "none", "--checkpoint", trained, "--features", features, "--output", tmp_path / "no"]
     (tmp_path / "none").mkdir()
@@ -128,10 +126,56 @@ def test_prediction_takes_stored_features_or_the_fine_stream_and_any_source(
     assert "lacks features of 1 of 1 videos, the first is unknown." in capfd.readouterr().err
 
 
+def test_features_of_another_video_are_told_before_it_is_read_where_its_header_tells(trained, features, data, tmp_path):
+    clip = DATASETS.get("generated")(data.dense, None, "test").records[0].path
+    store = FeatureStore(features)
+    held = store.num_frames(clip.stem)
+    through = Detector.from_run(trained, device="cpu", features=features, window=16).scanner
+
+    def passed(place, **part):
+        """Rows that came out before it was told; None where the video was not even begun."""
+        rows, begun = [], []
+        with pytest.raises(DataError, match=f"holds features of .* of '{clip.stem}', and .* another video") as told:
+            through.scan(
+                Source(clip.stem, str(place)), Part(**part), [0], lambda at, _: rows.extend(at), opened=begun.append
+            )
+        assert "\n" not in str(told.value)
+        return len(rows) if begun else None
+
+    def made(name, frames):
+        write_video(tmp_path / "made.mp4", [np.zeros((40, 40, 3), np.uint8)] * frames, 8)
+        return remuxed(tmp_path / "made.mp4", tmp_path / name)
+
+    for part in ({}, {"start": 1.0}, {"end": 2.0}):
+        assert passed(made("more.mp4", held + 3), **part) is None
+        assert passed(made("longer.mkv", 2 * held), **part) is None  # by its seconds: it does not tell its frames
+    nameless = made("more.h264", held + 3)  # tells nothing at all
+    assert passed(nameless) > held and 0 < passed(nameless, start=1.0) < held
+    assert passed(made("less.h264", held - 3), start=1.0)
+    # What lies behind the wanted part is not looked at.
+    through.scan(Source(clip.stem, str(nameless)), Part(end=2.0), [0], lambda at, _: None)
+
+
+def remuxed(source, target):
+    """The same pictures in another container, as the suffix says."""
+    with av.open(str(source)) as old, av.open(str(target), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    return target
+
+
 def test_the_coarse_stream_starts_from_the_fine_run_and_learns_beside_it(trained, tuned, features):
     state, source = load_checkpoint(trained), load_checkpoint(tuned)
     meta = state["meta"]
     assert meta["command"] == "train-coarse-fine" and meta["fine"]["weights"] == str(tuned)
+    # From its validation, as of `finetune`: prediction takes them.
+    thresholds, spacing = meta["validated"]["thresholds"], meta["validated"]["frame_seconds"]
+    assert len(thresholds) == len(meta["classes"]) and spacing > 0
+    assert load_checkpoint(trained / "checkpoints" / "last.pt")["meta"]["validated"]["thresholds"]
+    assert Detector.from_run(trained, device="cpu", features=features).thresholds.tolist() == thresholds
     assert meta["fine"]["origin"]["weights_sha256"] == FeatureStore(features).origin.weights_sha256
     assert meta["clip"]["stride"] == meta["fine"]["origin"]["stride"]
     assert {name.split(".")[0] for name in state["model"]} == {"backbone", "head", "pool", "fusion"}

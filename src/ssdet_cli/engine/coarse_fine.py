@@ -3,13 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ssdet_cli.data.clips import VideoWindow
 from ssdet_cli.data.fine_context import FineContext, fine_span, pad_features
-from ssdet_cli.engine.predict import LOGITS, Apply, in_batches
+from ssdet_cli.engine.out_of_memory import Passes
+from ssdet_cli.engine.predict import LOGITS, Apply, batches, in_batches
 
 
 def with_stored_features(
@@ -59,6 +61,7 @@ def with_fine_stream(
     network: nn.Module,
     longest: int,
     *,
+    batch_size: int,
     normalize: Callable[[Tensor], Tensor],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager],
@@ -72,34 +75,48 @@ def with_fine_stream(
     Args:
         network: A `CoarseFine`.
         longest: Most fine frames that a window is steered by, see `fine_span`.
+        batch_size: Most windows of equal length in a pass; where memory does not suffice there are fewer.
         normalize: uint8 frames -> network input.
         device: Where to compute.
         autocast: Precision of the passes.
     """
 
-    def through_coarse(window: VideoWindow, held: "_Held") -> Tensor:
-        features, start = held.around(window, longest)
-        fine = {name: values[None] for name, values in features.items()}
+    def clips(batch: list[VideoWindow]) -> Tensor:
+        return normalize(torch.stack([window.frames for window in batch]).to(device, non_blocking=True))
+
+    def through_fine(batch: list[VideoWindow]) -> Mapping[str, Tensor]:
         with autocast():
-            clips = normalize(window.frames[None].to(device, non_blocking=True))
-            return network.coarse(clips, fine, fine_start=torch.tensor([start], device=device))[0]
+            return network.fine_features(clips(batch))
+
+    def through_coarse(held: Mapping[str, "_Held"], batch: list[VideoWindow]) -> Tensor:
+        around = [held[window.video.video_id].around(window, longest) for window in batch]
+        features, mask = pad_features([values for values, _ in around])
+        starts = torch.tensor([start for _, start in around], device=device)
+        with autocast():
+            padded = None if bool(mask.all()) else mask.to(device)
+            return network.coarse(clips(batch), features, padded, starts)
 
     def apply(windows: Iterable[VideoWindow]) -> Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]:
         held: dict[str, _Held] = {}
-        for window in windows:
-            video_id = window.video.video_id
-            if window.failure:
-                held.pop(video_id, None)
-                yield window, {}
+        failed: set[str] = set()
+        fine_passes, coarse_passes = Passes(device, batch_size), Passes(device, batch_size)
+        for batch in batches(windows, fine_passes):
+            if batch[0].failure:
+                failed.add(batch[0].video.video_id)
+                held.pop(batch[0].video.video_id, None)
+                yield batch[0], {}
                 continue
-            video = held.setdefault(video_id, _Held())
-            with autocast():
-                features = network.fine_features(normalize(window.frames[None].to(device, non_blocking=True)))
-            video.add(window, {name: values[0].float() for name, values in features.items()})
-            for ready in video.ready(longest):
-                yield ready, {LOGITS: through_coarse(ready, video)}
-            if video.done:
-                del held[video_id]
+            # The windows of a video are of one length, so they come in order, and those that get ready share a pass.
+            batch = [window for window in batch if window.video.video_id not in failed]
+            for part, features in fine_passes(through_fine, batch):
+                fresh = _added(held, part, features)
+                ready = [window for video in fresh.values() for window in video.ready(longest)]
+                for done, logits in coarse_passes(partial(through_coarse, held), ready):
+                    yield from ((window, {LOGITS: each}) for window, each in zip(done, logits, strict=True))
+                for video_id, video in fresh.items():
+                    video.forget(longest)
+                    if video.done:
+                        del held[video_id]
 
     return apply
 
@@ -135,15 +152,18 @@ class _Held:
         last = self._added == window.count
         self._whole = self._behind if last else window.start
         self._waiting.append(window)
+        self._latest = window
 
     def ready(self, longest: int) -> Iterator[VideoWindow]:
-        """Yield the windows whose features are there, then drop what no other will need."""
-        latest = self._waiting[-1]
+        """Yield the windows whose features are there; they stay until `forget`."""
         while self._waiting and self._span(self._waiting[0], longest)[1] <= self._whole:
             yield self._waiting.popleft()
-        first, _ = self._span(self._waiting[0] if self._waiting else latest, longest)
+
+    def forget(self, longest: int) -> None:
+        """Drop the features that no window to come will need."""
+        first, _ = self._span(self._waiting[0] if self._waiting else self._latest, longest)
         # Should the video end here, its last windows reach as far back as this.
-        first = min(first, max(0, self._behind - max(longest, latest.frames.shape[1])))
+        first = min(first, max(0, self._behind - max(longest, self._latest.frames.shape[1])))
         if first > self._first:
             self._features = {name: values[:, first - self._first :] for name, values in self._features.items()}
             self._counted = self._counted[first - self._first :]
@@ -159,6 +179,16 @@ class _Held:
 
     def _span(self, window: VideoWindow, longest: int) -> tuple[int, int]:
         return fine_span(self._num_frames, window.start, window.frames.shape[1], longest)
+
+
+def _added(held: dict[str, _Held], part: list[VideoWindow], features: Mapping[str, Tensor]) -> dict[str, _Held]:
+    """Blend in the features (B, C, T, h, w) of windows; returns those of `held` that they belong to."""
+    fresh: dict[str, _Held] = {}
+    for index, window in enumerate(part):
+        video_id = window.video.video_id
+        fresh[video_id] = held.setdefault(video_id, _Held())
+        fresh[video_id].add(window, {name: values[index].float() for name, values in features.items()})
+    return fresh
 
 
 def _joined(held: Tensor, fresh: Tensor, overlap: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ssdet_cli.data.clips import VideoWindow
 from ssdet_cli.data.windows import Windows
+from ssdet_cli.engine.out_of_memory import advice_on_videos, is_out_of_memory
 from ssdet_cli.engine.predict import LOGITS, Apply
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.models.detectors.frame import temporal_multiple
@@ -79,6 +80,10 @@ def stages_in_chunks(
                     yield seen[number], {name: finish(values)[0]}
             except _Unreadable as stopped:
                 yield stopped.window, {}
+            except (RuntimeError, MemoryError) as error:
+                if is_out_of_memory(error):
+                    raise advice_on_videos(len(seen[-1].weights), 1, device, exact=True) from error
+                raise
 
     return apply
 

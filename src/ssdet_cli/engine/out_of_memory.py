@@ -1,9 +1,17 @@
 """Memory that does not suffice: telling it from other errors, and what to do about it."""
 
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
 import torch
 
 from ssdet_cli.config.commands import TrainingConfig
+from ssdet_cli.data.clips import VideoWindow
 from ssdet_cli.errors import SsdetError
+
+Output = TypeVar("Output")
+_log = logging.getLogger("ssdet")
 
 
 class OutOfMemory(SsdetError):
@@ -43,11 +51,68 @@ def advice(cfg: TrainingConfig, device: torch.device, step: int) -> OutOfMemory:
     )
 
 
-def advice_on_videos(window: int, batch_size: int, device: torch.device) -> OutOfMemory:
+def advice_on_videos(window: int, batch_size: int, device: torch.device, *, exact: bool = False) -> OutOfMemory:
     """What to reduce for whole videos to fit."""
     ways = [f"inference.batch_size={batch_size // 2}"] if batch_size > 1 else []
     ways.append(f"inference.window={max(2, window // 2)}")
+    if exact:  # what is kept between chunks grows with the video, not with the chunk
+        ways.append("leave out --exact (inference.exact)")
     return OutOfMemory(
-        f"Out of memory on {device} while scoring whole videos, {batch_size} windows of up to {window} frames in a "
-        f"pass. Reduce, in this order: {'; '.join(f'{number}. {way}' for number, way in enumerate(ways, start=1))}."
+        f"Out of memory on {device} while whole videos are computed, {batch_size} windows of up to {window} frames in "
+        f"a pass. Reduce, in this order: {'; '.join(f'{number}. {way}' for number, way in enumerate(ways, start=1))}."
     )
+
+
+class Passes:
+    """Windows of one length through a network, as many in a pass as memory allows: fewer after a pass that failed.
+
+    Args:
+        device: Where they are computed.
+        batch_size: Most windows in a pass.
+        most_frames: Most input frames in a pass, where a window alone is not longer; None is any.
+    """
+
+    def __init__(self, device: torch.device, batch_size: int, most_frames: int | None = None) -> None:
+        self.device, self.batch_size, self.most_frames = device, batch_size, most_frames
+
+    def __call__(
+        self, compute: Callable[[list[VideoWindow]], Output], windows: Sequence[VideoWindow]
+    ) -> Iterator[tuple[list[VideoWindow], Output]]:
+        """Yield what `compute` makes of the windows, some of them at a time, in order.
+
+        Raises:
+            OutOfMemory: There is no room for a single window.
+        """
+        left = list(windows)
+        while left:
+            length = left[0].frames.shape[1]
+            part = left[: self.at_once(length)]
+            outputs = self._tried(compute, part, length)
+            if outputs is not None:
+                yield part, outputs
+                left = left[len(part) :]
+
+    def at_once(self, length: int) -> int:
+        """Windows of `length` frames in a pass."""
+        return self.batch_size if self.most_frames is None else max(1, min(self.batch_size, self.most_frames // length))
+
+    def _tried(
+        self, compute: Callable[[list[VideoWindow]], Output], part: list[VideoWindow], length: int
+    ) -> Output | None:
+        try:
+            return compute(part)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise advice_on_videos(length, 1, self.device) from error
+        # Not within the handler: what failed is held there.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        fewer = len(part) // 2
+        self.most_frames = fewer * length
+        _log.warning(
+            "Out of memory on %s with %d windows of %d frames in a pass; going on with %d (inference.batch_size).",
+            self.device, len(part), length, fewer,
+        )  # fmt: skip
+        return None

@@ -15,7 +15,7 @@ from torch import Tensor
 from ssdet_cli.data.clips import VideoFacts, VideoWindow
 from ssdet_cli.data.reading import dead_workers_named
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.out_of_memory import advice_on_videos, is_out_of_memory
+from ssdet_cli.engine.out_of_memory import Passes
 from ssdet_cli.evaluation.interface import VideoScores
 
 #: Windows -> windows with outputs by name, each without batch dimension; in any order, and an output may come late.
@@ -84,6 +84,7 @@ def in_batches(
     batch_size: int,
     autocast: Callable[[], AbstractContextManager],
     beside: Callable[[list[VideoWindow]], Mapping[str, Any]] = lambda windows: {},
+    most_frames: int | None = None,
 ) -> Apply:
     """Several windows per pass. Only windows of equal length share one, so nothing is padded: a video's outputs do not
     depend on its company.
@@ -92,28 +93,35 @@ def in_batches(
         network: (B, 3, T, H, W) normalised -> outputs by name, batch first; in evaluation mode.
         normalize: uint8 frames -> network input.
         device: Where to compute.
-        batch_size: Windows per pass.
+        batch_size: Most windows in a pass; where memory does not suffice there are fewer, see `Passes`.
         autocast: Precision of the pass.
         beside: Windows of a pass -> what the network takes beside their frames, by keyword, on the device.
+        most_frames: Most input frames in a pass of several windows; None is any.
     """
 
+    def through(batch: list[VideoWindow]) -> Mapping[str, Tensor]:
+        frames = torch.stack([window.frames for window in batch]).to(device, non_blocking=True)
+        with autocast():
+            return network(normalize(frames), **beside(batch))
+
     def apply(windows: Iterable[VideoWindow]) -> Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]:
-        for batch in _batches(windows, batch_size):
+        passes = Passes(device, batch_size, most_frames)
+        for batch in batches(windows, passes):
             if batch[0].failure:
                 yield batch[0], {}
                 continue
-            frames = torch.stack([window.frames for window in batch]).to(device, non_blocking=True)
-            try:
-                with autocast():
-                    outputs = network(normalize(frames), **beside(batch))
-            except (RuntimeError, MemoryError) as error:
-                if is_out_of_memory(error):
-                    raise advice_on_videos(frames.shape[2], len(batch), device) from error
-                raise
-            for index, window in enumerate(batch):
-                yield window, {name: output[index] for name, output in outputs.items()}
+            yield from _one_by_one(passes(through, batch))
 
     return apply
+
+
+def _one_by_one(
+    done: Iterable[tuple[list[VideoWindow], Mapping[str, Tensor]]],
+) -> Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]:
+    """Take passes apart; a function of its own, so that nothing of a pass is held during the next."""
+    for part, outputs in done:
+        for index, window in enumerate(part):
+            yield window, {name: output[index] for name, output in outputs.items()}
 
 
 def predict(
@@ -170,8 +178,12 @@ def predict(
     )
 
 
-def _batches(windows: Iterable[VideoWindow], batch_size: int) -> Iterator[list[VideoWindow]]:
-    """Group windows by length; when many lengths wait, the fullest group goes early, which bounds the memory."""
+def batches(windows: Iterable[VideoWindow], passes: Passes) -> Iterator[list[VideoWindow]]:
+    """Group windows by length; when many lengths wait, the fullest group goes early, which bounds the memory.
+
+    Windows of one length stay in order. One that tells of a failure comes alone and at once, before others of its video
+    that wait.
+    """
     waiting: dict[int, list[VideoWindow]] = {}
     for window in windows:
         if window.failure:
@@ -179,8 +191,8 @@ def _batches(windows: Iterable[VideoWindow], batch_size: int) -> Iterator[list[V
             continue
         length = window.frames.shape[1]
         waiting.setdefault(length, []).append(window)
-        if len(waiting[length]) == batch_size:
+        if len(waiting[length]) >= passes.at_once(length):
             yield waiting.pop(length)
-        elif sum(map(len, waiting.values())) >= 4 * batch_size:
+        elif sum(map(len, waiting.values())) >= 4 * passes.batch_size:
             yield waiting.pop(max(waiting, key=lambda key: len(waiting[key])))
     yield from waiting.values()

@@ -90,7 +90,8 @@ def fine_stream(
     longest = _longest(cfg.inference, joint=cfg.fine.in_graph)
     if cfg.fine.in_graph:
         meta = {"joint": True, "weights": _text(cfg.fine.weights), "features": None, "origin": None}
-        return FineStream(None, partial(with_fine_stream, longest=longest), meta)
+        apply_of = partial(with_fine_stream, longest=longest, batch_size=cfg.inference.batch_size)
+        return FineStream(None, apply_of, meta)
     store = FeatureStore(cfg.fine.features)
     sha256 = None
     if cfg.fine.weights is not None:
@@ -149,7 +150,8 @@ def restore(
     if weights is not None:
         model.fine.backbone = _same_backbone(weights, meta, here, log)
     log.say(f"Fine stream: computed from {weights or 'the checkpoint itself'}.")
-    return model.to(here.device).eval(), partial(with_fine_stream, longest=longest)
+    apply_of = partial(with_fine_stream, longest=longest, batch_size=inference.batch_size)
+    return model.to(here.device).eval(), apply_of
 
 
 def _source(fine: dict[str, Any], given: FineSource) -> tuple[Path | None, Path | None]:

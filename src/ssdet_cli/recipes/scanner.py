@@ -24,6 +24,7 @@ from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import evaluate_checkpoints, fine_stream
 from ssdet_cli.recipes.scoring import sigmoid
+from ssdet_cli.recipes.stored_video import refuse_other_count, refuse_other_video
 from ssdet_cli.video.ahead import ahead
 from ssdet_cli.video.stream import Sampler, Stream, open_stream
 from ssdet_cli.video.transforms import Normalize, centre_crop_box, crop_resize
@@ -124,6 +125,8 @@ class Scanner:
         with open_stream(source.location, short_side=size, frame_rate=part.frame_rate) as video:
             if video.duration is not None and part.start >= video.duration:
                 raise _too_late(source, part.start, video.duration)
+            if self.store is not None:
+                refuse_other_video(self.store, source, video)
             opened(video)
             by = {"stride": self._stride} if self._stride is not None else {"spacing": self.spacing}
             sampler = Sampler(video, start=part.start, end=part.end, **by)
@@ -137,18 +140,10 @@ class Scanner:
                 raise _too_late(source, part.start, sampler.ended)
             if not video.live:
                 raise DataError(f"{source.location}: holds no frame that can be read.")
-        self._check_count(source, part, count)
+        if self.store is not None:
+            refuse_other_count(self.store, source, frames.seen, to_the_end=part.end is None and frames.ended)
         duration = sampler.ended if part.end is None else min(sampler.ended, part.end)
         return Scan(duration, video.live, frames.broken)
-
-    def _check_count(self, source: Source, part: Part, count: int) -> None:
-        if self.store is not None and not part.start and part.end is None:
-            held = self.store.num_frames(source.video_id)
-            if held != count:
-                raise DataError(
-                    f"{self.store.folder} holds features of {held} frames of '{source.video_id}', and "
-                    f"{source.location} has {count}: it is another video."
-                )
 
     def _through(
         self, source: Source, frames: Iterator[Any], live: bool, sink: Callable[[np.ndarray, np.ndarray], None]
@@ -170,8 +165,9 @@ class Scanner:
         }
         if self._apply_of is None:
             return in_batches(lambda frames: {LOGITS: self._network(frames)}, batch_size=1, **how)
+        how["batch_size"] = 1  # a live video waits for nothing
         if self.store is not None:
-            return self._apply_of(self._network, **{**how, "batch_size": 1})
+            return self._apply_of(self._network, **how)
         # The fine stream goes ahead as many windows as in training, of whatever length they are.
         longest = max(length, self._apply_of.keywords["longest"] * length // self._inference.window)
         return self._apply_of(self._network, longest=longest, **how)
@@ -195,10 +191,16 @@ class _Frames:
 
     Attributes:
         broken: Why a live video ended early.
+        seen: Input frames from the video's beginning to the last one that came.
     """
 
     def __init__(self, sampler: Sampler, size: int, stopped: Callable[[], bool]) -> None:
-        self._sampler, self._size, self._stopped, self.broken = sampler, size, stopped, ""
+        self._sampler, self._size, self._stopped, self.broken, self.seen = sampler, size, stopped, "", 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the video came to its end, and was neither broken off nor stopped."""
+        return not self.broken and not self._stopped()
 
     def __iter__(self) -> Iterator[tuple[int, float, Tensor]]:
         try:
@@ -211,6 +213,7 @@ class _Frames:
     def _cropped(self) -> Iterator[tuple[int, float, Tensor]]:
         with closing(iter(self._sampler)) as pictures:
             for index, seconds, picture in pictures:
+                self.seen = index + 1
                 box = centre_crop_box(*picture.shape[:2])
                 yield index, seconds, crop_resize(picture[None], box, self._size)[:, 0]
 

@@ -62,11 +62,13 @@ class Stream(Protocol):
 
     Attributes:
         duration: As the file says, seconds; None where it does not, or has no end.
+        num_frames: As the file says, there may be more; None where it does not, or has no end.
         live: It may go on for ever.
         rounding: By how much the times of its frames may be rounded, seconds.
     """
 
     duration: float | None
+    num_frames: int | None
     live: bool
     rounding: float
 
@@ -137,6 +139,7 @@ class FolderStream:
     def __init__(self, path: Path, frame_rate: float | None, short_side: int | None) -> None:
         self._source = FolderSource(path, frame_rate, lambda height, width: scaled_size(height, width, short_side))
         self.duration: float | None = self._source.end_seconds
+        self.num_frames: int | None = self._source.num_frames
 
     def pictures(self, start: float = 0.0) -> Generator[Picture, None, None]:
         """See `Stream`."""
@@ -176,6 +179,7 @@ class AvStream:
             self._container: Any = _open(path)
         else:
             self._container = in_thread(lambda: _connect(self.location))
+        self.num_frames: int | None = self._promised or None
         stream = self._video
         self.duration = _duration(self._container, stream)
         self.live = not self._is_file and self.duration is None
