@@ -153,7 +153,7 @@ def test_features_of_another_video_are_told_before_it_is_read_where_its_header_t
     assert passed(nameless) > held and 0 < passed(nameless, start=1.0) < held
     assert passed(made("less.h264", held - 3), start=1.0)
     # What lies behind the wanted part is not looked at.
-    through.scan(Source(clip.stem, str(nameless)), Part(end=2.0), [0], lambda at, _: None)
+    through.scan(Source(clip.stem, str(nameless)), Part(end=1.0), [0], lambda at, _: None)
 
 
 def remuxed(source, target):
