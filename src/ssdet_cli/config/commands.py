@@ -18,6 +18,7 @@ from ssdet_cli.config.sections import (
     OptimConfig,
     RunConfig,
     Section,
+    WindowLength,
 )
 from ssdet_cli.errors import ConfigError
 
@@ -108,6 +109,15 @@ class FinetuneConfig(TrainingConfig):
     loss: DetectionLossConfig = DetectionLossConfig()
     protocol: str = Field("frame-map", description="Protocol of the score that picks the best checkpoint.")
     inference: InferenceConfig = InferenceConfig()
+
+    @model_validator(mode="after")
+    def _same_validation(self) -> "FinetuneConfig":
+        if self.inference.window == "auto":
+            raise ValueError(
+                "inference.window=auto depends on the memory that is free, and every validation of a run must be "
+                "alike; give a number of input frames."
+            )
+        return self
 
 
 class CoarseClip(FrameLabelledClip):
@@ -202,6 +212,11 @@ class ExtractInference(InferenceConfig):
     )
     size: int | None = Field(
         None, ge=16, description="Side of the centre crop, pixels; default: as trained, or the backbone's own."
+    )
+    window: WindowLength = Field(
+        "auto",
+        description="Input frames in one pass, longer videos go in overlapping windows; auto is as many as memory "
+        "allows, and in a folder that is continued as many as before.",
     )
     batch_size: int = Field(2, ge=1, description="Windows of equal length in one pass.")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto is bf16 where the device has it.")

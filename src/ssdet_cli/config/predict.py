@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ssdet_cli.config.sections import FineSource, Names, RunConfig, Section
+from ssdet_cli.config.sections import FineSource, Names, RunConfig, Section, WindowLength
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
 
@@ -41,11 +41,10 @@ class PredictInference(Section):
         None, ge=1, description="Raw frames between input frames; default: the time between them in training."
     )
     size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
-    window: int | None = Field(
+    window: WindowLength | None = Field(
         None,
-        ge=2,
-        description="Input frames in one pass, longer videos go in overlapping windows; default: 512, and as many as a "
-        "training clip has where a video has no end.",
+        description="Input frames in one pass, longer videos go in overlapping windows; auto is as many as memory "
+        "allows; default: 512. Where a video has no end, auto and the default are as many as a training clip has.",
     )
 
 

@@ -232,6 +232,18 @@ def _clips(value: object) -> object:
 BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_clips)]
 
 
+def _window(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 2):
+        return value
+    if isinstance(value, str) and value.isdecimal() and int(value) >= 2:
+        return int(value)
+    raise PydanticCustomError("window", "it must be a number of input frames, at least 2, or auto")
+
+
+#: Input frames in one pass, or "auto" until it is found.
+WindowLength = Annotated[int | Literal["auto"], BeforeValidator(_window)]
+
+
 class LoopConfig(Section):
     """Length of the run and what happens how often."""
 
@@ -262,7 +274,11 @@ class InferenceConfig(Section):
 
     stride: int | None = Field(None, ge=1, description="Raw frames between input frames; default: as trained.")
     size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
-    window: int = Field(512, ge=2, description="Input frames in one pass; longer videos go in overlapping windows.")
+    window: WindowLength = Field(
+        512,
+        description="Input frames in one pass, longer videos go in overlapping windows; auto is as many as memory "
+        "allows.",
+    )
     exact: bool = Field(
         False, description="Of a longer video, what one pass would give, also where the network looks at all of it."
     )

@@ -121,6 +121,20 @@ class FeatureWriter:
             raise ConfigError(f"{self.folder} holds other features: {difference}; give another --output.")
 
 
+def window_of(folder: Path) -> int | None:
+    """The window that the features in a folder depend on; None where they do not, or there are none.
+
+    Raises:
+        DataError: The folder's index cannot be read.
+    """
+    if (folder / INDEX).is_file():
+        return read_index(folder)["origin"].window
+    for path in sorted(folder.glob(f"*{SUFFIX['safetensors']}")):
+        with contextlib.suppress(DataError):
+            return read_header(path).origin.window
+    return None
+
+
 class FeatureFileWriter(ABC):
     """The file of one video under a temporary name, mapped into memory and filled in any order.
 

@@ -7,6 +7,7 @@ page faults, each of them a page that the kernel zeroes.
 import ctypes
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 # Of glibc's malloc.h.
@@ -36,6 +37,30 @@ def peak_memory() -> int | None:
     except ImportError:
         return None
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+def held_memory() -> int | None:
+    """Bytes that this process holds now; None where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def begin_peak() -> None:
+    """Let `peak_since` count from now on; where the system does not allow that, from the process's beginning."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_since() -> int | None:
+    """Most bytes that this process has held since `begin_peak`; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def available_memory() -> int | None:

@@ -2,15 +2,19 @@
 
 import shutil
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from torch import Tensor
 
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import ExtractFeaturesConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clips import VideoWindows, with_files
-from ssdet_cli.data.feature_writer import FeatureWriter
+from ssdet_cli.data.feature_writer import FeatureWriter, window_of
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.exact import stages_in_chunks, windows_of
@@ -20,8 +24,9 @@ from ssdet_cli.engine.predict import Apply, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import SsdetError
 from ssdet_cli.files import write_atomically
-from ssdet_cli.recipes.frozen import Frozen, restore
-from ssdet_cli.recipes.video_lengths import Lengths, lengths_of, listed
+from ssdet_cli.recipes.frozen import Frozen, restore, told_window
+from ssdet_cli.recipes.video_lengths import lengths_of, listed
+from ssdet_cli.recipes.window_length import measured
 from ssdet_cli.video.transforms import Normalize
 
 #: Bytes that are left free on the disk.
@@ -65,10 +70,43 @@ class _Extraction:
     ) -> None:
         self.cfg, self.here, self.log, self.videos = cfg, here, log, videos
         self.backbone, self.origin, self.folder = frozen.backbone, frozen.origin, cfg.run.output
-        self.windows = windows_of(
-            self.backbone, cfg.inference.window, exact=cfg.inference.exact, name=frozen.origin.backbone
-        )
+        self._frames: dict[str, int] = {}
+        self.most_frames: int | None = None
+        if cfg.inference.window == "auto":
+            self._settle_window()
+        window, exact = self.cfg.inference.window, self.cfg.inference.exact
+        self.windows = windows_of(self.backbone, window, exact=exact, name=self.origin.backbone)
         self.writer = FeatureWriter(self.folder, self.origin)
+
+    def _settle_window(self) -> None:
+        """Replace `inference.window=auto` by a number: that of the features which are there, or what memory allows."""
+        inference = self.cfg.inference
+        before = _of_main(self.here, lambda: window_of(self.folder))
+        if before is not None:
+            window = self.most_frames = before
+            self.log.say(f"inference.window=auto: {window} input frames, as of the features in {self.folder}.")
+        else:
+            found = measured(
+                self.backbone,
+                self._network,
+                size=self.origin.size,
+                batch_size=inference.batch_size,
+                longest=max(self._lengths(self.videos.records).values(), default=0),
+                here=self.here,
+                data=self.cfg.data,
+                **self._how,
+            )
+            window, self.most_frames = found.window, found.most_frames
+            self.log.say(f"inference.window=auto: windows of up to {window} input frames fit on {self.here.device}.")
+        self.cfg = self.cfg.model_copy(update={"inference": inference.model_copy(update={"window": window})})
+        self.origin = replace(self.origin, window=told_window(self.cfg, self.backbone, window))
+
+    def _lengths(self, records: Sequence[VideoRecord]) -> dict[str, int]:
+        """Video id -> input frames, of those whose header can be read; every rank must ask for the same."""
+        unknown = [record for record in records if record.video_id not in self._frames]
+        self._frames |= lengths_of(unknown, self.cfg.data, self.origin.stride, self.here).frames
+        ids = [record.video_id for record in records]
+        return {video_id: self._frames[video_id] for video_id in ids if video_id in self._frames}
 
     def carry_out(self) -> Path:
         """Do what is left to do."""
@@ -76,11 +114,11 @@ class _Extraction:
         left = [record for record in self.videos.records if record.video_id not in done]
         if done and self.log.console is not None:
             self.log.say(f"{len(done)} videos are done already, {len(left)} are left.")
-        lengths = lengths_of(left, self.cfg.data, self.origin.stride, self.here)
-        self._check_space(lengths)
+        frames = self._lengths(left)
+        self._check_space(frames)
         began = time.monotonic()
         try:
-            results, failures = self._predict(self._share(left, lengths), began)
+            results, failures = self._predict(self._share(left, frames), began)
         except KeyboardInterrupt:
             if self.here.is_main:
                 self.writer.write_index(self.writer.finished(self._ids), complete=False)
@@ -90,8 +128,8 @@ class _Extraction:
 
     def try_out(self) -> Path:
         """Say what it would cost, from one window of the first video that can be read."""
-        lengths = lengths_of(self.videos.records, self.cfg.data, self.origin.stride, self.here)
-        frames = sum(lengths.frames.values())
+        lengths = self._lengths(self.videos.records)
+        frames = sum(lengths.values())
         for window in VideoWindows(
             self.videos.records, self.cfg.data, stride=self.origin.stride, size=self.origin.size, windows=self.windows
         ):
@@ -103,9 +141,9 @@ class _Extraction:
         for _ in self._apply()([window]):
             pass
         seconds = (time.perf_counter() - began) / window.frames.shape[1]
-        need = sum(map(self.origin.num_bytes, lengths.frames.values()))
+        need = sum(map(self.origin.num_bytes, lengths.values()))
         self.log.say(
-            f"Dry run of {self.origin.backbone}: {len(lengths.frames)} videos, {frames:,} input frames, "
+            f"Dry run of {self.origin.backbone}: {len(lengths)} videos, {frames:,} input frames, "
             f"{_sized(need)} of features; {1000 * seconds:.1f} ms per frame on {self.here.device} without "
             f"reading, {frames * seconds / 3600 / self.here.world_size:.2f} h. Nothing was written."
         )
@@ -117,22 +155,18 @@ class _Extraction:
 
     def _begin(self) -> dict[str, object]:
         """Prepare the folder on rank 0; every rank gets what is done."""
-        done: object = None
-        if self.here.is_main:
-            try:
-                rundir.check_folder(self.cfg, self.folder)
-                done = self.writer.prepare(self._ids)
-                self.writer.write_index(done, complete=False)
-                write_atomically(self.folder / "config.yaml", rundir.text_of(self.cfg, self.folder))
-            except SsdetError as error:
-                done = error
-        done = self.here.broadcast(done)
-        if isinstance(done, SsdetError):
-            raise done
-        return done
 
-    def _check_space(self, lengths: Lengths) -> None:
-        need = sum(map(self.origin.num_bytes, lengths.frames.values()))
+        def prepare() -> dict[str, object]:
+            rundir.check_folder(self.cfg, self.folder)
+            done = self.writer.prepare(self._ids)
+            self.writer.write_index(done, complete=False)
+            write_atomically(self.folder / "config.yaml", rundir.text_of(self.cfg, self.folder))
+            return done
+
+        return _of_main(self.here, prepare)
+
+    def _check_space(self, frames: dict[str, int]) -> None:
+        need = sum(map(self.origin.num_bytes, frames.values()))
         free = shutil.disk_usage(self.folder).free
         self.log.say(f"{_sized(need)} will be written to {self.folder}, {_sized(free)} are free.")
         if need + _SPARE > free:
@@ -141,27 +175,37 @@ class _Extraction:
                 "make room, give another --output, or store less (--pool, --stages, --dtype)."
             )
 
-    def _share(self, left: list[VideoRecord], lengths: Lengths) -> list[VideoRecord]:
+    def _share(self, left: list[VideoRecord], frames: dict[str, int]) -> list[VideoRecord]:
         """This rank's videos: dealt out from the longest to the shortest, so that all have about as much to do."""
-        order = sorted(left, key=lambda record: (-lengths.frames.get(record.video_id, 0), record.video_id))
+        order = sorted(left, key=lambda record: (-frames.get(record.video_id, 0), record.video_id))
         return order[self.here.rank :: self.here.world_size]
 
     @property
     def _in_chunks(self) -> bool:
         return self.cfg.inference.exact and getattr(self.backbone, "temporal_reach", None) is None
 
-    def _apply(self) -> Apply:
-        origin, names = self.origin, tuple(self.origin.stages)
-        how = {
+    @property
+    def _how(self) -> dict[str, Any]:
+        return {
             "normalize": Normalize(*self.origin.normalization).to(self.here.device),
             "device": self.here.device,
             "autocast": precision(self.cfg.inference.precision, self.here.device),
         }
-        side = 1 if origin.format == "npy" else origin.pool
+
+    @property
+    def _side(self) -> int:
+        return 1 if self.origin.format == "npy" else self.origin.pool
+
+    @property
+    def _network(self) -> Callable[[Tensor], Mapping[str, Tensor]]:
+        return pooled_stages(self.backbone, tuple(self.origin.stages), self._side)
+
+    def _apply(self) -> Apply:
         if self._in_chunks:
-            return stages_in_chunks(self.backbone, names, lambda stage: pooled(stage, side), **how)
-        network = pooled_stages(self.backbone, names, side)
-        return in_batches(network, batch_size=self.cfg.inference.batch_size, **how)
+            names, side = tuple(self.origin.stages), self._side
+            return stages_in_chunks(self.backbone, names, lambda stage: pooled(stage, side), **self._how)
+        most, batch_size = self.most_frames, self.cfg.inference.batch_size
+        return in_batches(self._network, batch_size=batch_size, most_frames=most, **self._how)
 
     def _predict(self, share: list[VideoRecord], began: float) -> tuple[list[str], dict[str, str]]:
         dataset = VideoWindows(
@@ -206,6 +250,20 @@ class _Extraction:
                 f"{len(failures)} of {len(self.videos)} videos could not be read and have no features, the first: "
                 f"{next(iter(failures.values()))} All others are stored; --allow-missing makes this a success."
             )
+
+
+def _of_main(here: Session, work: Callable[[], Any]) -> Any:
+    """What rank 0 makes, on every rank; an error of its is raised on all."""
+    made: Any = None
+    if here.is_main:
+        try:
+            made = work()
+        except SsdetError as error:
+            made = error
+    made = here.broadcast(made)
+    if isinstance(made, SsdetError):
+        raise made
+    return made
 
 
 def _sized(count: int) -> str:

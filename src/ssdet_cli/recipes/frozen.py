@@ -32,6 +32,8 @@ class Frozen:
 def restore(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> Frozen:
     """Build and load the backbone of a checkpoint, or one by name with weights.
 
+    The origin of `inference.window=auto` tells no window yet, see `told_window`.
+
     Raises:
         ConfigError: Neither is given, or a stage is unknown.
         CheckpointError: The weights cannot be read or hold no backbone.
@@ -57,7 +59,7 @@ def restore(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> Frozen:
         stages={name: channels[name] for name in names},
         stage_strides={name: strides[name] for name in names},
         offset=float(getattr(backbone, "temporal_offset", 0.0)),
-        window=_window(cfg, backbone),
+        window=None if cfg.inference.window == "auto" else told_window(cfg, backbone, cfg.inference.window),
         format=cfg.format,
         **told,
     )
@@ -78,11 +80,11 @@ def _stages(cfg: ExtractFeaturesConfig, backbone: nn.Module) -> tuple[str, ...]:
     return tuple(name for name in known if name in chosen)
 
 
-def _window(cfg: ExtractFeaturesConfig, backbone: nn.Module) -> int | None:
-    """The window's length, where features of longer videos depend on it."""
+def told_window(cfg: ExtractFeaturesConfig, backbone: nn.Module, length: int) -> int | None:
+    """The length of windows as the origin tells it: where features of longer videos depend on it."""
     if cfg.inference.exact or getattr(backbone, "temporal_reach", None) is not None:
         return None
-    return windows_of(backbone, cfg.inference.window, exact=False).length
+    return windows_of(backbone, length, exact=False).length
 
 
 def _of_checkpoint(cfg: ExtractFeaturesConfig) -> tuple[nn.Module, dict[str, Any]]:
