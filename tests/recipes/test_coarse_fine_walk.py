@@ -456,6 +456,10 @@ def test_another_or_no_fine_stream_is_told_by_evaluate(data, trained, pretrained
         scored(trained, **{"fine.weights": pretrained})
     with pytest.raises(ConfigError, match=r"inference.stride=2: a Coarse-Fine network is scored as it is trained"):
         scored(trained, **{"inference.stride": 2})
+    with pytest.raises(
+        ConfigError, match="inference.window=auto: what steers a Coarse-Fine network is counted in windows"
+    ):
+        scored(trained, **{"inference.window": "auto"})
     with pytest.raises(ConfigError, match="--features .* is for Coarse-Fine checkpoints"):
         scored(tuned, **{"fine.features": features})
     lost = shutil.copytree(trained, tmp_path / "lost")

@@ -19,9 +19,11 @@ from ssdet_cli.config.commands import ExtractFeaturesConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.feature_store import FeatureStore
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.errors import ConfigError, SsdetError
 from ssdet_cli.models import create_model
 from ssdet_cli.models.weights.fingerprint import fingerprint
-from ssdet_cli.recipes import extract_features
+from ssdet_cli.recipes import extract_features, window_length
 from ssdet_cli.video.decode import open_video
 from ssdet_cli.video.transforms import Normalize, centre_crop_box, crop_resize
 
@@ -256,8 +258,6 @@ def test_what_is_wrong_is_told_in_one_line(videos, weights, tmp_path, capfd):
 def test_features_that_do_not_fit_on_the_disk_are_refused_before_any_is_made(videos, weights, tmp_path, monkeypatch):
     from collections import namedtuple
 
-    from ssdet_cli.errors import SsdetError
-
     usage = namedtuple("usage", "total used free")(10**9, 10**9, 70 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage)
     with pytest.raises(SsdetError, match=r"features need .* [GM]iB and .* has 70.0 MiB free; make room"):
@@ -272,14 +272,69 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(videos, weights, t
     assert not (tmp_path / "f").exists()
 
 
+def test_a_window_of_any_length_is_settled_once_and_told_by_the_folder(videos, weights, tmp_path, monkeypatch, capfd):
+    room, asked = [24], []
+
+    def fits(through, device, *, most, **rest):
+        asked.append(most)
+        return min(most, room[0])
+
+    some, output = tmp_path / "some", tmp_path / "f"
+    some.mkdir()
+    shutil.copy(videos / "v0.mp4", some)
+    # Memory has room for the usual window: it is that long, and measured by real passes.
+    assert FeatureStore(extract(some, tmp_path / "usual", weights)).origin.window == 512
+    monkeypatch.setattr(window_length, "frames_that_fit", fits)
+    assert FeatureStore(extract(some, output, weights)).origin.window == 24
+    assert asked == [2 * 512]  # two windows in a pass
+    assert load_config(ExtractFeaturesConfig, str(output / "config.yaml")).inference.window == 24
+    # Continued, with other memory and more videos, it stays what it was.
+    room[0] = 300
+    shutil.copy(videos / "v1.mp4", some)
+    capfd.readouterr()
+    store = FeatureStore(extract(some, output, weights))
+    assert len(asked) == 1 and len(store) == 2 and store.origin.window == 24
+    assert f"inference.window=auto: 24 input frames, as of the features in {output}." in capfd.readouterr().err
+    with pytest.raises(ConfigError, match="holds other features: window 24 there, 32 here; give another --output"):
+        extract(some, output, weights, "inference.window=32")
+    # The same features as with the number given.
+    given = FeatureStore(extract(some, tmp_path / "given", weights, "inference.window=24"))
+    assert given.origin == store.origin
+    for video_id in given.video_ids:
+        assert all(torch.equal(values, given.read(video_id)[name]) for name, values in store.read(video_id).items())
+    room[0] = 0
+    with pytest.raises(SsdetError, match="Out of memory on cpu"):
+        extract(some, tmp_path / "none", weights)
+    assert not (tmp_path / "none").exists()
+
+
+def test_all_ranks_take_the_smallest_window_and_a_silent_system_the_usual_one(weights, monkeypatch):
+    class Two(Session):
+        def gather(self, value):
+            return [value, others[0]]
+
+    others, backbone = [200], loaded(weights).backbone
+    monkeypatch.setattr(window_length, "frames_that_fit", lambda through, device, *, most, **rest: min(most, 1000))
+    how = {"normalize": float, "autocast": torch.no_grad, "device": torch.device("cpu")}
+    given = {"size": 32, "batch_size": 1, "longest": 5000, "here": Two(torch.device("cpu")), **how}
+    found = window_length.measured(backbone, lambda frames: {}, **given)
+    assert (found.window, found.most_frames) == (192, 200)
+    others[0] = 10**6
+    assert window_length.measured(backbone, lambda frames: {}, **given).window == 960
+    others[0] = None
+    assert window_length.measured(backbone, lambda frames: {}, **given) == window_length.PassSize(512)
+
+
 def test_evaluation_takes_windows_exactly(data, tuned, tmp_path):
     from ssdet_cli.config.commands import EvaluateConfig
     from ssdet_cli.recipes import evaluate
 
     found = {}
-    for name, more in {"one": [], "exact": ["inference.window=8", "inference.exact=true"]}.items():
+    ways = {"one": [], "exact": ["inference.window=8", "inference.exact=true"], "auto": ["inference.window=auto"]}
+    for name, more in ways.items():
         flags = {"protocol": "frame-map", "checkpoints": (tuned,), "run.output": tmp_path / name, "run.device": "cpu"}
         evaluate.run(load_config(EvaluateConfig, None, more, flags))
         found[name] = json.loads((tmp_path / name / "metrics.json").read_text())["per_class_AP"]
     # Rounding may swap two frames of nearly equal scores.
     assert found["exact"] == pytest.approx(found["one"], abs=2e-3)
+    assert found["auto"] == pytest.approx(found["one"], abs=2e-3)

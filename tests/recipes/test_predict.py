@@ -90,6 +90,13 @@ def test_scores_are_those_of_evaluation(detector, tuned, videos):
         assert found.classes == meta["classes"] and found.scores.dtype == np.float32
 
 
+def test_a_window_of_any_length_takes_a_short_video_in_one_pass(tuned, videos):
+    auto, usual = (
+        Detector.from_run(tuned, device="cpu", window=window).predict(videos[0]) for window in ("auto", None)
+    )
+    np.testing.assert_allclose(auto.scores, usual.scores, atol=1e-6)
+
+
 def test_thresholds_are_the_best_of_the_last_validation_and_older_checkpoints_have_a_half(tuned, videos, tmp_path):
     state = load_checkpoint(tuned)
     validated = state["meta"]["validated"]

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -88,7 +89,7 @@ class Detector:
         features: str | Path | None = None,
         stride: int | None = None,
         size: int | None = None,
-        window: int | None = None,
+        window: int | Literal["auto"] | None = None,
         session: Session | None = None,
         log: RunLog | None = None,
     ) -> "Detector":
@@ -101,7 +102,8 @@ class Detector:
             features: Or its stored features.
             stride: Raw frames from one input frame to the next; None keeps the time between them of training.
             size: Side of the crop, pixels; None is that of training.
-            window: Input frames in one pass; None is 512, and as many as a training clip has for a live video.
+            window: Input frames in one pass; None is 512, auto as many as memory allows, and both as many as a training
+                clip has for a live video.
             session: Where to compute, instead of `device`.
             log: Told what is loaded from where.
 

@@ -15,6 +15,7 @@ from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.numbers import precision
+from ssdet_cli.engine.predict import LOGITS
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
@@ -25,6 +26,8 @@ from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.results import annotated, average, finish
 from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
+from ssdet_cli.recipes.video_lengths import lengths_of
+from ssdet_cli.recipes.window_length import PassSize, measured
 from ssdet_cli.video.decode import import_decord
 from ssdet_cli.video.transforms import Normalize
 
@@ -163,23 +166,51 @@ def _member(
         network, apply_of = fine_stream.restore(state, cfg.fine, inference, ids, here, log)
     else:
         network, apply_of = restore(state, here), None
+    how = {
+        "normalize": Normalize(**meta["normalization"]).to(here.device),
+        "autocast": precision("auto", here.device),
+        "here": here,
+    }
+    if inference.window == "auto":
+        passes = _measured(network, inference, videos, data, how)
+        log.say(f"inference.window=auto: windows of up to {passes.window} input frames fit on {here.device}.")
+    else:
+        passes = PassSize(inference.window)
     scores, failures = whole_video_scores(
         network,
         videos,
         data,
         stride=inference.stride,
         size=inference.size,
-        window=inference.window,
+        window=passes.window,
+        most_frames=passes.most_frames,
         batch_size=inference.batch_size,
         exact=inference.exact,
         apply_of=apply_of,
-        normalize=Normalize(**meta["normalization"]).to(here.device),
-        here=here,
-        autocast=precision("auto", here.device),
         log=log,
+        **how,
     )
     _refuse_or_tell(failures, cfg.allow_missing, log)
     return scores
+
+
+def _measured(
+    network: nn.Module, inference: InferenceConfig, videos: VideoSet, data: FrameLabelledData, how: dict[str, Any]
+) -> PassSize:
+    """The window of `inference.window=auto`."""
+    here = how["here"]
+    records = [record for record in videos.records if record.path is not None]
+    lengths = lengths_of(records, data, inference.stride, here).frames
+    return measured(
+        network,
+        lambda frames: {LOGITS: network(frames)},
+        size=inference.size,
+        batch_size=inference.batch_size,
+        longest=max(lengths.values(), default=0),
+        data=data,
+        device=here.device,
+        **how,
+    )
 
 
 def _refuse_other_classes(path: Path, meta: dict[str, Any], videos: VideoSet) -> None:

@@ -126,7 +126,8 @@ def restore(
     those that the coarse stream was trained with, where they still are; else from the stored features of training.
 
     Raises:
-        ConfigError: Another sampling than in training is asked for, or exactness, or weights beside those inside.
+        ConfigError: Another sampling than in training is asked for, or exactness, or windows of any length, or weights
+            beside those inside.
         CheckpointError: There is no fine stream, or other weights.
         DataError: A fault of the features.
     """
@@ -134,6 +135,11 @@ def restore(
     fine, clip = meta["fine"], meta["clip"]
     _refuse_other_sampling(inference, clip["stride"], clip["size"])
     _refuse_exact(inference)
+    if inference.window == "auto":
+        raise ConfigError(
+            "inference.window=auto: what steers a Coarse-Fine network is counted in windows, so its scores would "
+            "depend on the memory that is free; give a number of input frames, 512 unless it was trained with another."
+        )
     model = create_model(f"coarse_fine_{meta['backbone']}", meta["num_classes"], **meta["options"])
     (model if fine["joint"] else model.coarse).load_state_dict(state["model"])
     model.backbone.normalization = tuple(tuple(meta["normalization"][name]) for name in ("mean", "std"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -25,6 +25,7 @@ from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import evaluate_checkpoints, fine_stream
 from ssdet_cli.recipes.scoring import sigmoid
 from ssdet_cli.recipes.stored_video import refuse_other_count, refuse_other_video
+from ssdet_cli.recipes.window_length import LONGEST, measured
 from ssdet_cli.video.ahead import ahead
 from ssdet_cli.video.stream import Sampler, Stream, open_stream
 from ssdet_cli.video.transforms import Normalize, centre_crop_box, crop_resize
@@ -158,11 +159,7 @@ class Scanner:
         return count
 
     def _apply(self, length: int) -> Apply:
-        how = {
-            "normalize": Normalize(**self._meta["normalization"]).to(self._here.device),
-            "device": self._here.device,
-            "autocast": precision("auto", self._here.device),
-        }
+        how = _how(self._meta, self._here)
         if self._apply_of is None:
             return in_batches(lambda frames: {LOGITS: self._network(frames)}, batch_size=1, **how)
         how["batch_size"] = 1  # a live video waits for nothing
@@ -225,7 +222,7 @@ def restore(
     fine: FineSource,
     stride: int | None = None,
     size: int | None = None,
-    window: int | None = None,
+    window: int | Literal["auto"] | None = None,
     log: RunLog | None = None,
 ) -> Scanner:
     """Load a run or a checkpoint of finetune, train-coarse-fine or pretrain.
@@ -236,7 +233,8 @@ def restore(
         fine: Of a Coarse-Fine network: its fine stream; empty is as it was trained.
         stride: Raw frames from one input frame to the next; None keeps the time between them of training.
         size: Side of the crop, pixels; None is that of training.
-        window: Input frames in one pass; None is 512, and as many as a training clip has for a live video.
+        window: Input frames in one pass; None is 512, auto as many as memory allows, and both as many as a training
+            clip has for a live video.
         log: Told what is loaded from where.
 
     Raises:
@@ -255,7 +253,30 @@ def restore(
     if given is not None:
         name = "--features" if fine.features is not None else "--fine"
         raise ConfigError(f"{name} {given} is for Coarse-Fine checkpoints, and {path} is none.")
-    return Scanner(evaluate_checkpoints.restore(state, here), meta, inference, here, stride=stride, window=window)
+    network = evaluate_checkpoints.restore(state, here)
+    if window == "auto":
+        found = measured(
+            network,
+            lambda frames: {LOGITS: network(frames)},
+            size=inference.size,
+            batch_size=1,
+            longest=LONGEST,
+            here=here,
+            **_how(meta, here),
+        )
+        if log is not None:
+            log.say(f"inference.window=auto: windows of up to {found.window} input frames fit on {here.device}.")
+        inference, window = inference.model_copy(update={"window": found.window}), None
+    return Scanner(network, meta, inference, here, stride=stride, window=window)
+
+
+def _how(meta: dict[str, Any], here: Session) -> dict[str, Any]:
+    """How frames are taken through a network."""
+    return {
+        "normalize": Normalize(**meta["normalization"]).to(here.device),
+        "device": here.device,
+        "autocast": precision("auto", here.device),
+    }
 
 
 def _too_late(source: Source, start: float, end: float) -> DataError:

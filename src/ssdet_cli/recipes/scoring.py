@@ -67,6 +67,7 @@ def whole_video_scores(
     here: Session,
     autocast: Callable[[], AbstractContextManager],
     exact: bool = False,
+    most_frames: int | None = None,
     apply_of: Callable[..., Apply] | None = None,
     log: RunLog | None = None,
 ) -> tuple[list[VideoScores], dict[str, str]]:
@@ -87,7 +88,9 @@ def whole_video_scores(
     elif in_chunks:
         apply = logits_in_chunks(network, **how)
     else:
-        apply = in_batches(lambda frames: {LOGITS: network(frames)}, batch_size=batch_size, **how)
+        apply = in_batches(
+            lambda frames: {LOGITS: network(frames)}, batch_size=batch_size, most_frames=most_frames, **how
+        )
     if log is not None:
         log.start("videos", 0, len(records))
     try:
