@@ -1,8 +1,15 @@
 import pytest
 from pydantic import ValidationError
 
-from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainConfig, TrainCoarseFineConfig
+from ssdet_cli.config.commands import (
+    EvaluateConfig,
+    ExtractFeaturesConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    TrainCoarseFineConfig,
+)
 from ssdet_cli.config.load import load_config
+from ssdet_cli.config.predict import PredictConfig
 from ssdet_cli.errors import ConfigError
 
 
@@ -48,6 +55,24 @@ def test_fine_weights_alone_run_in_the_graph_and_features_do_not():
     assert not fine("fine.features=a", "fine.weights=b").in_graph
     with pytest.raises(ConfigError, match="give one of them"):
         load_config(EvaluateConfig, None, ["fine.features=a", "fine.weights=b"])
+
+
+@pytest.mark.parametrize("kind", [ExtractFeaturesConfig, EvaluateConfig, PredictConfig])
+def test_a_window_is_a_number_or_auto(kind):
+    assert load_config(kind, None, ["inference.window=auto"]).inference.window == "auto"
+    assert load_config(kind, None, ["inference.window=64"]).inference.window == 64
+    for wrong in ("many", "1", "2.5", "true"):
+        with pytest.raises(
+            ConfigError, match="inference.window=.*: it must be a number of input frames, at least 2, or"
+        ):
+            load_config(kind, None, [f"inference.window={wrong}"])
+
+
+def test_a_window_of_any_length_is_for_features_and_not_for_validation():
+    assert ExtractFeaturesConfig().inference.window == "auto" and EvaluateConfig().inference.window == 512
+    for kind in (FinetuneConfig, TrainCoarseFineConfig):
+        with pytest.raises(ConfigError, match="inference.window=auto depends on the memory that is free"):
+            load_config(kind, None, ["inference.window=auto"])
 
 
 def test_checkpoints_and_predictions_are_not_scored_together():
