@@ -13,7 +13,7 @@ import torch
 
 from ssdet_cli.data.feature_files import Origin, file_name, read_header
 from ssdet_cli.data.feature_store import FeatureStore
-from ssdet_cli.data.feature_writer import FeatureWriter
+from ssdet_cli.data.feature_writer import FeatureWriter, window_of
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
 
 ORIGIN = Origin(
@@ -191,6 +191,33 @@ def test_the_index_is_made_anew_from_the_files(tmp_path):
     (tmp_path / "index.json").unlink()
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "AB12C.safetensors").read_bytes()[:-1])
     assert FeatureWriter(tmp_path, ORIGIN).finished() == index["videos"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", '{"format": 1, "origin": {}, "complete": true, "videos": {}}'])
+def test_a_damaged_index_is_told_to_readers_and_made_anew_by_the_writer(tmp_path, content):
+    filled(tmp_path)
+    index = json.loads((tmp_path / "index.json").read_text())
+    (tmp_path / "index.json").write_text(content)
+    with pytest.raises(DataError, match=r"index.json.* [Rr]un `ssdet extract-features` again") as told:
+        FeatureStore(tmp_path)
+    assert "\n" not in str(told.value)
+    assert window_of(tmp_path) is None
+    assert FeatureWriter(tmp_path, ORIGIN).prepare(IDS) == index["videos"]
+    with pytest.raises(ConfigError, match="holds other features: size 48 there, 64 here"):
+        FeatureWriter(tmp_path, replace(ORIGIN, size=64)).prepare(IDS)
+    # Arrays alone do not tell whose they are.
+    (tmp_path / "x.npy").write_bytes(b"")
+    with pytest.raises(DataError, match="is damaged, and .npy files do not tell what they are features of"):
+        FeatureWriter(tmp_path, ORIGIN).prepare(IDS)
+
+
+def test_the_window_that_features_depend_on_is_known_without_an_index(tmp_path):
+    filled(tmp_path, replace(ORIGIN, window=64))
+    assert window_of(tmp_path) == 64
+    (tmp_path / "index.json").unlink()
+    (tmp_path / "AB12C.safetensors").write_bytes(b"cut")
+    assert window_of(tmp_path) == 64
+    assert window_of(tmp_path / "absent") is None
 
 
 def test_other_features_in_the_folder_are_refused_by_what_differs(tmp_path):

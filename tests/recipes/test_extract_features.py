@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -16,6 +17,7 @@ from tiny_runs import ssdet as command_line
 
 from ssdet_cli.__main__ import carry_out
 from ssdet_cli.config.commands import ExtractFeaturesConfig
+from ssdet_cli.config.life import is_held
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.feature_store import FeatureStore
@@ -205,7 +207,28 @@ def test_an_interrupt_leaves_an_index_of_what_is_whole(videos, weights, tmp_path
         extract(videos, tmp_path / "f", weights)
     store = FeatureStore(tmp_path / "f")
     assert len(store) == 1 and not store.complete
-    assert len(list((tmp_path / "f").iterdir())) == 3  # one video, the index, the configuration
+    # One video, the index, the configuration, and what other processes see that somebody is at work by.
+    assert len(list((tmp_path / "f").iterdir())) == 4
+    assert not is_held(tmp_path / "f")
+
+
+def test_a_folder_is_filled_by_one_call_at_a_time(videos, weights, tmp_path):
+    hold = (
+        "import pathlib, sys; from ssdet_cli.config.life import taken; folder = pathlib.Path(sys.argv[1]);\n"
+        "with taken(folder): print('taken', flush=True); sys.stdin.read()"
+    )
+    folder = tmp_path / "f"
+    folder.mkdir()
+    part = folder / ".v0.safetensors.part"
+    part.touch()
+    with subprocess.Popen([sys.executable, "-c", hold, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"taken\n"
+        with pytest.raises(ConfigError, match="f is in use by another process; wait for it or end it"):
+            extract(videos, folder, weights)
+        assert part.exists()  # the other one's
+        other.stdin.close()
+    assert FeatureStore(extract(videos, folder, weights)).complete
+    assert not part.exists()
 
 
 def test_two_processes_share_the_work_and_write_one_index(videos, weights, tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -125,9 +126,27 @@ def refuse_held(folder: Path) -> None:
         raise _in_use(folder)
 
 
+@contextlib.contextmanager
+def taken(folder: Path) -> Iterator[None]:
+    """Have a folder for this process alone, where there are locks; for what is no run and tells no state.
+
+    Raises:
+        ConfigError: Another process has it.
+    """
+    _take(folder)
+    try:
+        yield
+    finally:
+        _release(folder)
+
+
 def _in_use(folder: Path) -> ConfigError:
     status = read_status(folder)
-    who = f"process {status.get('pid', '?')} on {status.get('host', 'an unknown machine')}"
+    who = (
+        f"process {status.get('pid', '?')} on {status.get('host', 'an unknown machine')}"
+        if status
+        else "another process"
+    )
     return ConfigError(f"{folder} is in use by {who}; wait for it or end it, or give another --output.")
 
 

@@ -172,7 +172,9 @@ def read_header(path: Path) -> FeatureFile:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise DataError(f"{path}: not a file of features, or its beginning is damaged.") from error
+        raise DataError(
+            f"{path}: not a file of features, or its beginning is damaged; run `ssdet extract-features` again."
+        ) from error
     promised, found = found
     if promised != size:
         what = f"truncated, {size:,} of {promised:,} bytes are there" if size < promised else "longer than it should be"
@@ -221,11 +223,16 @@ def write_index(folder: Path, origin: Origin, videos: Mapping[str, Any], *, comp
     write_atomically(folder / INDEX, json.dumps(content, indent=1) + "\n")
 
 
+class DamagedIndex(DataError):
+    """There is an `index.json` and it cannot be read."""
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """Read `index.json`, its `origin` as an `Origin`.
 
     Raises:
-        DataError: No such folder, no index in it, or one that cannot be read.
+        DamagedIndex: There is one that cannot be read.
+        DataError: No such folder, no index in it, or one of another format.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -235,8 +242,12 @@ def read_index(folder: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = content["format"]
         content["videos"], content["complete"]
+        origin = content["origin"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not an index of features; run `ssdet extract-features` again.") from error
+        raise DamagedIndex(f"{path} is not an index of features; run `ssdet extract-features` again.") from error
     if kind != FORMAT:
         raise DataError(f"{path} has format {kind} and this ssdet reads {FORMAT}; extract the features again.")
-    return {**content, "origin": Origin.of(content["origin"])}
+    try:
+        return {**content, "origin": Origin.of(origin)}
+    except DataError as error:
+        raise DamagedIndex(f"{path}: {error} Run `ssdet extract-features` again.") from error

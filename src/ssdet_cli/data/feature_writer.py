@@ -18,6 +18,7 @@ from torch import Tensor
 from ssdet_cli.data.feature_files import (
     INDEX,
     SUFFIX,
+    DamagedIndex,
     Origin,
     file_name,
     read_header,
@@ -53,18 +54,28 @@ class FeatureWriter:
 
         Raises:
             ConfigError: The folder holds features of another origin.
+            DataError: Nothing tells what features it holds.
+            SsdetError: It cannot be made.
+        """
+        self.make_folder()
+        index = _index_of(self.folder)
+        if index is not None:
+            self._refuse(index["origin"])
+        done = self.finished(video_ids)
+        for left in self.folder.glob(f".*{_PART}"):
+            left.unlink(missing_ok=True)
+        return done
+
+    def make_folder(self) -> None:
+        """Make the folder, unless it is there.
+
+        Raises:
             SsdetError: It cannot be made.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SsdetError(f"Cannot make {self.folder}: {error.strerror}.") from error
-        if (self.folder / INDEX).is_file():
-            self._refuse(read_index(self.folder)["origin"])
-        done = self.finished(video_ids)
-        for left in self.folder.glob(f".*{_PART}"):
-            left.unlink(missing_ok=True)
-        return done
 
     def finished(self, video_ids: Iterable[str] = ()) -> dict[str, Any]:
         """Make the index anew from the files: video id -> `file`, `frames`, `bytes`; damaged files are left out.
@@ -95,7 +106,8 @@ class FeatureWriter:
         return found
 
     def _indexed(self) -> dict[str, Any]:
-        return read_index(self.folder)["videos"] if (self.folder / INDEX).is_file() else {}
+        index = _index_of(self.folder)
+        return {} if index is None else index["videos"]
 
     def begin(self, video: Mapping[str, Any]) -> "FeatureFileWriter":
         """Open the file of a video.
@@ -125,14 +137,33 @@ def window_of(folder: Path) -> int | None:
     """The window that the features in a folder depend on; None where they do not, or there are none.
 
     Raises:
-        DataError: The folder's index cannot be read.
+        DataError: Nothing tells what features it holds.
     """
-    if (folder / INDEX).is_file():
-        return read_index(folder)["origin"].window
+    index = _index_of(folder)
+    if index is not None:
+        return index["origin"].window
     for path in sorted(folder.glob(f"*{SUFFIX['safetensors']}")):
         with contextlib.suppress(DataError):
             return read_header(path).origin.window
     return None
+
+
+def _index_of(folder: Path) -> dict[str, Any] | None:
+    """The index of a folder; None where there is none, or a damaged one and files that tell as much.
+
+    Raises:
+        DataError: It is damaged, and the files are `.npy`, which do not tell what they are; or it has another format.
+    """
+    if not (folder / INDEX).is_file():
+        return None
+    try:
+        return read_index(folder)
+    except DamagedIndex as error:
+        if next(folder.glob(f"*{SUFFIX['npy']}"), None) is None:
+            return None
+        raise DataError(
+            f"{folder / INDEX} is damaged, and .npy files do not tell what they are features of; give another --output."
+        ) from error
 
 
 class FeatureFileWriter(ABC):

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import ExtractFeaturesConfig
+from ssdet_cli.config.life import taken
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clips import VideoWindows, with_files
 from ssdet_cli.data.feature_writer import FeatureWriter, window_of
@@ -110,7 +112,10 @@ class _Extraction:
 
     def carry_out(self) -> Path:
         """Do what is left to do."""
-        done = self._begin()
+        with ExitStack() as stack:
+            return self._carry_out(self._begin(stack))
+
+    def _carry_out(self, done: dict[str, object]) -> Path:
         left = [record for record in self.videos.records if record.video_id not in done]
         if done and self.log.console is not None:
             self.log.say(f"{len(done)} videos are done already, {len(left)} are left.")
@@ -153,11 +158,13 @@ class _Extraction:
     def _ids(self) -> list[str]:
         return [record.video_id for record in self.videos.records]
 
-    def _begin(self) -> dict[str, object]:
-        """Prepare the folder on rank 0; every rank gets what is done."""
+    def _begin(self, stack: ExitStack) -> dict[str, object]:
+        """Prepare the folder on rank 0, and have it alone; every rank gets what is done."""
 
         def prepare() -> dict[str, object]:
             rundir.check_folder(self.cfg, self.folder)
+            self.writer.make_folder()
+            stack.enter_context(taken(self.folder))
             done = self.writer.prepare(self._ids)
             self.writer.write_index(done, complete=False)
             write_atomically(self.folder / "config.yaml", rundir.text_of(self.cfg, self.folder))
