@@ -88,7 +88,9 @@ def test_stored_features_and_the_fine_stream_itself_give_the_same_scores(trained
         assert stored.keys() == computed.keys() and len(stored) == 100
         worst = max(np.abs(stored[key] - computed[key]).max() for key in stored)
         assert worst < 1e-3
-    assert f"Fine stream: computed from {tuned}" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert f"Fine stream: computed from {tuned}" in said
+    assert "were computed in windows of 512 frames, here they are in windows of 16" in said
 
 
 def test_prediction_takes_stored_features_or_the_fine_stream_and_any_source(
@@ -148,6 +150,7 @@ def test_features_of_another_video_are_told_before_it_is_read_where_its_header_t
 
     for part in ({}, {"start": 1.0}, {"end": 2.0}):
         assert passed(made("more.mp4", held + 3), **part) is None
+        assert passed(made("less.mp4", held - 3), **part) is None
         assert passed(made("longer.mkv", 2 * held), **part) is None  # by its seconds: it does not tell its frames
     nameless = made("more.h264", held + 3)  # tells nothing at all
     assert passed(nameless) > held and 0 < passed(nameless, start=1.0) < held

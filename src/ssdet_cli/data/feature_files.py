@@ -83,7 +83,7 @@ class Origin:
 
         Where the weights were found does not matter, what they are does.
         """
-        for each in fields(self):
+        for each in sorted(fields(self), key=lambda each: each.name != "format"):  # it decides on others
             ours, theirs = getattr(self, each.name), getattr(other, each.name)
             if each.name not in ("checkpoint", "command") and ours != theirs:
                 return f"{each.name} {_short(theirs)} there, {_short(ours)} here"

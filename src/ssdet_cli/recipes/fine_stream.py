@@ -156,6 +156,12 @@ def restore(
     if weights is not None:
         model.fine.backbone = _same_backbone(weights, meta, here, log)
     log.say(f"Fine stream: computed from {weights or 'the checkpoint itself'}.")
+    then = fine["origin"]["window"] if fine["origin"] else None
+    if then is not None and then != inference.window:
+        log.say(
+            f"The features of training were computed in windows of {then} frames, here they are in windows of "
+            f"{inference.window}: of longer videos they differ (inference.window={then}, or --features DIR)."
+        )
     apply_of = partial(with_fine_stream, longest=longest, batch_size=inference.batch_size)
     return model.to(here.device).eval(), apply_of
 

@@ -5,27 +5,32 @@ from ssdet_cli.data.inputs import Source
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.stream import Stream
 
-#: Lengths in seconds count as equal up to so much, and up to this part: a container counts its sound in.
-_SECONDS, _PART = 1.0, 0.05
+#: A container that does not tell its frames may tell a length, of the longest of what it holds, sound among it: so
+#: many seconds, and this part, may it be shorter or longer than the pictures.
+_SECONDS, _SHORTER, _LONGER = 1.0, 0.02, 0.25
 
 
 def refuse_other_video(store: FeatureStore, source: Source, video: Stream) -> None:
     """Compare what is stored of a video with what the header of an open one says, before anything of it is read.
 
-    A header may promise too few frames, never too many (reading would fail): where it promises fewer than are stored
-    and is as long in seconds, and where it tells nothing, the frames are counted at the end, see `refuse_other_count`.
+    What a header leaves open is found when the frames are counted at the end, see `refuse_other_count`.
 
     Raises:
         DataError: It is another video, or its features are damaged.
     """
     stored = store.video(source.video_id)
-    frames, seconds = stored["raw_frames"], stored["duration_seconds"]
-    alike = video.duration is not None and abs(video.duration - seconds) <= _SECONDS + _PART * seconds
-    if video.num_frames is not None and video.num_frames != frames:
-        if not (alike and video.num_frames < frames):
-            raise _other(store, source, f"{frames} frames", f"{video.num_frames}")
-    elif video.num_frames is None and video.duration is not None and not alike:
-        raise _other(store, source, f"{seconds:.1f} s", f"{video.duration:.1f} s")
+    frames, seconds, promised = stored["raw_frames"], stored["duration_seconds"], video.num_frames
+    if promised is not None:
+        # Too few may be promised (too many could not be read), and the length in seconds is right all the same.
+        too_few = promised < frames and video.duration is not None
+        if promised != frames and not (
+            too_few and abs(video.duration - seconds) < abs(video.duration - promised / stored["frame_rate"])
+        ):
+            raise _other(store, source, f"{frames} frames", f"{promised}")
+    elif video.duration is not None:
+        longer = video.duration - seconds
+        if not -_SECONDS - _SHORTER * seconds <= longer <= _SECONDS + _LONGER * seconds:
+            raise _other(store, source, f"{seconds:.1f} s", f"{video.duration:.1f} s")
 
 
 def refuse_other_count(store: FeatureStore, source: Source, seen: int, *, to_the_end: bool) -> None:
