@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from ssdet_cli.engine.host_memory import available_memory, begin_peak, held_memory, peak_since
+from ssdet_cli.engine.host_memory import available_memory, begin_peak, give_back_freed_memory, held_memory, peak_since
 from ssdet_cli.engine.out_of_memory import OutOfMemory, is_out_of_memory
 
 #: Bytes by which a pass must grow to tell what a frame takes, and most frames of such a pass.
@@ -46,6 +46,8 @@ def frames_that_fit(
     on_gpu = device.type == "cuda"
     if _overflows(through, unit):
         return 0
+    gc.collect()
+    give_back_freed_memory()  # what a pass takes again of it would not be seen
     host = available_memory()
     if on_gpu:
         usable = _PART_OF_GPU * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
@@ -63,7 +65,7 @@ def frames_that_fit(
     if host is None or held is None:
         return None
     usable = _PART_OF_HOST * host / share
-    # What the first pass left in this process's hands is taken again, and is no more than its own frames needed.
+    # What the first pass left in this process's hands all the same is no more than its own frames needed.
     each, _ = _per_frame(lambda frames: held if frames == unit else _host_peak(through, frames), usable, most, unit)
     return min(most, int(max(usable / (each + waiting), min(usable / each, usual))))
 
@@ -87,7 +89,7 @@ def _gpu_peak(through: Callable[[int], None], frames: int, device: torch.device)
 
 
 def _host_peak(through: Callable[[int], None], frames: int) -> int:
-    gc.collect()
+    give_back_freed_memory()
     begin_peak()
     through(frames)
     return peak_since() or 0
