@@ -96,7 +96,7 @@ def grid_unpool(values: Tensor, positions: Tensor, num_steps: int, lengths: Tens
     else:
         steps = torch.arange(num_steps, device=positions.device, dtype=positions.dtype)
         times = (steps / (lengths[:, None] - 1)).clamp(max=1)
-    left = torch.searchsorted(positions.detach().contiguous(), times.contiguous(), right=True) - 1
+    left = _num_at_most(positions.detach(), times) - 1
     last = samples - 2 if lengths is None else lengths[:, None] - 2
     left = torch.minimum(left.clamp(min=0), torch.as_tensor(last, device=left.device))
     start, end = positions.gather(1, left), positions.gather(1, left + 1)
@@ -161,3 +161,10 @@ class GridPool(nn.Module):
         confidence = self.confidence(frames, num_frames)
         positions = grid_positions(confidence, None if lengths is None else regions(lengths.clamp(1, num_frames)))
         return sample_frames(frames, positions, num_frames, lengths), positions
+
+
+def _num_at_most(positions: Tensor, times: Tensor) -> Tensor:
+    """How many of (B, K) rising positions are at most each of (B, L) times."""
+    if torch.compiler.is_exporting():  # ONNX has no searchsorted
+        return (positions[:, None] <= times[:, :, None]).sum(dim=-1)
+    return torch.searchsorted(positions.contiguous(), times.contiguous(), right=True)
