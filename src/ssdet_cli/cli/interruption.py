@@ -23,6 +23,16 @@ def leave(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 
+def leave_for_now(number: int, _: object) -> None:
+    """Answer SIGTERM or SIGUSR1 while nothing is begun yet, for the same reason and with the code that asks for more.
+
+    A scheduler may want its machine back while torch is still being imported, which takes long on a busy file system.
+    """
+    if LAUNCHED not in os.environ:
+        os.write(2, f"ssdet: stopped by {signal.Signals(number).name}; run the same command again.\n".encode())
+    os._exit(RESUME_ME)
+
+
 class Stopped(SsdetError):
     """A scheduler stopped the command where nothing is lost by it."""
 
