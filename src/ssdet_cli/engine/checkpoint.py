@@ -54,7 +54,7 @@ def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
         goes_on = "the run begins anew"
         if furthest is not None:
             goes_on = f"--resume goes on from {furthest}, step {states[furthest]['progress']['step']}"
-        raise CheckpointError(f"{first} Once {' and '.join(damaged)} is deleted, {goes_on}.") from first
+        raise CheckpointError(f"{first} Without {' and '.join(damaged)}, {goes_on}: delete what is damaged.") from first
     return states.get(furthest)
 
 

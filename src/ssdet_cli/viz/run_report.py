@@ -77,7 +77,7 @@ def _ended_early(status: dict[str, Any]) -> str:
     """Why there is no more; nothing of a run that is finished, or about to be."""
     if status.get("state") not in ("interrupted", "failed"):
         return ""
-    return f'<p><b>{escape(status["state"])}</b> {escape(str(status.get("reason") or ""))}</p>'
+    return f"<p><b>{escape(status['state'])}</b> {escape(str(status.get('reason') or ''))}</p>"
 
 
 def _tiles(lines: list[dict[str, Any]], status: dict[str, Any]) -> str:
