@@ -67,10 +67,18 @@ def interrupted(
         ("typer", 1, True, []),
         ("torch._C", 1, True, []),
         ("torch._C", 1, False, []),
+        ("torch._C", 1, False, ["--nproc", "2"]),
         ("torch.types", 2, True, ["data.workers=2"]),
         ("torch.types", 2, True, ["--nproc", "2"]),
     ],
-    ids=["reading the words", "importing torch", "importing torch, alone", "starting workers", "starting ranks"],
+    ids=[
+        "reading the words",
+        "importing torch",
+        "importing torch, alone",
+        "importing torch to start ranks",
+        "starting workers",
+        "starting ranks",
+    ],
 )
 def test_an_interruption_of_the_start_is_one_line_and_130(place, tmp_path, moment, times, group, words):
     run = tmp_path / "run"
