@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ssdet_cli.cli.interruption import LAUNCHED, leave
+from ssdet_cli.cli.interruption import LAUNCHED, leave, leave_for_now
 from ssdet_cli.errors import BEGAN, INTERRUPTED
 
 
@@ -15,6 +15,12 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as behind nohup
         signal.signal(signal.SIGINT, leave)
     from ssdet_cli.cli import failures  # Ctrl-C is answered from here on
+    from ssdet_cli.interrupts import STOP_SIGNALS
+
+    if "RANK" not in os.environ:  # a rank that is still preparing ends at once, whoever started it tells why
+        for number in STOP_SIGNALS:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, leave_for_now)
 
     if LAUNCHED not in os.environ:
         os.environ[BEGAN] = str(time.time())  # what loop.max_time counts from
@@ -54,10 +60,11 @@ def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
     except KeyboardInterrupt as error:
         caught, message, code = error, "interrupted.", INTERRUPTED
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         caught, code = error, 1
-        message = f"the disk is full ({error.filename or 'while writing'}); make room and run again."
+        what = "the disk is full" if error.errno == errno.ENOSPC else os.strerror(error.errno)
+        message = f"{what} ({error.filename or 'while writing'}); make room and run again."
     if debug:
         traceback.print_exception(caught)
     tell(message, code)

@@ -4,7 +4,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from types import FrameType
 
 #: How a scheduler asks a job to stop; it and a launcher send them to all processes of the job.
@@ -24,6 +23,8 @@ def held_interrupts(*others: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    from multiprocessing import resource_tracker  # takes longer to import than all that every command needs of this
+
     before = signal.pthread_sigmask(signal.SIG_BLOCK, others)
     resource_tracker.ensure_running()  # started later, by whatever needs it, it would unblock SIGINT and SIGTERM
     held: list[int] = []

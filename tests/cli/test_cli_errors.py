@@ -1,6 +1,7 @@
 """Wrong input: exit code 2, one line, the nearest right word."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -164,11 +165,14 @@ def test_a_mistake_of_ours_shows_its_traceback_with_debug(tmp_path):
     assert "Traceback" in answer.stderr
 
 
-def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path):
-    answer = run_with_dataset(tmp_path, f"raise OSError({errno.ENOSPC}, 'No space left', 'best.pt')")
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, os.strerror(errno.EDQUOT))]
+)
+def test_a_full_disk_or_quota_is_one_line_and_exit_code_1(tmp_path, number, told):
+    answer = run_with_dataset(tmp_path, f"raise OSError({number}, 'No space left', 'best.pt')")
     assert (answer.returncode, answer.stderr) == (
         1,
-        "ssdet: error: the disk is full (best.pt); make room and run again.\n",
+        f"ssdet: error: {told} (best.pt); make room and run again.\n",
     )
 
 

@@ -67,10 +67,18 @@ def interrupted(
         ("typer", 1, True, []),
         ("torch._C", 1, True, []),
         ("torch._C", 1, False, []),
+        ("torch._C", 1, False, ["--nproc", "2"]),
         ("torch.types", 2, True, ["data.workers=2"]),
         ("torch.types", 2, True, ["--nproc", "2"]),
     ],
-    ids=["reading the words", "importing torch", "importing torch, alone", "starting workers", "starting ranks"],
+    ids=[
+        "reading the words",
+        "importing torch",
+        "importing torch, alone",
+        "importing torch to start ranks",
+        "starting workers",
+        "starting ranks",
+    ],
 )
 def test_an_interruption_of_the_start_is_one_line_and_130(place, tmp_path, moment, times, group, words):
     run = tmp_path / "run"
@@ -91,3 +99,12 @@ def test_a_scheduler_that_stops_the_start_may_start_it_again(place, tmp_path):
     check_folder(
         load_config(PretrainConfig, str(run / "config.yaml")), run
     )  # which is no run that a second start meets
+
+
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGUSR1, []), (signal.SIGTERM, ["--nproc", "2"])])
+def test_a_scheduler_that_stops_the_command_before_anything_is_imported_hears_75_too(place, tmp_path, number, words):
+    run = tmp_path / "run"
+    code, said = interrupted(place, [*WORDS, *words, "--output", str(run)], "torch._C", 1, group=False, number=number)
+    told = [line for line in said.splitlines() if not line.startswith("folder ")]
+    assert (code, told) == (75, [f"ssdet: stopped by {number.name}; run the same command again."])
+    assert not run.exists()

@@ -3,7 +3,7 @@ import resource
 import pytest
 import torch
 
-from ssdet_cli.engine.checkpoint import checkpoint_file, load_checkpoint, save_checkpoint
+from ssdet_cli.engine.checkpoint import checkpoint_file, latest_checkpoint, load_checkpoint, save_checkpoint
 from ssdet_cli.errors import CheckpointError, SsdetError
 
 STATE = {"model": {"w": torch.arange(3.0)}, "meta": {"classes": ["a"], "config": {"loop": {"steps": 3}}}}
@@ -53,6 +53,22 @@ def test_bytes_that_are_no_checkpoint_are_one_line_that_names_the_file(tmp_path,
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"odd.pt cannot be read as a checkpoint: {why}\.$"):
         load_checkpoint(path)
+
+
+def test_a_run_whose_last_checkpoint_is_damaged_says_what_it_would_go_on_from(tmp_path):
+    place = tmp_path / "checkpoints"
+    for name, step in (("best.pt", 20), ("step-00000030.pt", 30)):
+        save_checkpoint(place / name, {**STATE, "progress": {"step": step}})
+    (place / "last.pt").write_bytes((place / "best.pt").read_bytes()[:400])
+    said = "last.pt cannot be read .* Without last.pt, --resume goes on from step-00000030.pt, step 30: delete"
+    with pytest.raises(CheckpointError, match=said):
+        latest_checkpoint(tmp_path)
+    (place / "last.pt").unlink()
+    assert latest_checkpoint(tmp_path)["progress"]["step"] == 30
+    for file in place.iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="Without best.pt and step-00000030.pt, the run begins anew: delete"):
+        latest_checkpoint(tmp_path)
 
 
 def test_somebody_elses_file_is_refused(tmp_path):

@@ -132,6 +132,7 @@ def test_a_scheduler_stops_ranks_and_workers_and_the_command_that_goes_on_is_sai
     hint = re.search(r"ssdet: Stopped by SIGUSR1 at step (\d+) of 5000; the state is saved. Resume with: (.*)", said)
     assert hint and "Traceback" not in said, said
     assert shlex.split(hint[2]) == ["ssdet", "pretrain", "--resume", "--output", str(folder)]
+    assert "<b>interrupted</b> Stopped by SIGUSR1" in (folder / "report.html").read_text()
     assert load_checkpoint(folder / "checkpoints" / "last.pt")["progress"]["step"] == int(hint[1])
 
 

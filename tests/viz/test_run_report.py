@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ssdet_cli.viz.run_curves import draw_curves
+from ssdet_cli.viz.run_curves import draw_curves, read_metrics
 from ssdet_cli.viz.run_report import write_run_report
 
 LINES = [
@@ -100,3 +100,18 @@ def test_a_single_value_is_a_dot_and_the_same_lines_give_the_same_picture():
 
 def test_a_run_without_a_step_has_an_empty_panel():
     assert b"<svg" in draw_curves([], "svg")
+
+
+def test_what_a_power_cut_leaves_in_the_log_is_passed_over(folder):
+    log = folder / "metrics.jsonl"
+    first, rest = log.read_bytes().split(b"\n", 1)
+    log.write_bytes(first + b"\n" + b"\0\xff\xfe{\n[1]\n{}\n" + rest)
+    assert read_metrics(log) == LINES
+
+
+def test_a_run_that_ended_early_says_so_and_why(folder):
+    for state, shown in (("failed", True), ("interrupted", True), ("running", False), ("finished", False)):
+        (folder / "status.json").write_text(json.dumps({"state": state, "reason": "The loss is <nan> at step 4"}))
+        write_run_report(folder)
+        page = (folder / "report.html").read_text()
+        assert (f"<b>{state}</b> The loss is &lt;nan&gt; at step 4" in page) == shown

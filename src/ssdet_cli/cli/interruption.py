@@ -18,9 +18,19 @@ def leave(*_: object) -> None:
     An exception would come up in whatever is being imported, and torch does not survive one: its C++ initialisation
     calls Python, and aborts.
     """
-    if LAUNCHED not in os.environ and os.environ.get("RANK", "0") == "0":
+    rank = os.environ.get("RANK")
+    if rank is None or (rank == "0" and LAUNCHED not in os.environ):
         os.write(2, b"ssdet: interrupted.\n")
     os._exit(INTERRUPTED)
+
+
+def leave_for_now(number: int, _: object) -> None:
+    """Answer SIGTERM or SIGUSR1 while nothing is begun yet, for the same reason and with the code that asks for more.
+
+    A scheduler may want its machine back while torch is still being imported, which takes long on a busy file system.
+    """
+    os.write(2, f"ssdet: stopped by {signal.Signals(number).name}; run the same command again.\n".encode())
+    os._exit(RESUME_ME)
 
 
 class Stopped(SsdetError):

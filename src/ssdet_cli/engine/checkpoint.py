@@ -38,12 +38,24 @@ def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
     """What a run continues from: the furthest of its checkpoints, or None without any.
 
     Raises:
-        CheckpointError: One of them cannot be read.
+        CheckpointError: One of them cannot be read; what the run would continue from without it is said.
     """
     place = folder / "checkpoints"
     files = [place / "last.pt", place / "best.pt", *_kept(place)[-1:]]
-    states = [load_checkpoint(file) for file in files if file.exists()]
-    return max(states, key=lambda state: state["progress"]["step"], default=None)
+    states, damaged = {}, {}
+    for file in filter(Path.exists, files):
+        try:
+            states[file.name] = load_checkpoint(file)
+        except CheckpointError as error:
+            damaged[file.name] = error
+    furthest = max(states, key=lambda name: states[name]["progress"]["step"], default=None)
+    if damaged:  # not passed over: ranks that see different files would go on from different steps
+        first = next(iter(damaged.values()))
+        goes_on = "the run begins anew"
+        if furthest is not None:
+            goes_on = f"--resume goes on from {furthest}, step {states[furthest]['progress']['step']}"
+        raise CheckpointError(f"{first} Without {' and '.join(damaged)}, {goes_on}: delete what is damaged.") from first
+    return states.get(furthest)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class Trainer:
         self._meters: list[dict[str, Tensor]] = []
         self.replica = self._replica()
         self.network: nn.Module = torch.compile(self.replica) if compiled else self.replica
+        if compiled:
+            say("torch.compile compiles the network in the first step; that may take minutes.")
         self.autocast = precision(loop.precision, session.device)
         self.scaler = torch.amp.GradScaler(session.device.type, enabled=loop.precision == "fp16")
 

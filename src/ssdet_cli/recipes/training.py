@@ -114,10 +114,14 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     try:
         with Life() as life:
             yield Run(session, log, resume=resume, state=state, life=life)
-    except BaseException:
-        with suppress(SsdetError):  # of a full disk the first error tells
+    except BaseException as error:
+        with suppress(SsdetError, OSError):  # of a full disk the first error tells
             log.write_timing()
-        log.close(failed=True)
+            # Of an error that is not ours the reader wants to hear at once; it may be another rank's.
+            if isinstance(error, SsdetError) and log.folder is not None and log.metrics.exists():
+                write_run_report(log.folder)
+        with suppress(OSError):
+            log.close(failed=True)
         raise
     log.close()
 

@@ -15,13 +15,15 @@ _INK = "#010203"
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl; a last line that was cut off by a crash is left out."""
+    """Read metrics.jsonl; lines that a crash or a power cut left damaged are left out, whatever they hold."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_bytes().splitlines():
         try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int) and isinstance(line.get("split"), str):
+            lines.append(line)
     return lines
 
 

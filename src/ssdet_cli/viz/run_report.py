@@ -53,6 +53,7 @@ def report_html(folder: Path, lines: list[dict[str, Any]]) -> str:
     what = " · ".join(str(status[key]) for key in ("command", "model", "head") if status.get(key))
     sections = [
         f'<h1>{escape(folder.name)}</h1><p class="quiet">{escape(what)}</p>',
+        _ended_early(status),
         _tiles(lines, status),
         f'<h2>Curves</h2><div class="curves">{_curves(lines)}</div>',
         _section("Where the time went", _timing(folder)),
@@ -70,6 +71,13 @@ def report_html(folder: Path, lines: list[dict[str, Any]]) -> str:
 
 def _section(title: str, content: str) -> str:
     return f"<h2>{escape(title)}</h2>{content}" if content else ""
+
+
+def _ended_early(status: dict[str, Any]) -> str:
+    """Why there is no more; nothing of a run that is finished, or about to be."""
+    if status.get("state") not in ("interrupted", "failed"):
+        return ""
+    return f"<p><b>{escape(status['state'])}</b> {escape(str(status.get('reason') or ''))}</p>"
 
 
 def _tiles(lines: list[dict[str, Any]], status: dict[str, Any]) -> str:
