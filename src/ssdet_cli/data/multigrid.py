@@ -150,8 +150,8 @@ def build_plan(
     legs: list[Leg] = []
     first = 0
     for phase, part in enumerate(cycles.phases, start=1):
-        last = int(part * steps + 1e-6)
-        starts = [first + number * (last - first) // len(shapes) for number in range(len(shapes))]
+        last = max(int(part * steps + 1e-6), first - 1)  # before its first step where the run is too short for it
+        starts = [first + number * max(0, last - first) // len(shapes) for number in range(len(shapes))]
         legs += map(Leg, [phase] * len(shapes), starts, [*starts[1:], last + 1], shapes)
         first = last + 1
     legs.append(Leg(len(cycles.phases) + 1, first, steps, shapes[-1]))

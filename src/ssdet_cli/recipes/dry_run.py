@@ -94,13 +94,17 @@ def dry_run(
     *,
     title: str,
     say: Callable[[str], None],
+    plan: Plan | None = None,
 ) -> None:
-    """Take two steps (one where the run has no more) and say what the run would cost."""
+    """Take two steps (one where the run has no more) and say what the run would cost.
+
+    Of a multigrid training, whose plan is given, trainer and batches have the largest of its batches at every step.
+    """
     device = trainer.session.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    plan = trainer.plan
-    measured = measure(trainer, batches, dataset, cfg.clip.frames * cfg.clip.size**2)
+    keys = _keys(len(dataset), plan)
+    measured = measure(trainer, batches, dataset, keys, cfg.clip.frames * cfg.clip.size**2)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     found = estimate(cfg, measured, held_out, cores=cores, plan=plan)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
@@ -139,7 +143,7 @@ def _memory(device: torch.device) -> str:
     return f"at most {peak / 2**30:.1f} GiB of memory, without the loader's processes"
 
 
-def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset, pixels: int) -> Measured:
+def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset, keys: Sequence[tuple], pixels: int) -> Measured:
     """Take the steps, one forward pass without gradients, and read some clips; a full clip has so many pixels."""
     stream, loop = iter(batches), trainer.loop
     loss, seconds, batch = 0.0, 0.0, None
@@ -149,8 +153,7 @@ def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset, pixels: 
         loss = trainer.meter.means(trainer.session)["loss"]  # waits for the device
         seconds, batch = time.perf_counter() - began - waited, seen[-1]
     forward = _forward(trainer, batch) / (len(batch) * batch.frames[0, 0].numel()) * pixels
-    read = _seconds_to_read(dataset, _keys(len(dataset), trainer.plan))
-    return Measured(loss, seconds, read, forward, _spacing(batch.frame_seconds))
+    return Measured(loss, seconds, _seconds_to_read(dataset, keys), forward, _spacing(batch.frame_seconds))
 
 
 def _spacing(times: torch.Tensor | None) -> float:

@@ -83,18 +83,20 @@ def refuse_unfit(cfg: TrainingConfig, plan: Plan, trainer: Trainer, *, outputs: 
         network.train()
 
 
-def table(cfg: TrainingConfig, plan: Plan, world_size: int, samples: int) -> str:
+def table(plan: Plan, trainer: Trainer, samples: int) -> str:
     """The plan, a row for every shape of the long cycle; steps of the short cycle share a row."""
-    times = world_size * cfg.loop.accumulate
+    times = trainer.session.world_size * trainer.loop.accumulate
     passes = plan.clips_before(plan.steps) * times / samples
-    rows = [_row(cfg, plan, leg, times) for leg in plan.legs]
+    rows = [_row(plan, leg, trainer, times) for leg in plan.legs]
     lines = _aligned([_HEAD, *rows])
     return "\n".join([f"Multigrid plan, {plan.steps:,} steps, {passes:.1f} passes over {samples:,} clips:", *lines])
 
 
-def _row(cfg: TrainingConfig, plan: Plan, leg: Leg, times: int) -> tuple[str, ...]:
+def _row(plan: Plan, leg: Leg, trainer: Trainer, times: int) -> tuple[str, ...]:
+    base = max(group["base_lr"] for group in trainer.optimizer.param_groups)
+
     def rate(step: int) -> str:
-        return f"{cfg.optim.lr * lr_factor(step, plan.steps, cfg.optim) * plan.at(step).lr:.3g}"
+        return f"{base * lr_factor(step, plan.steps, trainer.optim) * plan.at(step).lr:.3g}"
 
     # A step of the schedule that falls on a phase's boundary belongs to the phase before for one step.
     first, last = rate(leg.first), rate(max(leg.first, leg.end - 2))

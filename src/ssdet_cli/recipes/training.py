@@ -336,6 +336,7 @@ def train(
 ) -> FitSummary | None:
     """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
     plan = plan_of(cfg, model, run.log.say)
+    taken = plan.only(plan.largest) if plan is not None and run.dry_run else plan
     trainer = Trainer(
         model,
         task,
@@ -347,19 +348,18 @@ def train(
         compiled=cfg.model.compile,
         channels_last=cfg.model.channels_last,
         say=run.log.say,
-        plan=plan,
+        plan=taken,
     )
     if run.state is not None:
         trainer.load(run.state)
     if plan is not None:
         refuse_unfit(cfg, plan, trainer, outputs=meta["num_classes"])
-    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step, plan)
+    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step, taken)
     if run.dry_run:
         if plan is not None:
-            run.log.say(table(cfg, plan, run.session.world_size, len(dataset)))
-            loader, _ = training_loader(cfg, dataset, run.session, 0, plan.only(plan.largest))
+            run.log.say(table(plan, trainer, len(dataset)))
         with memory_advised(cfg, trainer), dead_workers_named():
-            dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say)
+            dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say, plan=plan)
         return None
     folder = run.begin(cfg, monitor)
     if run.state is not None:
