@@ -77,6 +77,17 @@ def test_the_plan_of_slowfast_is_that_of_its_stepwise_kinetics_schedule():
     assert [leg.turns[0].shape.frames for leg in first] == [8, 16, 16, 32]
 
 
+def test_phases_that_are_given_lay_out_slowfasts_charades_schedule():
+    """Steps at 41 and 49 of 57 passes, 64 frames; passes until which every shape lasts, of 57 x 1.5 in all."""
+    cfg = MultigridConfig(preset="slowfast", phases=(41 / 57, 49 / 57))
+    found = build_plan(cfg, clips=2, frames=64, size=224, steps=50_000)
+    whole = found.clips_before(found.steps)
+    until = [round(85.5 * found.clips_before(leg.end) / whole) for leg in found.legs]
+    assert until == [31, 47, 60, 67, 73, 76, 79, 80, 86]
+    shapes = [(turn.lr, turn.shape.frames, turn.shape.size) for turn in (leg.turns[-1] for leg in found.legs)]
+    assert shapes == [(8, 16, 158), (4, 32, 158), (2, 32, 224), (1, 64, 224)] * 2 + [(1, 64, 224)]
+
+
 def test_the_long_cycle_of_detection_pretraining_ends_where_ssdet_has_it():
     found = plan(
         clips=16, steps=718_333, phases=(0.025, 0.075, 0.2), short_cycle=(), scale_lr=False, clips_per_statistic=None
