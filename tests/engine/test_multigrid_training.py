@@ -9,12 +9,14 @@ from test_distributed_gloo import torchrun
 from test_fit import HERE, stop_at, weights
 from torch import nn
 
+from ssdet_cli.augment import VolumeAugment
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.multigrid import MultigridConfig
 from ssdet_cli.config.sections import LoopConfig, OptimConfig
 from ssdet_cli.data.multigrid import build_plan
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.fit import Monitor, fit
+from ssdet_cli.engine.graphs import one_graph_per_shape
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.models.layers.sub_batchnorm import SubBatchNorm, pooled_statistics, set_norm_splits
@@ -167,6 +169,22 @@ def test_every_shape_is_compiled_once_and_its_graph_serves_when_it_comes_back(mo
         eager.step(iter([batch(step)]))
     for name, value in weights(eager).items():
         torch.testing.assert_close(weights(run)[name], value, msg=name)
+
+
+def test_an_augmentation_is_compiled_once_for_every_shape(monkeypatch):
+    graphs = []
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    one_graph_per_shape(3)
+    augment = VolumeAugment("freeze", probability=1.0, compile=True, dynamic=False)
+    for clips, frames, size in [(4, 2, 4), (2, 4, 4), (2, 4, 8)] * 2:
+        labels = torch.ones(clips, 3, frames) / 3
+        augment(torch.rand(clips, 3, frames, size, size), labels, torch.Generator().manual_seed(0))
+    assert len(graphs) == 3
 
 
 RANK = """
