@@ -10,10 +10,13 @@ from tiny_runs import configured
 from ssdet_cli.config.commands import FinetuneConfig, PretrainConfig, TrainCoarseFineConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.engine.out_of_memory import advice
 from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import ConfigError
+from ssdet_cli.models import create_model
 from ssdet_cli.models.backbones.x3d import X3D, x3d_tiny
 from ssdet_cli.recipes import batch_size, finetune, pretrain
+from ssdet_cli.recipes.dry_run import HeldOut, Measured, estimate
 from ssdet_cli.recipes.multigrid import plan_of
 
 WORDS = (
@@ -75,6 +78,7 @@ def test_a_killed_run_goes_on_inside_its_cycles_and_ends_with_the_same_weights(d
         ends.append(load_checkpoint(tmp_path / name / "checkpoints" / "last.pt")["model"])
     assert logs[0] == logs[1] and ends[0].keys() == ends[1].keys()
     assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    create_model("x3d_tiny", 5).load_state_dict(ends[0])  # split norms or not, the weights are those of the network
     trained = [line for line in logs[0] if line["split"] == "train"]
     assert [line["batch"] for line in trained] == CLIPS and [line["size"] for line in trained] == SIZES
     assert [line["frames"] for line in trained] == FRAMES
@@ -128,6 +132,22 @@ def test_the_size_of_a_batch_is_found_at_the_largest_of_its_shapes(data, tmp_pat
     pretrain.run(configured(PretrainConfig, data.weak, tmp_path, *AUTO), dry_run=True)
     assert "loop.batch_size=auto: 2 clips in a pass of every process fit on cpu" in capfd.readouterr().err
     assert tried == [(2, 3, 8, 24, 24)] * 2 + [(4, 3, 8, 24, 24)] * 4  # the trials of 1 and 2, and the dry run
+
+
+def test_estimates_count_every_shape_as_often_as_it_comes():
+    cfg = load_config(PretrainConfig, None, [*WORDS, "data.workers=4", "clip.frames=8", "clip.size=32"])
+    plan = plan_of(cfg, x3d_tiny())
+    measured = Measured(loss=1.0, step=0.5, read=0.2, forward=0.08, spacing=0.5)
+    found = estimate(cfg, measured, HeldOut(clips=0), cores=4, plan=plan)
+    assert found.reading == pytest.approx(sum(CLIPS) / 8 * 0.2 / 4)
+    pixels = [clips * frames * size**2 for clips, frames, size in zip(CLIPS, FRAMES, SIZES, strict=True)]
+    assert found.network == pytest.approx(0.5 * sum(pixels) / 8 / max(pixels))
+
+
+def test_memory_that_does_not_suffice_is_told_with_the_shape_at_fault():
+    cfg = load_config(PretrainConfig, None, [*WORDS, "clip.frames=8", "clip.size=32"])
+    told = advice(cfg, torch.device("cpu"), 1, plan_of(cfg, x3d_tiny()).at(0))
+    assert str(told).startswith("Out of memory on cpu at step 1, with 8 clips of 4 x 18 x 18 in a pass. Reduce, in")
 
 
 def test_norms_that_cannot_be_split_stay_whole_and_that_is_said():
