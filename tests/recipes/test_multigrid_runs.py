@@ -20,7 +20,7 @@ from ssdet_cli.recipes.dry_run import HeldOut, Measured, estimate
 from ssdet_cli.recipes.multigrid import plan_of
 
 WORDS = (
-    "loop.steps=8",
+    "loop.steps=9",
     "loop.batch_size=2",
     "loop.validate_every=3",
     "loop.log_every=1",
@@ -32,7 +32,7 @@ WORDS = (
     "multigrid.clips_per_statistic=1",
 )
 AUTO = ["loop.batch_size=auto" if word.startswith("loop.batch_size") else word for word in WORDS]
-#: Of 8 steps: the phase is 0 to 4, halves of it begin at 0 and 2; clips and sizes of every step.
+#: Of 9 steps: the phase is 0 to 4, halves of it begin at 0 and 2; clips, sizes and frames of the first eight.
 CLIPS, SIZES, FRAMES = [8, 4, 4, 2, 4, 4, 2, 4], [18, 24, 24, 32, 24, 24, 32, 24], [4, 4, 8, 8, 8, 8, 8, 8]
 
 
@@ -56,20 +56,22 @@ def run(data, folder, *words, resume=False):
 
 
 def test_a_killed_run_goes_on_inside_its_cycles_and_ends_with_the_same_weights(data, tmp_path, monkeypatch):
-    run(data, tmp_path / "whole")
     step = Trainer.step
 
-    def mortal(trainer, batches):
-        if trainer.progress.step == 7:
-            raise KeyboardInterrupt
-        return step(trainer, batches)
+    def killed(folder, at, *, resume=False):
+        def mortal(trainer, batches):
+            if trainer.progress.step == at:
+                raise KeyboardInterrupt
+            return step(trainer, batches)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "step", mortal)
+        monkeypatch.setattr(Trainer, "step", mortal)
         with pytest.raises(KeyboardInterrupt):
-            run(data, tmp_path / "half")
+            run(data, tmp_path / folder, "loop.save_every=2", resume=resume)
+
+    killed("whole", 8)
+    killed("half", 7)
     assert load_checkpoint(tmp_path / "half" / "checkpoints" / "last.pt")["progress"]["step"] == 6
-    run(data, tmp_path / "half", resume=True)
+    killed("half", 8, resume=True)
     logs, ends = [], []
     for name in ("whole", "half"):
         lines = map(json.loads, (tmp_path / name / "metrics.jsonl").read_text().splitlines())
@@ -94,12 +96,12 @@ def test_a_dry_run_prints_the_plan_and_tries_the_largest_batch(data, tmp_path, c
     recipe.run(configured(kind, getattr(data, part), tmp_path / "no", *WORDS, "loop.accumulate=3"), dry_run=True)
     said = capfd.readouterr().err
     rows = [re.split(r"  +", line.strip()) for line in said.splitlines() if re.match(r" *(phase|\d)  ", line)]
-    assert "Multigrid plan, 8 steps, " in said
+    assert "Multigrid plan, 9 steps, " in said
     assert rows == [
         ["phase", "from step", "steps", "clips per process", "effective batch", "frames", "crop", "norm splits", "lr"],
         ["1", "0", "2", "8 / 4", "24 / 12", "4", "18 / 24", "4", "0.01"],
         ["1", "2", "3", "4 / 2", "12 / 6", "8", "24 / 32", "2", "0.01"],
-        ["2", "5", "3", "4 / 2", "12 / 6", "8", "24 / 32", "2", "0.01"],
+        ["2", "5", "4", "4 / 2", "12 / 6", "8", "24 / 32", "2", "0.01"],
     ]
     assert re.search(r"s per step with the largest batch \(4 clips of 8 x 24 x 24\) on cpu", said)
     assert "Estimate from these steps, not a promise: " in said and not (tmp_path / "no").exists()
@@ -139,9 +141,10 @@ def test_estimates_count_every_shape_as_often_as_it_comes():
     plan = plan_of(cfg, x3d_tiny())
     measured = Measured(loss=1.0, step=0.5, read=0.2, forward=0.08, spacing=0.5)
     found = estimate(cfg, measured, HeldOut(clips=0), cores=4, plan=plan)
-    assert found.reading == pytest.approx(sum(CLIPS) / 8 * 0.2 / 4)
-    pixels = [clips * frames * size**2 for clips, frames, size in zip(CLIPS, FRAMES, SIZES, strict=True)]
-    assert found.network == pytest.approx(0.5 * sum(pixels) / 8 / max(pixels))
+    turns = [plan.at(step) for step in range(9)]
+    assert [turn.clips for turn in turns] == [*CLIPS, 2]
+    assert found.reading == pytest.approx(sum(turn.clips for turn in turns) / 9 * 0.2 / 4)
+    assert found.network == pytest.approx(0.5 * sum(turn.pixels for turn in turns) / 9 / (4 * 8 * 24**2))
 
 
 def test_memory_that_does_not_suffice_is_told_with_the_shape_at_fault():
