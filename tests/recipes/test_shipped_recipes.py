@@ -13,6 +13,7 @@ from ssdet_cli.cli.checks import check_names
 from ssdet_cli.config.commands import COMMANDS, TrainingConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.config.locate import shipped
+from ssdet_cli.data.multigrid import build_plan
 from ssdet_cli.models import create_model
 
 SHIPPED = shipped()
@@ -141,7 +142,7 @@ def test_every_backbone_has_every_kind_of_recipe():
     for backbone in BACKBONES:
         assert f"pretrain/{backbone}_volume" in SHIPPED
         assert {f"finetune/{backbone}_charades", f"finetune/{backbone}_multithumos"} <= SHIPPED.keys()
-    assert {f"pretrain/{backbone}_kinetics400" for backbone in BACKBONES[:3]} <= SHIPPED.keys()
+    assert {f"pretrain/{backbone}_kinetics400" for backbone in BACKBONES} <= SHIPPED.keys()
     for dataset in ("charades", "multithumos"):
         assert f"finetune/fine_x3d_m_{dataset}" in SHIPPED and f"train-coarse-fine/x3d_m_{dataset}" in SHIPPED
     for command in ("pretrain", "finetune", "train-coarse-fine"):
@@ -154,6 +155,20 @@ def test_every_method_and_head_is_named_by_a_recipe_of_every_backbone():
         assert all(f"--augment {method}" in pretraining for method in ("freeze", "mixup", "cutmix", "none"))
         tuning = " ".join(commands_of(SHIPPED[f"finetune/{backbone}_charades"]))
         assert all(f"--head {head}" in tuning for head in ("super_event", "tgm", "tgm_super_event"))
+
+
+def test_multigrid_recipes_have_the_lengths_that_they_name():
+    plans = {}
+    for name in SHIPPED:
+        cfg = load_config(COMMANDS[name.split("/")[0]], name)
+        if isinstance(cfg, TrainingConfig) and cfg.multigrid.on:
+            sizes = {"clips": cfg.loop.batch_size, "frames": cfg.clip.frames, "size": cfg.clip.size}
+            plans[name.removeprefix("pretrain/")] = build_plan(cfg.multigrid, steps=cfg.loop.steps, **sizes)
+    assert plans.keys() == {"x3d_m_kinetics400_multigrid", "x3d_m_volume_multigrid", "slowfast_kinetics400"}
+    assert [turn.shape.frames for turn in plans["x3d_m_kinetics400_multigrid"].turns[::3]] == [2, 4, 4, 8]
+    slowfast = plans["slowfast_kinetics400"]
+    assert slowfast.clips_before(slowfast.steps) * 8 / 220_000 == pytest.approx(358.5, abs=0.05)
+    assert {leg.phase: leg.first for leg in reversed(plans["x3d_m_volume_multigrid"].legs)}[4] == 143_667
 
 
 def test_every_command_and_alternative_is_understood(tmp_path):

@@ -74,6 +74,7 @@ class VolumeAugment:
             all-zero column.
         cutmix_style: "sweep" or "pan", see `volume_cutmix`.
         compile: Run every method as one `torch.compile`d graph.
+        dynamic: Of `torch.compile`; False makes a graph for every shape, none of them for several.
 
     Raises:
         ConfigError: An unknown method or style, or a probability outside [0, 1].
@@ -86,6 +87,7 @@ class VolumeAugment:
         background: bool = True,
         cutmix_style: str = "sweep",
         compile: bool = False,
+        dynamic: bool | None = None,
     ) -> None:
         chosen = _known([methods] if isinstance(methods, str) else methods)
         check_style(cutmix_style)
@@ -93,7 +95,7 @@ class VolumeAugment:
         self.probability = _probabilities(probability)
         self.background = background
         self.cutmix_style = cutmix_style
-        wrap: Callable = partial(torch.compile, fullgraph=True) if compile else _unchanged
+        wrap: Callable = partial(torch.compile, fullgraph=True, dynamic=dynamic) if compile else _unchanged
         self._freeze = wrap(volume_freeze)
         self._mixup = wrap(volume_mixup)
         self._cutmix = wrap(volume_cutmix)

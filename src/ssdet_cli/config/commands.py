@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from ssdet_cli.config.multigrid import MultigridConfig
 from ssdet_cli.config.predict import PredictConfig
 from ssdet_cli.config.sections import (
     AugmentConfig,
@@ -41,6 +42,7 @@ class TrainingConfig(Section):
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     loop: LoopConfig = LoopConfig()
+    multigrid: MultigridConfig = MultigridConfig()
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> "TrainingConfig":
@@ -56,6 +58,16 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"loop.batch_size ({self.loop.batch_size}) must be a multiple of model.norm_splits "
                 f"({self.model.norm_splits})."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_rule_for_splits(self) -> "TrainingConfig":
+        if self.multigrid.on and self.multigrid.clips_per_statistic is not None and self.model.norm_splits > 1:
+            raise ValueError(
+                f"model.norm_splits ({self.model.norm_splits}) and multigrid.clips_per_statistic "
+                f"({self.multigrid.clips_per_statistic}) both split batch norms; leave model.norm_splits at 1, or set "
+                "multigrid.clips_per_statistic=null."
             )
         return self
 
@@ -164,6 +176,12 @@ class TrainCoarseFineConfig(FinetuneConfig):
     command: ClassVar[str] = "train-coarse-fine"
     clip: CoarseClip = CoarseClip()
     fine: FineStreamConfig = FineStreamConfig()
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> "TrainCoarseFineConfig":
+        if self.multigrid.on:
+            raise ValueError("multigrid is for pretrain and finetune: the fine stream's features have one stride.")
+        return self
 
     @property
     def network(self) -> str:

@@ -1,7 +1,7 @@
 """Videos -> samples: which frames, which crop, which labels. Runs in the loader's workers.
 
-A sample depends on (seed, epoch, index) alone, not on the worker that makes it nor on what was read before, so that a
-resumed run sees the clips that an uninterrupted one would.
+A sample depends on (seed, epoch, index) and the shape that is asked for alone, not on the worker that makes it nor on
+what was read before, so that a resumed run sees the clips that an uninterrupted one would.
 """
 
 import math
@@ -18,6 +18,7 @@ from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet, rasterize
 from ssdet_cli.data.fine_context import pad_features
+from ssdet_cli.data.multigrid import ClipShape
 from ssdet_cli.data.reading import reading
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
@@ -117,29 +118,30 @@ def used_range(record: VideoRecord, reader: VideoReader) -> tuple[int, int]:
 
 
 class _Clips(Dataset, ABC):
-    """Map-style dataset over (epoch, index); a file that cannot be read is replaced by another record's clip."""
+    """Map-style dataset over (epoch, index) or (epoch, index, shape); a file that cannot be read is replaced by another
+    record's clip. Without a shape, clips are those of `clip`.
+    """
 
     def __init__(self, videos: VideoSet, data: DataConfig, clip: ClipConfig, *, seed: int, training: bool) -> None:
         self.videos, self.clip, self.seed, self.training = videos, clip, seed, training
-        # The smallest crop still has the size that the network sees.
-        self.reader = ClipReader(data, math.ceil(clip.size / min(clip.scales)) if training else clip.size)
+        self.data, self.full = data, ClipShape(clip.frames, 1, clip.size)
         self.num_classes = len(videos.classes)
 
     def __len__(self) -> int:
         return len(self.videos)
 
     @abstractmethod
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
+    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
         """Read and label one clip."""
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
+    def __getitem__(self, key: tuple[int, int] | tuple[int, int, ClipShape]) -> Sample:
+        epoch, index, shape = key if len(key) == 3 else (*key, self.full)
         rng = np.random.default_rng([self.seed, 3, epoch, index])
         failures: list[tuple[str, str]] = []
         while True:
             record = self.videos.records[index]
             try:
-                return replace(self.make(record, rng), failures=tuple(failures))
+                return replace(self.make(record, rng, shape), failures=tuple(failures))
             except DataError as error:
                 failures.append((str(record.path or record.video_id), str(error)))
             if len(failures) >= MAX_REPLACEMENTS:
@@ -147,44 +149,59 @@ class _Clips(Dataset, ABC):
             # Validation takes the next clip, the same one every time.
             index = int(rng.integers(len(self.videos))) if self.training else (index + 1) % len(self.videos)
 
-    def _window(self, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
-        clip = self.clip
+    def _open(self, record: VideoRecord, shape: ClipShape) -> VideoReader:
+        # The smallest crop still has the size that the network sees.
+        side = math.ceil(shape.size / min(self.clip.scales)) if self.training else shape.size
+        return ClipReader(self.data, side).open(record)
+
+    def _window(
+        self, frames: int, rng: np.random.Generator, shape: ClipShape
+    ) -> tuple[np.ndarray, np.ndarray, int, int]:
+        """Raw frames of a clip, which of them exist, the first one, and how many times its stride is the usual one.
+
+        A clip of fewer frames than usual begins where a usual one would, and lies inside of it.
+        """
+        clip, factor = self.clip, 1
         if self.training:
             start = random_window(frames, clip.frames, clip.stride, rng)
         else:
             start = centre_window(frames, clip.frames, clip.stride)
-        return *window_indices(start, clip.frames, clip.stride, frames), start
+        if shape.stretch > 1:
+            factor = int(rng.integers(1, shape.stretch + 1))
+        return *window_indices(start, shape.frames, factor * clip.stride, frames), start, factor
 
-    def _pixels(self, frames: np.ndarray, rng: np.random.Generator) -> Tensor:
+    def _pixels(self, frames: np.ndarray, rng: np.random.Generator, size: int) -> Tensor:
         height, width = frames.shape[1:3]
         if not self.training:
-            return crop_resize(frames, centre_crop_box(height, width), self.clip.size)
-        cut = crop_resize(frames, random_crop_box(height, width, self.clip.scales, rng), self.clip.size)
+            return crop_resize(frames, centre_crop_box(height, width), size)
+        cut = crop_resize(frames, random_crop_box(height, width, self.clip.scales, rng), size)
         return flip(cut) if self.clip.flip and rng.random() < 0.5 else cut
 
 
 class WeakClips(_Clips):
     """Clips with one label each: labels (K + 1, T), channel 0 background, the video's class in every frame."""
 
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
+    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
         """Read one window of the used part of the file."""
-        with self.reader.open(record) as reader:
+        with self._open(record, shape) as reader:
             first, count = used_range(record, reader)
-            indices, _, _ = self._window(count, rng)
+            indices, _, _, _ = self._window(count, rng, shape)
             frames, backend = reader.frames(first + indices), reader.backend
-        labels = torch.zeros(self.num_classes + 1, self.clip.frames)
+        labels = torch.zeros(self.num_classes + 1, shape.frames)
         labels[record.label + 1] = 1.0
-        return Sample(record.video_id, self._pixels(frames, rng), backend, labels)
+        return Sample(record.video_id, self._pixels(frames, rng, shape.size), backend, labels)
 
 
 class FrameLabelledClips(_Clips):
-    """Clips with labels at raw frame rate: (K, L), L = frames x stride, False in `valid` beyond the video's end."""
+    """Clips with labels at raw frame rate: (K, L), L = frames x stride, False in `valid` beyond the video's end. A clip
+    whose stride is n times the usual one has labels at every n-th raw frame.
+    """
 
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
+    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
         """Read one window and rasterise the segments at every raw frame of it."""
-        with self.reader.open(record) as reader:
-            indices, real, start = self._window(reader.num_frames, rng)
-            raw = start + np.arange(self.clip.frames * self.clip.stride)
+        with self._open(record, shape) as reader:
+            indices, real, start, factor = self._window(reader.num_frames, rng, shape)
+            raw = start + np.arange(shape.frames * self.clip.stride) * factor
             # Every sampled frame is one of the raw ones, also beyond the end, where nothing is valid.
             seconds, count = reader.seconds(raw), reader.num_frames
             frames, backend = reader.frames(indices), reader.backend
@@ -192,7 +209,7 @@ class FrameLabelledClips(_Clips):
         sampled = seconds[:: self.clip.stride]
         return Sample(
             record.video_id,
-            self._pixels(frames, rng),
+            self._pixels(frames, rng, shape.size),
             backend,
             torch.from_numpy(labels.astype(np.float32)),
             torch.from_numpy(raw < count),

@@ -8,6 +8,7 @@ import torch
 from ssdet_cli.data.annotations import VideoRecord
 from ssdet_cli.data.clips import FrameLabelledClips, Sample
 from ssdet_cli.data.fine_context import FineContext
+from ssdet_cli.data.multigrid import ClipShape
 
 
 class CoarseFineClips(FrameLabelledClips):
@@ -23,8 +24,8 @@ class CoarseFineClips(FrameLabelledClips):
         super().__init__(*args, **options)
         self.context = context
 
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
+    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
         """Read a clip, then the features around it."""
-        sample = super().make(record, rng)
-        features, start = self.context.read(record.video_id, sample.start, self.clip.frames)
+        sample = super().make(record, rng, shape)
+        features, start = self.context.read(record.video_id, sample.start, shape.frames)
         return replace(sample, features=features, feature_start=torch.tensor(start, dtype=torch.float32))

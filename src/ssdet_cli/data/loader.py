@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data import reading
+from ssdet_cli.data.multigrid import ClipShape, Plan
 from ssdet_cli.interrupts import STOP_SIGNALS, held_interrupts
 from ssdet_cli.video.decode import loader_context
 
@@ -65,8 +66,66 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
             yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
 
     def _order(self, epoch: int, at_least: int) -> np.ndarray:
-        order = np.random.default_rng([self.seed, 4, epoch]).permutation(self.size)
+        order = shuffled(self.size, self.seed, epoch)
         return order if self.size >= at_least else np.resize(order, at_least)
+
+
+def shuffled(size: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the samples in one pass over them."""
+    return np.random.default_rng([seed, 4, epoch]).permutation(size)
+
+
+class PlannedBatches(Sampler[list[tuple[int, int, ClipShape]]]):
+    """Batches of (epoch, index, shape) as a multigrid plan has them; the workers make what the shape says.
+
+    Shuffled passes follow each other without a gap, since batches of many sizes never fill one: a batch may begin in
+    one and end in the next. The place in them is a number of samples that follows from the plan and the step.
+
+    Args:
+        size: Samples in the set.
+        plan: Clips and shape of every step.
+        accumulate: Batches per step.
+        start: Steps that are already behind.
+        seed: Of the permutations.
+        rank: Of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        plan: Plan,
+        *,
+        accumulate: int = 1,
+        start: int = 0,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.size, self.plan, self.accumulate, self.start = size, plan, accumulate, start
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+
+    def __len__(self) -> int:
+        return (self.plan.steps - self.start) * self.accumulate
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, ClipShape]]]:
+        place = self.plan.clips_before(self.start) * self.accumulate * self.world_size
+        orders: dict[int, np.ndarray] = {}
+        for step in range(self.start, self.plan.steps):
+            turn = self.plan.at(step)
+            for _ in range(self.accumulate):
+                first = place + self.rank * turn.clips
+                places = [divmod(number, self.size) for number in range(first, first + turn.clips)]
+                orders = {
+                    epoch: orders[epoch] if epoch in orders else shuffled(self.size, self.seed, epoch)
+                    for epoch in sorted({epoch for epoch, _ in places})
+                }
+                yield [(epoch, int(orders[epoch][number]), turn.shape) for epoch, number in places]
+                place += turn.clips * self.world_size
+
+    def passes(self, step: int) -> float:
+        """Passes over the samples that are behind at a step."""
+        return self.plan.clips_before(step) * self.accumulate * self.world_size / self.size
 
 
 class ValidationBatches(Sampler[list[tuple[int, int]]]):

@@ -114,7 +114,7 @@ def fit(
     trainer: Trainer,
     batches: Iterable[VideoBatch],
     *,
-    steps_per_epoch: float,
+    steps_per_epoch: float | Callable[[int], float],
     validate: Validate,
     monitor: Monitor,
     log: RunLog,
@@ -126,7 +126,7 @@ def fit(
     Args:
         trainer: Network, task, optimiser; possibly loaded from a checkpoint.
         batches: From the trainer's current step on; `loop.accumulate` of them make a step.
-        steps_per_epoch: Optimiser steps in one pass over the data.
+        steps_per_epoch: Optimiser steps in one pass over the data, or how many passes a number of steps makes.
         validate: Called on every rank with the network to validate; returns metrics of all ranks.
         monitor: Metric that decides about best.pt.
         log: Run folder and progress line.
@@ -167,7 +167,12 @@ class _Fit:
     """The parts of `fit`: a step, a validation, a checkpoint."""
 
     def __init__(
-        self, trainer: Trainer, validate: Validate, monitor: Monitor, log: RunLog, steps_per_epoch: float
+        self,
+        trainer: Trainer,
+        validate: Validate,
+        monitor: Monitor,
+        log: RunLog,
+        steps_per_epoch: float | Callable[[int], float],
     ) -> None:
         loop = trainer.loop
         self.trainer, self.log, self.monitor, self._validate = trainer, log, monitor, validate
@@ -184,7 +189,8 @@ class _Fit:
     @property
     def epoch(self) -> float:
         """Passes over the data so far."""
-        return self.progress.step / self.steps_per_epoch
+        step, per_epoch = self.progress.step, self.steps_per_epoch
+        return per_epoch(step) if callable(per_epoch) else step / per_epoch
 
     def step(self, stream: Iterator[VideoBatch]) -> None:
         """One optimiser step, and a line of the log where one is due."""
@@ -249,6 +255,7 @@ class _Fit:
             lr=max(lr.values()),
             **means,
             **lr,
+            **trainer.shape_of_last_step(),
             clips_per_second=round(pace.rate, 2),
             data_wait=round(pace.wait, 4),
         )

@@ -8,6 +8,7 @@ import torch
 
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.data.clips import VideoWindow
+from ssdet_cli.data.multigrid import Turn
 from ssdet_cli.errors import SsdetError
 
 Output = TypeVar("Output")
@@ -23,8 +24,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
-def advice(cfg: TrainingConfig, device: torch.device, step: int) -> OutOfMemory:
-    """What to reduce for a training step to fit, the cheapest first, in keys of this configuration."""
+def advice(cfg: TrainingConfig, device: torch.device, step: int, turn: Turn | None = None) -> OutOfMemory:
+    """What to reduce for a training step to fit, the cheapest first, in keys of this configuration.
+
+    Args:
+        cfg: Of the run.
+        device: That has no memory left.
+        step: That did not fit, from 1.
+        turn: What it looked like in a multigrid training.
+    """
     loop, clip, batch = cfg.loop, cfg.clip, cfg.loop.batch_size
     ways = []
     if not cfg.model.checkpoint_activations:
@@ -45,8 +53,11 @@ def advice(cfg: TrainingConfig, device: torch.device, step: int) -> OutOfMemory:
         ways.append("loop.precision=bf16")
     ways.append("a smaller --backbone")
     listed = "; ".join(f"{number}. {way}" for number, way in enumerate(ways, start=1))
+    clips, frames, size = batch, clip.frames, clip.size
+    if turn is not None:
+        clips, frames, size = turn.clips, turn.shape.frames, turn.shape.size
     return OutOfMemory(
-        f"Out of memory on {device} at step {step}, with {batch} clips of {clip.frames} x {clip.size} x {clip.size} "
+        f"Out of memory on {device} at step {step}, with {clips} clips of {frames} x {size} x {size} "
         f"in a pass. Reduce, in this order: {listed}."
     )
 

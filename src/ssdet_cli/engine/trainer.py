@@ -13,8 +13,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import LoopConfig, OptimConfig
+from ssdet_cli.data.multigrid import Plan
 from ssdet_cli.engine.bad_batches import LossWatch
 from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.graphs import one_graph_per_shape
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.optim import build_optimizer, lr_factor, set_lr
 from ssdet_cli.engine.out_of_memory import is_out_of_memory
@@ -56,6 +58,7 @@ class Trainer:
         compiled: Train through `torch.compile`; validation stays uncompiled, whose videos have every length.
         channels_last: Keep weights and clips channels-last in memory.
         say: Prints a line.
+        plan: Shapes, splits and rates of a multigrid training; None leaves all batches alike.
     """
 
     def __init__(
@@ -71,12 +74,16 @@ class Trainer:
         compiled: bool = False,
         channels_last: bool = False,
         say: Callable[[str], None] = print,
+        plan: Plan | None = None,
     ) -> None:
-        self.channels_last, self.say = channels_last, say
+        self.channels_last, self.say, self.plan = channels_last, say, plan
         self.model = model.to(session.device)
         if channels_last:
             self.model.to(memory_format=torch.channels_last_3d)
         self.task, self.optim, self.loop, self.session, self.seed, self.meta = task, optim, loop, session, seed, meta
+        if plan is not None:
+            one_graph_per_shape(len(plan.turns))
+            self._split_norms(plan.most_splits)  # what is split at any time is a split norm at all times
         self.optimizer = build_optimizer(self.model, optim)
         self.average = (
             AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(loop.ema), use_buffers=True)
@@ -87,7 +94,8 @@ class Trainer:
         self.meter, self.watch = Meter(), LossWatch()
         self._meters: list[dict[str, Tensor]] = []
         self.replica = self._replica()
-        self.network: nn.Module = torch.compile(self.replica) if compiled else self.replica
+        dynamic = None if plan is None else False
+        self.network: nn.Module = torch.compile(self.replica, dynamic=dynamic) if compiled else self.replica
         if compiled:
             say("torch.compile compiles the network in the first step; that may take minutes.")
         self.autocast = precision(loop.precision, session.device)
@@ -107,7 +115,7 @@ class Trainer:
     def step(self, batches: Iterator[VideoBatch]) -> tuple[int, float, list[VideoBatch]]:
         """One optimiser step; returns clips, seconds waited for data, and the batches."""
         step, rank = self.progress.step, self.session.rank
-        set_lr(self.optimizer, lr_factor(step, self.loop.steps, self.optim))
+        set_lr(self.optimizer, lr_factor(step, self.loop.steps, self.optim) * self._turn_to(step))
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         watched = self._before() if self.loop.skip_bad_batches else None
@@ -129,6 +137,34 @@ class Trainer:
         else:
             self._update(norm)
         return sum(map(len, seen)), waited, seen
+
+    def _turn_to(self, step: int) -> float:
+        """Split the norms as a step has it; returns its factor on the learning rate."""
+        if self.plan is None:
+            return 1.0
+        turn = self.plan.at(step)
+        self._split_norms(turn.norm_splits)
+        if self.average is not None:
+            self._split_norms(turn.norm_splits, self.average)
+        return turn.lr
+
+    def _split_norms(self, splits: int, network: nn.Module | None = None) -> None:
+        for part in (network or self.model).modules():
+            if hasattr(part, "set_norm_splits"):
+                part.set_norm_splits(splits)
+
+    def shape_of_last_step(self) -> dict[str, int]:
+        """Clips over all ranks, frames, pixels and norm splits; empty where batches are all alike."""
+        if self.plan is None:
+            return {}
+        turn = self.plan.at(self.progress.step - 1)
+        clips = turn.clips * self.loop.accumulate * self.session.world_size
+        return {
+            "batch": clips,
+            "frames": turn.shape.frames,
+            "size": turn.shape.size,
+            "norm_splits": turn.norm_splits,
+        }
 
     def _hold_reduction(self, last: bool) -> AbstractContextManager:
         return nullcontext() if last or self.session.world_size == 1 else self.replica.no_sync()
@@ -210,6 +246,7 @@ class Trainer:
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state."""
+        self._turn_to(max(0, state["progress"]["step"] - 1))  # statistics have the splits of the last step
         self.model.load_state_dict(state["trained"] or state["model"])
         if self.average is not None:
             self.average.module.load_state_dict(state["model"])

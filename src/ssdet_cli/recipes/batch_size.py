@@ -2,17 +2,19 @@
 
 import gc
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset
 
 from ssdet_cli.config.commands import TrainingConfig
-from ssdet_cli.data.clips import Sample, collate
+from ssdet_cli.data.clips import collate
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.host_memory import available_memory, peak_memory
 from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
 from ssdet_cli.engine.trainer import Trainer
+from ssdet_cli.recipes.multigrid import plan_of
 from ssdet_cli.recipes.training import Run
 from ssdet_cli.tasks.interface import Task
 
@@ -27,6 +29,8 @@ _MOST_ON_CPU = 32
 def settle_batch_size(cfg: TrainingConfig, run: Run, model: nn.Module, task: Task, dataset: Dataset) -> TrainingConfig:
     """Replace `loop.batch_size=auto` by a number, the same on all ranks; of a resumed run, its own.
 
+    In a multigrid training it is the number of full clips with which the largest batch of any shape fits.
+
     Raises:
         OutOfMemory: Not even the smallest batch fits.
     """
@@ -38,7 +42,7 @@ def settle_batch_size(cfg: TrainingConfig, run: Run, model: nn.Module, task: Tas
     unit = cfg.model.norm_splits
     on_gpu = here.device.type == "cuda"
     most = max(unit, min(len(dataset) // here.world_size, 1 << 12 if on_gpu else _MOST_ON_CPU))
-    found = min(here.gather(largest(_Trials(cfg, model, task, dataset[0, 0], here).fits, most, unit)))
+    found = min(here.gather(largest(_Trials(cfg, model, task, dataset, here).fits, most, unit)))
     if found == 0:
         raise advice(_with(cfg, unit), here.device, 1)
     limit = ""
@@ -70,8 +74,9 @@ def largest(fits: Callable[[int], bool], most: int, unit: int = 1) -> int:
 class _Trials:
     """Training steps on copies of one clip; network and random state come out as they went in."""
 
-    def __init__(self, cfg: TrainingConfig, model: nn.Module, task: Task, sample: Sample, here: Session) -> None:
-        self.cfg, self.model, self.task, self.sample = cfg, model, task, sample
+    def __init__(self, cfg: TrainingConfig, model: nn.Module, task: Task, dataset: Dataset, here: Session) -> None:
+        self.cfg, self.model, self.task = cfg, model, task
+        self.sample = cache(lambda *shape: dataset[0, 0, *shape])
         # Alone: ranks whose trials fail at different sizes must not wait for each other.
         self.here = Session(here.device, here.rank)
         self.before = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
@@ -99,6 +104,8 @@ class _Trials:
     def _try(self, batch_size: int) -> bool:
         parts = min(2, self.cfg.loop.accumulate)
         loop = self.cfg.loop.model_copy(update={"accumulate": parts, "skip_bad_batches": 0})
+        plan = plan_of(_with(self.cfg, batch_size), self.model, say=lambda line: None)
+        turn = plan.largest if plan is not None else None
         try:
             trainer = Trainer(
                 self.model,
@@ -109,8 +116,10 @@ class _Trials:
                 seed=self.cfg.run.seed,
                 meta={},
                 channels_last=self.cfg.model.channels_last,
+                plan=plan.only(turn) if plan is not None else None,
             )
-            batch = collate([self.sample] * batch_size)
+            clips = [self.sample()] * batch_size if turn is None else [self.sample(turn.shape)] * turn.clips
+            batch = collate(clips)
             for _ in range(2):  # the second one has the optimiser's state beside the activations
                 trainer.step(iter([batch] * parts))
             if self.here.device.type == "cuda":

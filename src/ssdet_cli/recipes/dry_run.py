@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.multigrid import Plan
 from ssdet_cli.engine.host_memory import peak_memory
 from ssdet_cli.engine.trainer import Trainer
 
@@ -45,13 +47,13 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Measured:
-    """What two steps showed.
+    """What two steps showed; in a multigrid training these are steps of the largest batch.
 
     Attributes:
         loss: Of the second step.
         step: Seconds of the second step, without waiting for data.
-        read: Seconds of one process for one clip.
-        forward: Seconds of one clip's forward pass without gradients.
+        read: Seconds of one process for one clip, of all shapes as often as they come.
+        forward: Seconds of one full clip's forward pass without gradients.
         spacing: Seconds from one input frame of a clip to the next.
     """
 
@@ -68,6 +70,7 @@ class Estimate:
 
     Attributes:
         step: Seconds of an optimiser step, data included.
+        network: Seconds of it that the network takes.
         reading: Seconds that the loader's processes need for a step's clips.
         validation: Seconds of one validation.
         validations: How many there are.
@@ -75,6 +78,7 @@ class Estimate:
     """
 
     step: float
+    network: float
     reading: float
     validation: float
     validations: int
@@ -90,26 +94,38 @@ def dry_run(
     *,
     title: str,
     say: Callable[[str], None],
+    plan: Plan | None = None,
 ) -> None:
-    """Take two steps (one where the run has no more) and say what the run would cost."""
+    """Take two steps (one where the run has no more) and say what the run would cost.
+
+    Of a multigrid training, whose plan is given, trainer and batches have the largest of its batches at every step.
+    """
     device = trainer.session.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    measured = measure(trainer, batches, dataset)
+    keys = _keys(len(dataset), plan)
+    measured = measure(trainer, batches, dataset, keys, cfg.clip.frames * cfg.clip.size**2)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = estimate(cfg, measured, held_out, cores=cores)
+    found = estimate(cfg, measured, held_out, cores=cores, plan=plan)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     say(
         f"Dry run of {title}: {parameters:,} parameters, loss {measured.loss:.3f}, {measured.step:.2f} s per step "
-        f"on {device}, {_memory(device)}."
+        f"{_with_batch(plan)}on {device}, {_memory(device)}."
     )
-    slower = "; reading is the slower part, more data.workers may help" if found.reading > measured.step else ""
+    slower = "; reading is the slower part, more data.workers may help" if found.reading > found.network else ""
     say(
         f"Estimate from these steps, not a promise: {span(found.total)} for {cfg.loop.steps:,} steps of "
-        f"{found.step:.2f} s (network {measured.step:.2f} s, reading {found.reading:.2f} s in {_readers(cfg)}{slower}) "
+        f"{found.step:.2f} s (network {found.network:.2f} s, reading {found.reading:.2f} s in {_readers(cfg)}{slower}) "
         f"and {found.validations} validation{'s' * (found.validations > 1)} of {span(found.validation)}. "
         "No run was written."
     )
+
+
+def _with_batch(plan: Plan | None) -> str:
+    if plan is None:
+        return ""
+    clips, (frames, _, size) = plan.largest.clips, plan.largest.shape
+    return f"with the largest batch ({clips} clips of {frames} x {size} x {size}) "
 
 
 def _readers(cfg: TrainingConfig) -> str:
@@ -127,8 +143,8 @@ def _memory(device: torch.device) -> str:
     return f"at most {peak / 2**30:.1f} GiB of memory, without the loader's processes"
 
 
-def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset) -> Measured:
-    """Take the steps, one forward pass without gradients, and read some clips."""
+def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset, keys: Sequence[tuple], pixels: int) -> Measured:
+    """Take the steps, one forward pass without gradients, and read some clips; a full clip has so many pixels."""
     stream, loop = iter(batches), trainer.loop
     loss, seconds, batch = 0.0, 0.0, None
     for _ in range(min(2, loop.steps)):
@@ -136,8 +152,8 @@ def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset) -> Measu
         _, waited, seen = trainer.step(stream)
         loss = trainer.meter.means(trainer.session)["loss"]  # waits for the device
         seconds, batch = time.perf_counter() - began - waited, seen[-1]
-    forward = _forward(trainer, batch) / len(batch)
-    return Measured(loss, seconds, _seconds_to_read(dataset), forward, _spacing(batch.frame_seconds))
+    forward = _forward(trainer, batch) / (len(batch) * batch.frames[0, 0].numel()) * pixels
+    return Measured(loss, seconds, _seconds_to_read(dataset, keys), forward, _spacing(batch.frame_seconds))
 
 
 def _spacing(times: torch.Tensor | None) -> float:
@@ -163,33 +179,53 @@ def _forward(trainer: Trainer, batch: Any) -> float:
     return seconds
 
 
-def _seconds_to_read(dataset: Dataset) -> float:
+def _keys(samples: int, plan: Plan | None) -> list[tuple]:
+    """Some keys of a dataset; of a plan's shapes those with more clips more often."""
+    if plan is None:
+        return [(0, index) for index in range(min(samples, 9))]
+    clips = {turn: part * turn.clips for turn, part in plan.share().items()}
+    marks = [(number + 0.5) / 8 * sum(clips.values()) for number in range(8)]
+    ends = list(zip(accumulate(clips.values()), clips, strict=True))
+    shapes = [next((turn.shape for end, turn in ends if mark < end), ends[-1][1].shape) for mark in marks]
+    return [(0, number % samples, shape) for number, shape in enumerate([shapes[0], *shapes])]
+
+
+def _seconds_to_read(dataset: Dataset, keys: Sequence[tuple]) -> float:
     """Seconds of one process for one clip, a mean over some; the first is left out, it loads libraries."""
     took, began = [], time.perf_counter()
-    for index in range(min(len(dataset), 9)):
+    for key in keys:
         one = time.perf_counter()
-        dataset[0, index]
+        dataset[key]
         took.append(time.perf_counter() - one)
         if time.perf_counter() - began > _READING:
             break
     return fmean(took[1:] or took)
 
 
-def estimate(cfg: TrainingConfig, measured: Measured, held_out: HeldOut, *, cores: int) -> Estimate:
-    """Extrapolate: the loader's processes read while the network computes, so the slower of both counts."""
-    loop = cfg.loop
-    clips = loop.batch_size * loop.accumulate
+def estimate(
+    cfg: TrainingConfig, measured: Measured, held_out: HeldOut, *, cores: int, plan: Plan | None = None
+) -> Estimate:
+    """Extrapolate: the loader's processes read while the network computes, so the slower of both counts.
+
+    Steps of a plan take as long as their batches have pixels, compared with the largest, which was measured.
+    """
+    loop, network, clips = cfg.loop, measured.step, cfg.loop.batch_size
+    if plan is not None:
+        share = plan.share()
+        clips = sum(part * turn.clips for turn, part in share.items())
+        network *= sum(part * turn.pixels for turn, part in share.items()) / plan.largest.pixels
+    clips *= loop.accumulate
     at_once = max(1, min(cfg.data.workers, cores))
     reading = clips * measured.read / at_once
     together = (lambda a, b: a + b) if cfg.data.workers == 0 else max
-    step = together(measured.step, reading)
+    step = together(network, reading)
     # Ranks share the validation set; every frame of a video is decoded as it is for a clip.
     frames = held_out.frames(cfg, measured.spacing) / max(1, cfg.run.nproc * cfg.run.nnodes)
     per_frame = together(measured.forward, measured.read / at_once) / cfg.clip.frames
     every = loop.validate_every or max(1, -(-loop.steps // 5))
     validations = -(-loop.steps // every)
     validation = frames * per_frame
-    return Estimate(step, reading, validation, validations, loop.steps * step + validations * validation)
+    return Estimate(step, network, reading, validation, validations, loop.steps * step + validations * validation)
 
 
 def span(seconds: float) -> str:

@@ -81,6 +81,7 @@ def _augment(cfg: PretrainConfig, compiled: bool) -> VolumeAugment:
         probability=cfg.augment.probability,
         cutmix_style=cfg.augment.cutmix_style,
         compile=compiled,
+        dynamic=False if cfg.multigrid.on else None,
     )
 
 

@@ -1,7 +1,7 @@
 """What the training commands do alike: data, network, run folder, resume, dry run, report."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,8 @@ from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
-from ssdet_cli.data.loader import TrainingBatches, build_loader
+from ssdet_cli.data.loader import PlannedBatches, TrainingBatches, build_loader
+from ssdet_cli.data.multigrid import Plan
 from ssdet_cli.data.reading import dead_workers_named
 from ssdet_cli.engine import wandb_run
 from ssdet_cli.engine.checkpoint import latest_checkpoint
@@ -44,6 +45,7 @@ from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.recipes import generate
 from ssdet_cli.recipes.dry_run import HeldOut, dry_run
 from ssdet_cli.recipes.generate import DEFAULT
+from ssdet_cli.recipes.multigrid import plan_of, refuse_unfit, table
 from ssdet_cli.tasks.interface import Task
 from ssdet_cli.viz.run_report import write_run_report
 
@@ -296,9 +298,20 @@ def validated_before(run: Run) -> dict[str, Any]:
 
 
 def training_loader(
-    cfg: TrainingConfig, dataset: Dataset, session: Session, start_step: int
-) -> tuple[DataLoader, float]:
-    """The loader from `start_step` on, and optimiser steps per epoch."""
+    cfg: TrainingConfig, dataset: Dataset, session: Session, start_step: int, plan: Plan | None = None
+) -> tuple[DataLoader, float | Callable[[int], float]]:
+    """The loader from `start_step` on, and optimiser steps per epoch, or what gives the epoch of a step."""
+    if plan is not None:
+        planned = PlannedBatches(
+            len(dataset),
+            plan,
+            accumulate=cfg.loop.accumulate,
+            start=start_step,
+            seed=cfg.run.seed,
+            rank=session.rank,
+            world_size=session.world_size,
+        )
+        return build_loader(dataset, planned, collate, cfg.data, device=session.device), planned.passes
     batches = TrainingBatches(
         len(dataset),
         cfg.loop.batch_size,
@@ -326,6 +339,8 @@ def train(
     title: str,
 ) -> FitSummary | None:
     """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
+    plan = plan_of(cfg, model, run.log.say)
+    taken = plan.only(plan.largest) if plan is not None and run.dry_run else plan
     trainer = Trainer(
         model,
         task,
@@ -337,13 +352,18 @@ def train(
         compiled=cfg.model.compile,
         channels_last=cfg.model.channels_last,
         say=run.log.say,
+        plan=taken,
     )
     if run.state is not None:
         trainer.load(run.state)
-    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step)
+    if plan is not None:
+        refuse_unfit(cfg, plan, trainer, outputs=meta["num_classes"])
+    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step, taken)
     if run.dry_run:
+        if plan is not None:
+            run.log.say(table(plan, trainer, len(dataset)))
         with memory_advised(cfg, trainer), dead_workers_named():
-            dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say)
+            dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say, plan=plan)
         return None
     folder = run.begin(cfg, monitor)
     if run.state is not None:
@@ -401,7 +421,9 @@ def memory_advised(cfg: TrainingConfig, trainer: Trainer) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
-            raise advice(cfg, trainer.session.device, trainer.progress.step + 1) from error
+            step = trainer.progress.step
+            turn = trainer.plan.at(step) if trainer.plan is not None else None
+            raise advice(cfg, trainer.session.device, step + 1, turn) from error
         raise
 
 

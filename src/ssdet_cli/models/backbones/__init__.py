@@ -22,6 +22,7 @@ It may also have
 - `forward_stages_in_chunks(chunks, names)`: stages of a video of any length as one pass would give them, though
   something in the network looks at all of it (see `X3D`);
 - `longest_clip`: input frames beyond which whole videos go through it in windows;
+- `set_norm_splits(splits)`: its batch norms take statistics of so many parts of a batch (see `layers.sub_batchnorm`);
 - `published()`: the weights that its library publishes, for `--init hub` (see `models.weights.hub`);
 - `own_parts`: prefixes of parameters that nobody's weights hold, which may stay as initialised.
 

@@ -236,6 +236,10 @@ class X3D(StagedBackbone):
         output = getattr(self, name)(frames, num_frames)
         return output.relu_() if name == self.stage_names[-1] else output
 
+    def set_norm_splits(self, splits: int) -> None:
+        """Change the parts of a batch that norms see by themselves; new ones start from the aggregated statistics."""
+        set_norm_splits(self, splits)
+
     def set_checkpointing(self, enabled: bool) -> None:
         """Keep the blocks' inputs only, and run every block again in the backward pass (less memory, more time)."""
         for name in self.stage_names[:-1]:
