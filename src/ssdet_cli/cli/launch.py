@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssdet_cli.cli.interruption import LAUNCHED, interruptible
-from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, SsdetError
+from ssdet_cli.cli.interruption import interruptible
+from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, ConfigError, SsdetError
 
 if TYPE_CHECKING:
     from ssdet_cli.config.sections import RunConfig, Section
@@ -134,7 +134,7 @@ def start(cfg: "Section", folder: Path, *, resume: bool) -> None:
     from ssdet_cli.config import rundir
     from ssdet_cli.files import write_atomically
 
-    os.environ[LAUNCHED] = "1"
+    os.environ[LAUNCHED] = json.dumps(sys.argv)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cfg.run.nproc)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
     flags = ["--resume"] * resume + ["--debug"] * (sys.excepthook is sys.__excepthook__)

@@ -1,6 +1,11 @@
-"""One process or many: the process group, and the few collectives the engine needs."""
+"""One process or many: how ranks find each other, and the few collectives the engine needs.
+
+Ranks that have found each other share a store, which waits as long as it has to. The process group, whose collectives
+have a time limit, is made by the first of them: data is scanned and generated before.
+"""
 
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +18,87 @@ from torch import Tensor, nn
 
 from ssdet_cli.engine import numbers
 from ssdet_cli.engine.host_memory import keep_freed_memory
+from ssdet_cli.engine.lifeline import Lifeline, open_line
 from ssdet_cli.engine.stop import StopAsked, StopRequests
-from ssdet_cli.errors import ConfigError
+from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, SsdetError
+from ssdet_cli.telling import described
 
-#: Ranks wait for each other while one generates data or scores longer videos; one that dies is noticed by the launcher.
+#: Ranks wait for each other while one scores longer videos; of one that dies they hear otherwise, see `lifeline`.
 _TIMEOUT = timedelta(hours=2)
+#: While one generates or scans data, which has no limit.
+_FOREVER = timedelta(days=365)
+#: Until all ranks have started.
+_START = timedelta(minutes=15)
+
+
+class Meeting:
+    """How the ranks of a run come together.
+
+    Args:
+        device: Of this process.
+        rank: Of this process.
+        world_size: Number of ranks.
+
+    Raises:
+        SsdetError: The others cannot be found.
+    """
+
+    def __init__(self, device: torch.device, rank: int, world_size: int) -> None:
+        self.device, self.rank, self.world_size = device, rank, world_size
+        self._store = _rendezvous()
+        self._exchanged = 0
+        self.line: Lifeline = open_line(rank, world_size, os.environ["MASTER_ADDR"], self.exchange)
+
+    def exchange(self, value: Any) -> Any:
+        """Rank 0's value, on every rank, through the store: without a process group, however long it takes."""
+        self._exchanged += 1
+        key = f"exchanged/{self._exchanged}"
+        if self.rank == 0:
+            self._store.set(key, pickle.dumps(value))
+            return value
+        self._store.wait([key], _FOREVER)
+        return pickle.loads(self._store.get(key))
+
+    def join(self) -> None:
+        """Make the process group unless there is one: NCCL for what is on GPUs, gloo for what is not."""
+        if dist.is_initialized():
+            return
+        on_gpu = self.device.type == "cuda"
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            store=dist.PrefixStore("group", self._store),
+            rank=self.rank,
+            world_size=self.world_size,
+            timeout=_TIMEOUT,
+            device_id=self.device if on_gpu else None,
+        )
+
+    def leave(self) -> None:
+        """End the process group where there is one."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _rendezvous() -> dist.Store:
+    """The store that the environment describes.
+
+    Raises:
+        SsdetError: Its place is not described, is taken, or cannot be reached.
+    """
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} and no {missing[0]}: several processes are started by --nproc, "
+            "torchrun or srun, which say where they meet."
+        )
+    try:
+        store, *_ = next(iter(dist.rendezvous("env://", timeout=_START)))
+    except (dist.DistError, ValueError) as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise SsdetError(
+            f"rank {os.environ['RANK']} cannot meet the others at {place} (MASTER_ADDR, MASTER_PORT): {error}"
+        ) from error
+    return dist.PrefixStore("ssdet", store)
 
 
 @dataclass(frozen=True)
@@ -29,34 +110,43 @@ class Session:
         rank: Number of this process, from 0; rank 0 writes files.
         world_size: Number of processes.
         stop: What asks this process to end early.
+        meeting: How it comes together with the others; None where there are none.
     """
 
     device: torch.device
     rank: int = 0
     world_size: int = 1
     stop: StopRequests = field(default_factory=StopRequests, compare=False)
+    meeting: Meeting | None = field(default=None, compare=False)
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
+    def join(self) -> None:
+        """See that there is a process group, where there are several ranks; every rank must call it."""
+        if self.meeting is not None:
+            self.meeting.join()
+
     def sum(self, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Add same-shaped tensors over all ranks, name by name; every rank gets the sums."""
         if self.world_size == 1 or not totals:
             return dict(totals)
+        self.join()
         names = sorted(totals)
         stacked = torch.stack([totals[name].to(self.device) for name in names])
         dist.all_reduce(stacked)
         return dict(zip(names, stacked, strict=True))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
+        """Whether the flag is set on any rank; agreed between the hosts, so that no step waits for a GPU."""
         if self.world_size == 1:
             return flag
-        value = torch.tensor(float(flag), device=self.device)
+        self.join()
+        value = torch.tensor(int(flag))
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return bool(value.item())
+        return bool(value)
 
     def leave_if_asked(self) -> None:
         """Let all ranks leave together; every rank must call it.
@@ -68,17 +158,14 @@ class Session:
             raise StopAsked
 
     def broadcast(self, value: Any) -> Any:
-        """Rank 0's value, on every rank."""
-        if self.world_size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device if self.device.type == "cuda" else None)
-        return box[0]
+        """Rank 0's value, on every rank; the others wait for it however long it takes."""
+        return value if self.meeting is None else self.meeting.exchange(value)
 
     def gather(self, value: Any) -> list[Any]:
         """All ranks' values in rank order, on every rank."""
         if self.world_size == 1:
             return [value]
+        self.join()
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
@@ -86,6 +173,7 @@ class Session:
     def copy_buffers(self, module: nn.Module) -> None:
         """Give every rank rank 0's buffers (batch-norm statistics), so that all validate the same network."""
         if self.world_size > 1:
+            self.join()
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
@@ -124,11 +212,12 @@ def session(device: str, *, deterministic: bool = False) -> Iterator[Session]:
 
 @contextmanager
 def _joined(device: str) -> Iterator[Session]:
-    """Join the process group that torchrun describes in the environment; without one, be a single process.
+    """Find the others that the environment describes (torchrun's, or srun's); without one, be a single process.
 
-    A set-up that fails raises: there is no quiet fall-back to one process.
+    A set-up that fails raises: there is no quiet fall-back to one process. A rank that fails tells the others, which
+    then end with its error (`RankLost`).
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    world_size, rank = (int(os.environ.get(name, alone)) for name, alone in (("WORLD_SIZE", "1"), ("RANK", "0")))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = pick_device(device, local_rank)
     if chosen.type == "cuda":
@@ -138,9 +227,26 @@ def _joined(device: str) -> Iterator[Session]:
     if world_size == 1:
         yield Session(chosen)
         return
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_TIMEOUT, device_id=chosen if chosen.type == "cuda" else None)
+    meeting = Meeting(chosen, rank, world_size)
+    line = meeting.line
     try:
-        yield Session(chosen, dist.get_rank(), dist.get_world_size())
+        yield Session(chosen, rank, world_size, meeting=meeting)
+    except BaseException as error:
+        lost = line.why(error)
+        message, code = described(error)
+        if lost is None and code in (0, INTERRUPTED, RESUME_ME):  # all leave together
+            line.close()
+        elif lost is None:
+            line.fail(message, code)
+        if chosen.type == "cpu":
+            meeting.leave()
+        else:  # NCCL waits for those that are gone
+            line.end_anyway(code if lost is None else lost.exit_code)
+        if lost is not None and lost is not error:
+            raise lost from error
+        raise
+    else:
+        line.close()
+        meeting.leave()
     finally:
-        dist.destroy_process_group()
+        line.release()

@@ -86,16 +86,28 @@ class Trainer:
         self.progress = Progress()
         self.meter, self.watch = Meter(), LossWatch()
         self._meters: list[dict[str, Tensor]] = []
-        self.replica = self._replica()
+        self.replica = self._replica(compiled)
         self.network: nn.Module = torch.compile(self.replica) if compiled else self.replica
         self.autocast = precision(loop.precision, session.device)
         self.scaler = torch.amp.GradScaler(session.device.type, enabled=loop.precision == "fp16")
 
-    def _replica(self) -> nn.Module:
+    def _replica(self, compiled: bool) -> nn.Module:
+        """The network whose backward pass averages gradients over the ranks.
+
+        Its graph is static: parameters that a network leaves unused are found once, and blocks may run again in the
+        backward pass. Where some backward passes of a step do not reduce (accumulation), torch's reducer cannot have
+        that, and where the network is compiled, the compiler cuts it at the buckets of one that is not static.
+        """
         if self.session.world_size == 1:
             return self.model
+        self.session.join()
         on_gpu = self.session.device.type == "cuda"
-        return DistributedDataParallel(self.model, device_ids=[self.session.device] if on_gpu else None)
+        return DistributedDataParallel(
+            self.model,
+            device_ids=[self.session.device] if on_gpu else None,
+            static_graph=self.loop.accumulate == 1 and not compiled,
+            gradient_as_bucket_view=True,
+        )
 
     @property
     def evaluated(self) -> nn.Module:

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed while running, 2 wrong input, 75 stopped by a sched
 prints the first one.
 """
 
+import errno
 import json
 import os
 import sys
@@ -13,9 +14,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from ssdet_cli.cli.console import is_main
-from ssdet_cli.cli.interruption import LAUNCHED
-from ssdet_cli.errors import INTERRUPTED, RESUME_ME
+from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, SsdetError
 
 
 def one_line(text: str) -> str:
@@ -23,20 +22,42 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def tell(message: str, code: int) -> None:
+def described(error: BaseException) -> tuple[str, int]:
+    """What to tell of an error, and the exit code that goes with it."""
+    if isinstance(error, SsdetError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted.", INTERRUPTED
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        return f"ended with exit code {code}.", code
+    if is_of_a_full_disk(error):
+        return f"the disk is full ({error.filename or 'while writing'}); make room and run again.", 1
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
+    return f"unexpected {type(error).__name__}: {error}{where}; run again with --debug for the traceback.", 1
+
+
+def is_of_a_full_disk(error: BaseException) -> bool:
+    """Whether there is no room left on a disk."""
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+def tell(message: str, code: int, *, silent: bool = False) -> None:
     """Print the line, and record it for the launcher where there is one.
 
     Args:
         message: What is wrong.
         code: Exit code that goes with it; an interruption is said once, by the parent or by rank 0, and is no failure.
+        silent: Another process has told it: record only.
     """
     line = one_line(message)
     ours, wanted = LAUNCHED in os.environ, code in (INTERRUPTED, RESUME_ME)
     if wanted and not ours:
-        speaks = is_main()
+        speaks = os.environ.get("RANK", "0") == "0"
     else:
         speaks = not _recorded(line, code) or not ours
-    if speaks:
+    if speaks and not silent:
         print(f"ssdet: {line}" if wanted else f"ssdet: error: {line}", file=sys.stderr, flush=True)
 
 
@@ -51,8 +72,6 @@ def _recorded(line: str, code: int) -> bool:
     return True
 
 
-def unexpected(kind: type[BaseException], error: BaseException, _: TracebackType | None) -> None:
+def unexpected(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
     """`sys.excepthook`: a mistake of ours is one line too."""
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({Path(last[0].filename).name}:{last[0].lineno})" if last else ""
-    tell(f"unexpected {kind.__name__}: {error}{where}; run again with --debug for the traceback.", 1)
+    tell(*described(error))
