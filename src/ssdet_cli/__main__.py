@@ -45,8 +45,8 @@ def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
     """
     import traceback
 
-    from ssdet_cli.errors import RankLost, SsdetError
-    from ssdet_cli.telling import described, is_of_a_full_disk, tell
+    from ssdet_cli.errors import SsdetError
+    from ssdet_cli.telling import is_of_a_full_disk, tell_error
 
     try:
         return _dispatch(arguments)
@@ -58,9 +58,7 @@ def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
         caught = error
     if debug:
         traceback.print_exception(caught)
-    message, code = described(caught)
-    tell(message, code, silent=isinstance(caught, RankLost) and not caught.speaks)
-    return code
+    return tell_error(caught)
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

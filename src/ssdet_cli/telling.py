@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, SsdetError
+from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, RankLost, SsdetError
 
 
 def one_line(text: str) -> str:
@@ -61,6 +61,13 @@ def tell(message: str, code: int, *, silent: bool = False) -> None:
         print(f"ssdet: {line}" if wanted else f"ssdet: error: {line}", file=sys.stderr, flush=True)
 
 
+def tell_error(error: BaseException) -> int:
+    """Tell an error that ends this process, unless another process has; returns the exit code."""
+    message, code = described(error)
+    tell(message, code, silent=isinstance(error, RankLost) and not error.speaks)
+    return code
+
+
 def _recorded(line: str, code: int) -> bool:
     """Write the line in the form that `torch.distributed.elastic` reads; False where nobody asks for it."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
@@ -74,4 +81,4 @@ def _recorded(line: str, code: int) -> bool:
 
 def unexpected(_: type[BaseException], error: BaseException, __: TracebackType | None) -> None:
     """`sys.excepthook`: a mistake of ours is one line too."""
-    tell(*described(error))
+    tell_error(error)

@@ -2,8 +2,8 @@
 
 `ssdet pretrain --nproc 2` checks everything, chooses the run folder, and then is what `torchrun` is: the agent that
 starts and watches the ranks. Each rank is `python -m ssdet_cli pretrain --config FILE`, so a run started by hand with
-`torchrun ... -m ssdet_cli` takes the same path from there on. What goes wrong in a rank comes out as that rank's own
-line and exit code.
+`torchrun ... -m ssdet_cli`, or as a task of `srun` (see `slurm`), takes the same path from there on. What goes wrong in
+a rank comes out as that rank's own line and exit code.
 """
 
 import json
@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssdet_cli.cli import slurm
 from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, ConfigError, SsdetError
 
@@ -38,8 +39,8 @@ class RankFailed(SsdetError):
         self.exit_code = exit_code
 
 
-def under_torchrun() -> bool:
-    """Whether this process is one rank that a launcher started."""
+def is_rank() -> bool:
+    """Whether this process is one rank that a launcher started: ours, `torchrun` or `srun`."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -101,14 +102,15 @@ def needed(run: "RunConfig") -> bool:
     """Whether this process should start others.
 
     Raises:
-        ConfigError: One named GPU for several processes.
+        ConfigError: One named GPU for several processes, or `srun` has started another number.
     """
+    slurm.settle(run.nproc, run.nnodes)
     several = run.nproc > 1 or run.nnodes > 1
     if several and run.device.startswith("cuda:"):
         raise ConfigError(
             f"run.device={run.device} is one GPU for run.nproc={run.nproc} processes; give --gpus instead."
         )
-    return several and not under_torchrun()
+    return several and not is_rank()
 
 
 def arguments(run: "RunConfig", words: Sequence[str]) -> list[str]:
@@ -191,11 +193,22 @@ def _last_words(records: Path, number: signal.Signals) -> RankFailed:
 
 
 def _first_failure(failed: Any) -> RankFailed:
-    rank, failure = failed.get_first_failure()
+    """The failure that the others come from: a crash, else what a rank says, which is the same on all of them."""
+    rank, failure = min(failed.failures.items(), key=lambda item: (_order(item[1]), item[1].timestamp, item[0]))
     if failure.exitcode < 0:
-        hint = "; the machine may be out of memory" if failure.exitcode == -9 else ""
+        hint = "; the machine may be out of memory" if failure.exitcode == -signal.SIGKILL else ""
         return RankFailed(f"rank {rank} was killed by {failure.signal_name()}{hint}.", 1)
-    text = failure.message["message"] if isinstance(failure.message, dict) else ""
+    text = _said_by(failure)
     if failure.exitcode in _WANTED:
         return RankFailed(text or "interrupted.", failure.exitcode)
     return RankFailed(text or f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)
+
+
+def _order(failure: Any) -> int:
+    if failure.exitcode < 0 and failure.exitcode not in (-signal.SIGABRT, -signal.SIGTERM):
+        return 0
+    return 1 if _said_by(failure) else 2  # a library whose partner is gone may abort
+
+
+def _said_by(failure: Any) -> str:
+    return failure.message["message"] if isinstance(failure.message, dict) else ""

@@ -8,10 +8,8 @@ import os
 import re
 from collections.abc import MutableMapping
 
-from ssdet_cli.errors import ConfigError
+from ssdet_cli.errors import BY_SRUN, ConfigError
 
-#: Set where the ranks of this run are tasks of a SLURM step.
-BY_SRUN = "SSDET_SRUN"
 _WORDS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 #: Ports: above those of services, below those that systems give out.
 _FIRST_PORT, _PORTS = 15000, 15000

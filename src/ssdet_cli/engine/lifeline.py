@@ -22,7 +22,7 @@ from typing import Any
 import torch.distributed as dist
 
 from ssdet_cli.errors import RankLost, SsdetError
-from ssdet_cli.telling import tell
+from ssdet_cli.telling import tell_error
 
 #: Seconds that a rank has to leave by itself once it hears of another's end, or after its own; what waits in a
 #: collective for a rank that is gone never does.
@@ -157,8 +157,7 @@ class Lifeline:
     def _end_within_grace(self, error: RankLost) -> None:
         def end() -> None:
             if not self._over:
-                tell(str(error), error.exit_code, silent=not error.speaks)
-                os._exit(error.exit_code)
+                os._exit(tell_error(error))
 
         _in(GRACE, end)
 

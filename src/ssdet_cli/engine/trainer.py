@@ -215,6 +215,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "progress": vars(self.progress),
             "meters": self._meters,
+            "world_size": self.session.world_size,
             "meta": self.meta,
         }
 
