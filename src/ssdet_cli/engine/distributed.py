@@ -20,7 +20,7 @@ from ssdet_cli.engine import numbers
 from ssdet_cli.engine.host_memory import keep_freed_memory
 from ssdet_cli.engine.lifeline import Lifeline, open_line
 from ssdet_cli.engine.stop import StopAsked, StopRequests
-from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, SsdetError
+from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, RankLost, SsdetError
 from ssdet_cli.telling import described
 
 #: Ranks wait for each other while one scores longer videos; of one that dies they hear otherwise, see `lifeline`.
@@ -129,6 +129,21 @@ class Session:
         if self.meeting is not None:
             self.meeting.join()
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Let an error inside that comes from another rank's end become that rank's error.
+
+        Raises:
+            RankLost: In its place.
+        """
+        try:
+            yield
+        except BaseException as error:
+            lost = self.meeting.line.why(error) if self.meeting is not None else None
+            if lost is None or lost is error:
+                raise
+            raise lost from error
+
     def sum(self, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Add same-shaped tensors over all ranks, name by name; every rank gets the sums."""
         if self.world_size == 1 or not totals:
@@ -228,22 +243,21 @@ def _joined(device: str) -> Iterator[Session]:
         yield Session(chosen)
         return
     meeting = Meeting(chosen, rank, world_size)
+    here = Session(chosen, rank, world_size, meeting=meeting)
     line = meeting.line
     try:
-        yield Session(chosen, rank, world_size, meeting=meeting)
+        with here.explained():
+            yield here
     except BaseException as error:
-        lost = line.why(error)
         message, code = described(error)
-        if lost is None and code in (0, INTERRUPTED, RESUME_ME):  # all leave together
-            line.close()
-        elif lost is None:
+        if isinstance(error, SsdetError | KeyboardInterrupt) and code in (INTERRUPTED, RESUME_ME):
+            line.close()  # all leave together
+        elif not isinstance(error, RankLost):
             line.fail(message, code)
         if chosen.type == "cpu":
             meeting.leave()
         else:  # NCCL waits for those that are gone
-            line.end_anyway(code if lost is None else lost.exit_code)
-        if lost is not None and lost is not error:
-            raise lost from error
+            line.end_anyway(code)
         raise
     else:
         line.close()

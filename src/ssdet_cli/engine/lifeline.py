@@ -13,6 +13,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,8 +150,11 @@ class Lifeline:
         return True
 
     def _interrupt(self, _: int, __: FrameType | None) -> None:
-        """Leave Python code by an exception; what waits in C is not left, and ended after the grace."""
-        if self._news is not None and not self._leaving:
+        """Leave Python code by an exception; what waits in C is not left, and ended after the grace.
+
+        Where a collective broke before the news came, its error is on the way already.
+        """
+        if self._news is not None and not self._leaving and not _is_of_a_collective(sys.exception()):
             self._leaving = True
             raise self._news.error(self.rank)
 
@@ -200,7 +204,7 @@ def _in(seconds: float, act: Callable[[], None]) -> None:
     timer.start()
 
 
-def _is_of_a_collective(error: BaseException) -> bool:
+def _is_of_a_collective(error: BaseException | None) -> bool:
     """Whether an error comes out of the communication with other ranks; of gloo it is no class of its own."""
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in str(error) for word in ("gloo", "NCCL", "TCPStore"))

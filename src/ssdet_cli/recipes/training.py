@@ -123,7 +123,7 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     if resume and state is None:
         log.say(f"{cfg.run.output} has no checkpoint yet; the run begins anew.")
     try:
-        with Life() as life:
+        with Life() as life, session.explained():
             yield Run(session, log, resume=resume, state=state, life=life)
     except BaseException:
         with suppress(SsdetError):  # of a full disk the first error tells
