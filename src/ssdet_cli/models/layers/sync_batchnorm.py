@@ -68,10 +68,10 @@ class SyncBatchNorm(_Activated, _BatchNorm):
         """Any number of dimensions will do."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Normalise (N, C, ...); statistics are single precision under autocast."""
+        """Normalise (N, C, ...); statistics are at least single precision."""
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
             return self.after(super().forward(values))
-        mean, variance, count = statistics_of_all_ranks(values.float())
+        mean, variance, count = statistics_of_all_ranks(values.to(torch.promote_types(values.dtype, torch.float32)))
         if self.track_running_stats:
             self._track(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
         scale = torch.rsqrt(variance + self.eps)
