@@ -23,7 +23,7 @@ class End:
 
     Attributes:
         code: Exit code, or the negative number of a signal.
-        said: What it wrote to stderr.
+        said: What it wrote to stdout and stderr.
         seconds: Since all ranks were started.
     """
 
@@ -73,6 +73,7 @@ def _fork(work: Callable[[], None], said: Path, environment: dict[str, str]) -> 
     code = 70
     try:
         file = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, 1)
         os.dup2(file, 2)
         os.environ.update(environment)
         os.environ["LOCAL_RANK"] = environment["RANK"]

@@ -195,20 +195,28 @@ def _last_words(records: Path, number: signal.Signals) -> RankFailed:
 def _first_failure(failed: Any) -> RankFailed:
     """The failure that the others come from: a crash, else what a rank says, which is the same on all of them."""
     rank, failure = min(failed.failures.items(), key=lambda item: (_order(item[1]), item[1].timestamp, item[0]))
+    if (told := _told(failure)) is not None:
+        message, code = told
+        return RankFailed(message, code)
     if failure.exitcode < 0:
         hint = "; the machine may be out of memory" if failure.exitcode == -signal.SIGKILL else ""
         return RankFailed(f"rank {rank} was killed by {failure.signal_name()}{hint}.", 1)
-    text = _said_by(failure)
     if failure.exitcode in _WANTED:
-        return RankFailed(text or "interrupted.", failure.exitcode)
-    return RankFailed(text or f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)
+        return RankFailed("interrupted.", failure.exitcode)
+    return RankFailed(f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)
 
 
 def _order(failure: Any) -> int:
-    if failure.exitcode < 0 and failure.exitcode not in (-signal.SIGABRT, -signal.SIGTERM):
-        return 0
-    return 1 if _said_by(failure) else 2  # a library whose partner is gone may abort
+    """Crashes come first. The agent ends by SIGTERM who is left, and a library whose partner is gone may abort."""
+    if _told(failure) is not None:
+        return 1
+    return 2 if failure.exitcode in (-signal.SIGTERM, -signal.SIGABRT) else 0
 
 
-def _said_by(failure: Any) -> str:
-    return failure.message["message"] if isinstance(failure.message, dict) else ""
+def _told(failure: Any) -> tuple[str, int] | None:
+    """Line and exit code that a rank left; it may be ended before it has left itself."""
+    file = Path(failure.error_file)
+    if not file.is_file():
+        return None
+    said = json.loads(file.read_text(encoding="utf-8"))
+    return said["message"]["message"], said["exit_code"]

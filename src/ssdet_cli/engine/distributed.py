@@ -6,6 +6,7 @@ have a time limit, is made by the first of them: data is scanned and generated b
 
 import os
 import pickle
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +26,8 @@ from ssdet_cli.telling import described
 
 #: Ranks wait for each other while one scores longer videos; of one that dies they hear otherwise, see `lifeline`.
 _TIMEOUT = timedelta(hours=2)
-#: While one generates or scans data, which has no limit.
-_FOREVER = timedelta(days=365)
+#: Seconds after which the store is asked again, at most.
+_PAUSE = 0.5
 #: Until all ranks have started.
 _START = timedelta(minutes=15)
 
@@ -56,13 +57,23 @@ class Meeting:
         if self.rank == 0:
             self._store.set(key, pickle.dumps(value))
             return value
-        self._store.wait([key], _FOREVER)
+        self._wait([key])
         return pickle.loads(self._store.get(key))
+
+    def _wait(self, keys: list[str]) -> None:
+        """Wait for keys without end, but so that signals and the loss of a rank are answered."""
+        pause = 0.01
+        while not self._store.check(keys):
+            time.sleep(pause)
+            pause = min(2 * pause, _PAUSE)
 
     def join(self) -> None:
         """Make the process group unless there is one: NCCL for what is on GPUs, gloo for what is not."""
         if dist.is_initialized():
             return
+        # Whoever is still reading data is waited for without a time limit too.
+        self._store.set(f"ready/{self.rank}", b"")
+        self._wait([f"ready/{rank}" for rank in range(self.world_size)])
         on_gpu = self.device.type == "cuda"
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
