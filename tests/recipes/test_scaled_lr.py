@@ -10,12 +10,13 @@ from ssdet_cli.errors import ConfigError
 from ssdet_cli.recipes import pretrain
 from ssdet_cli.recipes.scaled_lr import scaled
 
-LINEAR = ["optim.lr=0.05", "optim.scale_lr=linear", "optim.base_batch=16", "loop.batch_size=16"]
+LINEAR = ["optim.lr=0.05", "optim.scale_lr=linear", "optim.base_batch=16"]
 
 
-def scale(*words, ranks=1, steps_per_epoch=20.0):
+def scale(*words, ranks=1, batch=16):
     said = []
-    optim = scaled(load_config(PretrainConfig, None, [*LINEAR, *words]), ranks, steps_per_epoch, said.append)
+    cfg = load_config(PretrainConfig, None, [*LINEAR, f"loop.batch_size={batch}", *words])
+    optim = scaled(cfg, ranks, 20.0, said.append)
     return optim.lr, said
 
 
@@ -30,7 +31,7 @@ def test_the_rate_grows_with_the_clips_of_a_step_and_says_of_what():
 def test_a_raised_rate_without_a_warm_up_is_advised_one():
     assert scale(ranks=4)[1][0].endswith("A rate that was raised wants a warm-up, such as optim.warmup_steps=100.")
     assert "warm-up" not in scale(ranks=1)[1][0]
-    assert "warm-up" not in scale("loop.batch_size=8")[1][0]
+    assert "warm-up" not in scale(batch=8)[1][0]
 
 
 def test_a_rate_is_left_alone_where_nothing_is_said():
@@ -46,7 +47,7 @@ def test_a_rate_is_left_alone_where_nothing_is_said():
         (["optim.base_batch=64"], "optim.base_batch=64 is for optim.scale_lr=linear"),
         (
             ["model.sync_bn=true", "model.norm_splits=2"],
-            "model.sync_bn takes .* model.norm_splits=2 .*; give one of them",
+            "model.sync_bn .* model.norm_splits=2 .*; give one of them",
         ),
     ],
 )
