@@ -36,7 +36,6 @@ class Meeting:
     """How the ranks of a run come together.
 
     Args:
-        device: Of this process.
         rank: Of this process.
         world_size: Number of ranks.
 
@@ -44,8 +43,8 @@ class Meeting:
         SsdetError: The others cannot be found.
     """
 
-    def __init__(self, device: torch.device, rank: int, world_size: int) -> None:
-        self.device, self.rank, self.world_size = device, rank, world_size
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
         self._store = _rendezvous()
         self._exchanged = 0
         self.line: Lifeline = open_line(rank, world_size, os.environ["MASTER_ADDR"], self.exchange)
@@ -67,27 +66,39 @@ class Meeting:
             time.sleep(pause)
             pause = min(2 * pause, _PAUSE)
 
-    def join(self) -> None:
+    def join(self, device: torch.device) -> None:
         """Make the process group unless there is one: NCCL for what is on GPUs, gloo for what is not."""
         if dist.is_initialized():
             return
         # Whoever is still reading data is waited for without a time limit too.
         self._store.set(f"ready/{self.rank}", b"")
         self._wait([f"ready/{rank}" for rank in range(self.world_size)])
-        on_gpu = self.device.type == "cuda"
+        on_gpu = device.type == "cuda"
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             store=dist.PrefixStore("group", self._store),
             rank=self.rank,
             world_size=self.world_size,
             timeout=_TIMEOUT,
-            device_id=self.device if on_gpu else None,
+            device_id=device if on_gpu else None,
         )
 
     def leave(self) -> None:
         """End the process group where there is one."""
         if dist.is_initialized():
             dist.destroy_process_group()
+
+    def part(self, error: BaseException) -> None:
+        """Leave because of an error, and tell the others of it unless they know."""
+        message, code = described(error)
+        if isinstance(error, SsdetError | KeyboardInterrupt) and code in (INTERRUPTED, RESUME_ME):
+            self.line.close()  # all leave together
+        elif not isinstance(error, RankLost):
+            self.line.fail(message, code)
+        if torch.cuda.is_initialized():  # NCCL would wait for those that are gone
+            self.line.end_anyway(code)
+        else:
+            self.leave()
 
 
 def _rendezvous() -> dist.Store:
@@ -138,7 +149,7 @@ class Session:
     def join(self) -> None:
         """See that there is a process group, where there are several ranks; every rank must call it."""
         if self.meeting is not None:
-            self.meeting.join()
+            self.meeting.join(self.device)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -244,34 +255,29 @@ def _joined(device: str) -> Iterator[Session]:
     then end with its error (`RankLost`).
     """
     world_size, rank = (int(os.environ.get(name, alone)) for name, alone in (("WORLD_SIZE", "1"), ("RANK", "0")))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    chosen = pick_device(device, local_rank)
+    if world_size == 1:
+        yield Session(_taken(device))
+        return
+    meeting = Meeting(rank, world_size)
+    try:
+        here = Session(_taken(device), rank, world_size, meeting=meeting)
+        with here.explained():
+            yield here
+    except BaseException as error:
+        meeting.part(error)
+        raise
+    else:
+        meeting.line.close()
+        meeting.leave()
+    finally:
+        meeting.line.release()
+
+
+def _taken(device: str) -> torch.device:
+    """The device of this process, as the one that it computes on."""
+    chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     else:
         keep_freed_memory()
-    if world_size == 1:
-        yield Session(chosen)
-        return
-    meeting = Meeting(chosen, rank, world_size)
-    here = Session(chosen, rank, world_size, meeting=meeting)
-    line = meeting.line
-    try:
-        with here.explained():
-            yield here
-    except BaseException as error:
-        message, code = described(error)
-        if isinstance(error, SsdetError | KeyboardInterrupt) and code in (INTERRUPTED, RESUME_ME):
-            line.close()  # all leave together
-        elif not isinstance(error, RankLost):
-            line.fail(message, code)
-        if chosen.type == "cpu":
-            meeting.leave()
-        else:  # NCCL waits for those that are gone
-            line.end_anyway(code)
-        raise
-    else:
-        line.close()
-        meeting.leave()
-    finally:
-        line.release()
+    return chosen

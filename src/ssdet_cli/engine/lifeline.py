@@ -78,11 +78,11 @@ class Lifeline:
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(_SIGNAL, self._interrupt)
 
-    def serve(self, world_size: int) -> tuple[int, str, str]:
-        """As rank 0: take the others' connections; returns port, word and place, for `reach`."""
+    def serve(self, world_size: int, meeting: str) -> tuple[str, int, str, str]:
+        """As rank 0: take the others' connections; returns address, port, word and place, for `reach`."""
         server, word = _server(), secrets.token_hex(16)
         threading.Thread(target=self._accept, args=(server, word, world_size), daemon=True).start()
-        return server.getsockname()[1], word, _here()
+        return _address(meeting), server.getsockname()[1], word, _here()
 
     def reach(self, host: str, port: int, word: str, where: str) -> None:
         """As another rank: connect with rank 0.
@@ -152,9 +152,11 @@ class Lifeline:
     def _interrupt(self, _: int, __: FrameType | None) -> None:
         """Leave Python code by an exception; what waits in C is not left, and ended after the grace.
 
-        Where a collective broke before the news came, its error is on the way already.
+        Where a collective broke before the news came, or this rank has an error of its own, that is on its way already.
         """
-        if self._news is not None and not self._leaving and not _is_of_a_collective(sys.exception()):
+        now = sys.exception()
+        unwinding = isinstance(now, SsdetError | KeyboardInterrupt) or _is_of_a_collective(now)
+        if self._news is not None and not self._leaving and not unwinding:
             self._leaving = True
             raise self._news.error(self.rank)
 
@@ -218,6 +220,17 @@ def _server() -> socket.socket:
     return socket.create_server(("", 0), backlog=1024)
 
 
+def _address(meeting: str) -> str:
+    """Under which the others reach this machine: the meeting place's name where it is here, else the address from which
+    this machine reaches the meeting place. No packet is sent for that.
+    """
+    family, *_, place = socket.getaddrinfo(meeting, 9, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(place)
+        own = probe.getsockname()[0]
+    return meeting if own == place[0] else own
+
+
 def _hello(connection: socket.socket) -> dict[str, Any]:
     """The first line, which must not take more than what follows; empty where it is none."""
     connection.settimeout(10)
@@ -251,20 +264,20 @@ def _here() -> str:
 Exchange = Callable[[Any], Any]
 
 
-def open_line(rank: int, world_size: int, host: str, exchange: Exchange) -> Lifeline:
+def open_line(rank: int, world_size: int, meeting: str, exchange: Exchange) -> Lifeline:
     """Connect all ranks with rank 0.
 
     Args:
         rank: This rank.
         world_size: Number of ranks.
-        host: Where rank 0 is.
+        meeting: Host that all can reach, and on which rank 0 may be or not.
         exchange: Gives rank 0's value to all.
 
     Raises:
         SsdetError: Rank 0 cannot be reached.
     """
     line = Lifeline(rank)
-    place = exchange(line.serve(world_size) if rank == 0 else None)
+    place = exchange(line.serve(world_size, meeting) if rank == 0 else None)
     if rank != 0:
-        line.reach(host, *place)
+        line.reach(*place)
     return line
