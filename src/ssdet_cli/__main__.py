@@ -6,15 +6,16 @@ import sys
 import time
 from collections.abc import Sequence
 
-from ssdet_cli.cli.interruption import LAUNCHED, leave, leave_for_now
-from ssdet_cli.errors import BEGAN, INTERRUPTED
+from ssdet_cli.cli.interruption import leave, leave_for_now
+from ssdet_cli.errors import BEGAN, INTERRUPTED, LAUNCHED
 
 
 def main() -> None:
     """Carry out the command line and leave with its exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored, as behind nohup
         signal.signal(signal.SIGINT, leave)
-    from ssdet_cli.cli import failures  # Ctrl-C is answered from here on
+    from ssdet_cli import telling  # Ctrl-C is answered from here on
+    from ssdet_cli.cli import slurm
     from ssdet_cli.interrupts import STOP_SIGNALS
 
     if "RANK" not in os.environ:  # a rank that is still preparing ends at once, whoever started it tells why
@@ -22,6 +23,7 @@ def main() -> None:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, leave_for_now)
 
+    slurm.recognise(os.environ)
     if LAUNCHED not in os.environ:
         os.environ[BEGAN] = str(time.time())  # what loop.max_time counts from
     # Before torch loads its OpenMP. Threads that wait by spinning keep others off the cores: on two cores beside a
@@ -30,7 +32,7 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments, debug = _take_debug(sys.argv[1:])
     if not debug:
-        sys.excepthook = failures.unexpected
+        sys.excepthook = telling.unexpected
     sys.exit(carry_out(arguments, debug=debug))
 
 
@@ -47,28 +49,22 @@ def carry_out(arguments: Sequence[str], *, debug: bool = False) -> int:
         arguments: Words after `ssdet`.
         debug: Print tracebacks as well.
     """
-    import errno
     import traceback
 
-    from ssdet_cli.cli.failures import tell
     from ssdet_cli.errors import SsdetError
+    from ssdet_cli.telling import is_of_a_full_disk, tell_error
 
     try:
         return _dispatch(arguments)
-    except SsdetError as error:
-        caught, message, code = error, str(error), error.exit_code
-    except KeyboardInterrupt as error:
-        caught, message, code = error, "interrupted.", INTERRUPTED
+    except (SsdetError, KeyboardInterrupt) as error:
+        caught = error
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if not is_of_a_full_disk(error):
             raise
-        caught, code = error, 1
-        what = "the disk is full" if error.errno == errno.ENOSPC else os.strerror(error.errno)
-        message = f"{what} ({error.filename or 'while writing'}); make room and run again."
+        caught = error
     if debug:
         traceback.print_exception(caught)
-    tell(message, code)
-    return code
+    return tell_error(caught)
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

@@ -11,6 +11,11 @@ INTERRUPTED = 130
 RESUME_ME = 75
 #: Environment variable: the second at which the command began, also for the processes that it starts.
 BEGAN = "SSDET_BEGAN"
+#: Environment variable: set for the processes that `ssdet` starts itself, the parent speaks for them; the words of its
+#: own command line, as JSON.
+LAUNCHED = "SSDET_LAUNCHED"
+#: Environment variable: set where `srun` has started the processes of a run.
+BY_SRUN = "SSDET_SRUN"
 
 
 class SsdetError(Exception):
@@ -25,6 +30,20 @@ class SsdetError(Exception):
             return text
         last = text.strip().splitlines()[-1]
         return last.partition(": ")[2] or last
+
+
+class RankLost(SsdetError):
+    """Another process of the run ended badly, and this one with it.
+
+    Args:
+        message: The other one's error.
+        exit_code: The other one's.
+        speaks: Whether nobody else can tell it.
+    """
+
+    def __init__(self, message: str, exit_code: int, *, speaks: bool) -> None:
+        super().__init__(message)
+        self.exit_code, self.speaks = exit_code, speaks
 
 
 class ConfigError(SsdetError):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ssdet_cli.cli import failures
+from ssdet_cli import telling
 from ssdet_cli.cli.launch import gpu_numbers
 from ssdet_cli.errors import ConfigError
 
@@ -186,7 +186,7 @@ def test_a_rank_records_its_line_where_the_launcher_looks(tmp_path, monkeypatch,
 
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
     monkeypatch.setenv("SSDET_LAUNCHED", "1")
-    failures.tell("a clip\nis broken.", 2)
+    telling.tell("a clip\nis broken.", 2)
     failure = ProcessFailure(local_rank=0, pid=1, exitcode=2, error_file=str(tmp_path / "error.json"))
     assert failure.message["message"] == "a clip is broken."
     assert capsys.readouterr().err == ""

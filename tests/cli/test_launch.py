@@ -1,5 +1,6 @@
 """Several processes: the launch line, the GPUs, and how a rank's end comes out."""
 
+import json
 import os
 import shlex
 import signal
@@ -8,15 +9,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ssdet_cli.cli import launch
 from ssdet_cli.config.commands import EvaluateConfig
+from ssdet_cli.config.life import read_status
 from ssdet_cli.config.load import load_config
 from ssdet_cli.config.sections import RunConfig
 from ssdet_cli.errors import ConfigError
+from ssdet_cli.video.write import write_video
 
-#: Datasets that end a rank before any network is built.
+#: Datasets that end a rank before any network is built, and a network that ends its rank in the third step.
 LAB = """
 import os, time
 from pathlib import Path
@@ -30,20 +34,33 @@ def broken(videos, annotations, split):
 def slow(videos, annotations, split):
     Path(f"rank{os.environ['RANK']}").touch()
     time.sleep(60)
+
+def mortal():
+    from ssdet_cli.models.backbones.x3d import x3d_tiny
+    backbone, calls = x3d_tiny(), []
+
+    def count(*_):
+        calls.append(1)
+        if len(calls) == 3 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), 9)
+
+    backbone.stem_space.register_forward_pre_hook(count)
+    return backbone
 """
 
 
 TWO_MACHINES = RunConfig(nproc=4, nnodes=2, node_rank=1, rdzv_endpoint="first:29500")
 
 
-def start(folder: Path, dataset: str) -> "subprocess.Popen[str]":
+def start(folder: Path, dataset: str, *more: str) -> "subprocess.Popen[str]":
     """`ssdet pretrain` with two CPU processes on a dataset of LAB."""
     (folder / "lab.py").write_text(LAB)
-    words = ["pretrain", "--dataset", f"lab:{dataset}", "--data", ".", "--nproc", "2", "--device", "cpu"]
+    dataset = dataset if dataset == "folder" else f"lab:{dataset}"
+    words = ["pretrain", "--dataset", dataset, "--data", ".", "--nproc", "2", "--device", "cpu", "--output", "run"]
     environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
-        [sys.executable, "-m", "ssdet_cli", *words, "--backbone", "x3d_tiny", "--output", "run"],
+        [sys.executable, "-m", "ssdet_cli", *words, *(more or ("--backbone", "x3d_tiny"))],
         cwd=folder,
         env={**environment, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
@@ -57,6 +74,26 @@ def test_the_error_of_one_rank_is_the_one_line_and_the_exit_code_of_the_run(tmp_
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (2, "ssdet: error: clip 7 is no video.\n")
     assert {path.name for path in tmp_path.iterdir()} <= {"lab.py", "__pycache__"}
+
+
+def test_a_rank_that_is_killed_while_it_trains_is_named_with_its_signal(tmp_path):
+    for split in ("train", "val"):
+        clip = tmp_path / split / "a" / "clip.mp4"
+        clip.parent.mkdir(parents=True)
+        write_video(clip, [np.zeros((32, 32, 3), np.uint8)] * 8, 8)
+    small = ["--batch-size", "1", "clip.size=32", "clip.frames=4", "data.workers=0", "loop.validate_every=50"]
+    process = start(tmp_path, "folder", "--backbone", "lab:mortal", *small)
+    _, err = process.communicate(timeout=120)
+    last = err.splitlines()[-1]
+    assert (process.returncode, last) == (
+        1,
+        "ssdet: error: rank 1 was killed by SIGKILL; the machine may be out of memory.",
+    )
+    assert err.count("ssdet: error") == 1
+    told = read_status(tmp_path / "run")
+    assert told["state"] == "failed" and told["reason"].startswith("rank 1 (process ")
+    command = json.loads((tmp_path / "run" / "env.json").read_text())["command"]
+    assert command[1:5] == ["pretrain", "--dataset", "folder", "--data"]  # and not the ranks' own
 
 
 def test_an_interruption_reaches_every_rank_and_is_said_once(tmp_path):

@@ -69,6 +69,16 @@ def print_if_asked(cfg: "Section", request: Request) -> None:
         raise typer.Exit
 
 
+def _refuse_folders_of_each(cfg: "Section") -> None:
+    """Under a launcher that is not ours every rank would name the folder by its own clock.
+
+    Raises:
+        ConfigError: Several ranks are to write, and no folder is given.
+    """
+    if cfg.command in ("extract-features", "predict") and cfg.run.output is None:
+        raise ConfigError(f"{cfg.command} of several processes needs --output DIR: the same folder for all.")
+
+
 def carry_out(cfg: "Section", request: Request) -> None:
     """Check a configuration, then run its recipe here or start the processes that will.
 
@@ -89,7 +99,9 @@ def carry_out(cfg: "Section", request: Request) -> None:
         rundir.refuse_other_config(cfg, cfg.run.output)
         say(f"{cfg.run.output} is finished, all {cfg.loop.steps} steps of it; nothing was changed.")
         return
-    if not launch.under_torchrun():
+    if launch.is_rank():
+        _refuse_folders_of_each(cfg)
+    else:
         if not request.dry_run and cfg.run.node_rank == 0:  # machine 0 makes the folder, perhaps it has already
             rundir.check_folder(cfg, rundir.run_folder(cfg), resume=request.resume)
         checks.check_gpus(cfg)

@@ -40,6 +40,7 @@ def finetune(
     nnodes: options.Nnodes = None,
     node_rank: options.NodeRank = None,
     rdzv_endpoint: options.RdzvEndpoint = None,
+    sync_bn: options.SyncBn = False,
     seed: options.Seed = None,
     deterministic: options.Deterministic = False,
     resume: options.Resume = False,

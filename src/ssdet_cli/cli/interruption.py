@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from ssdet_cli.errors import INTERRUPTED, RESUME_ME, SsdetError
+from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, SsdetError
 
-#: Set for the processes that `ssdet` starts itself: the parent speaks for them.
-LAUNCHED = "SSDET_LAUNCHED"
+#: What `torchrun` sets for every process that it starts.
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
 
 def leave(*_: object) -> None:
@@ -55,7 +55,7 @@ def interruptible() -> Iterator[None]:
         return
     signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {}
-    if "RANK" not in os.environ:  # a rank that is still preparing ends at once
+    if _TORCHRUN not in os.environ:  # else a rank that is still preparing ends at once
         from ssdet_cli.interrupts import STOP_SIGNALS
 
         before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}

@@ -2,8 +2,8 @@
 
 `ssdet pretrain --nproc 2` checks everything, chooses the run folder, and then is what `torchrun` is: the agent that
 starts and watches the ranks. Each rank is `python -m ssdet_cli pretrain --config FILE`, so a run started by hand with
-`torchrun ... -m ssdet_cli` takes the same path from there on. What goes wrong in a rank comes out as that rank's own
-line and exit code.
+`torchrun ... -m ssdet_cli`, or as a task of `srun` (see `slurm`), takes the same path from there on. What goes wrong in
+a rank comes out as that rank's own line and exit code.
 """
 
 import json
@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssdet_cli.cli.interruption import LAUNCHED, interruptible
-from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, SsdetError
+from ssdet_cli.cli import slurm
+from ssdet_cli.cli.interruption import interruptible
+from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, ConfigError, SsdetError
 
 if TYPE_CHECKING:
     from ssdet_cli.config.sections import RunConfig, Section
@@ -38,8 +39,8 @@ class RankFailed(SsdetError):
         self.exit_code = exit_code
 
 
-def under_torchrun() -> bool:
-    """Whether this process is one rank that a launcher started."""
+def is_rank() -> bool:
+    """Whether this process is one rank that a launcher started: ours, `torchrun` or `srun`."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
@@ -101,14 +102,15 @@ def needed(run: "RunConfig") -> bool:
     """Whether this process should start others.
 
     Raises:
-        ConfigError: One named GPU for several processes.
+        ConfigError: One named GPU for several processes, or `srun` has started another number.
     """
+    slurm.settle(run.nproc, run.nnodes)
     several = run.nproc > 1 or run.nnodes > 1
     if several and run.device.startswith("cuda:"):
         raise ConfigError(
             f"run.device={run.device} is one GPU for run.nproc={run.nproc} processes; give --gpus instead."
         )
-    return several and not under_torchrun()
+    return several and not is_rank()
 
 
 def arguments(run: "RunConfig", words: Sequence[str]) -> list[str]:
@@ -134,7 +136,7 @@ def start(cfg: "Section", folder: Path, *, resume: bool) -> None:
     from ssdet_cli.config import rundir
     from ssdet_cli.files import write_atomically
 
-    os.environ[LAUNCHED] = "1"
+    os.environ[LAUNCHED] = json.dumps(sys.argv)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cfg.run.nproc)))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
     flags = ["--resume"] * resume + ["--debug"] * (sys.excepthook is sys.__excepthook__)
@@ -191,11 +193,30 @@ def _last_words(records: Path, number: signal.Signals) -> RankFailed:
 
 
 def _first_failure(failed: Any) -> RankFailed:
-    rank, failure = failed.get_first_failure()
+    """The failure that the others come from: a crash, else what a rank says, which is the same on all of them."""
+    rank, failure = min(failed.failures.items(), key=lambda item: (_order(item[1]), item[1].timestamp, item[0]))
+    if (told := _told(failure)) is not None:
+        message, code = told
+        return RankFailed(message, code)
     if failure.exitcode < 0:
-        hint = "; the machine may be out of memory" if failure.exitcode == -9 else ""
+        hint = "; the machine may be out of memory" if failure.exitcode == -signal.SIGKILL else ""
         return RankFailed(f"rank {rank} was killed by {failure.signal_name()}{hint}.", 1)
-    text = failure.message["message"] if isinstance(failure.message, dict) else ""
     if failure.exitcode in _WANTED:
-        return RankFailed(text or "interrupted.", failure.exitcode)
-    return RankFailed(text or f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)
+        return RankFailed("interrupted.", failure.exitcode)
+    return RankFailed(f"rank {rank} ended with exit code {failure.exitcode}.", failure.exitcode)
+
+
+def _order(failure: Any) -> int:
+    """Crashes come first. The agent ends by SIGTERM who is left, and a library whose partner is gone may abort."""
+    if _told(failure) is not None:
+        return 1
+    return 2 if failure.exitcode in (-signal.SIGTERM, -signal.SIGABRT) else 0
+
+
+def _told(failure: Any) -> tuple[str, int] | None:
+    """Line and exit code that a rank left; it may be ended before it has left itself."""
+    file = Path(failure.error_file)
+    if not file.is_file():
+        return None
+    said = json.loads(file.read_text(encoding="utf-8"))
+    return said["message"]["message"], said["exit_code"]

@@ -42,6 +42,7 @@ KEYS = {
     "lr": "optim.lr",
     "precision": "loop.precision",
     "max_time": "loop.max_time",
+    "sync_bn": "model.sync_bn",
     "deterministic": "run.deterministic",
     "output": "run.output",
     "gpus": "run.gpus",
@@ -203,6 +204,10 @@ MaxTime = Annotated[
         help="Save and leave with exit code 75 within this time: 3h50m, 90m, 5400 (seconds), 1-02:00:00 "
         "(loop.max_time). SIGTERM and SIGUSR1 do the same.",
     ),
+]
+SyncBn = Annotated[
+    bool,
+    typer.Option("--sync-bn", help="Batch norm takes its statistics over the clips of all processes (model.sync_bn)."),
 ]
 Deterministic = Annotated[
     bool,

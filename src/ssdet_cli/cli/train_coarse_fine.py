@@ -45,6 +45,7 @@ def train_coarse_fine(
     nnodes: options.Nnodes = None,
     node_rank: options.NodeRank = None,
     rdzv_endpoint: options.RdzvEndpoint = None,
+    sync_bn: options.SyncBn = False,
     seed: options.Seed = None,
     deterministic: options.Deterministic = False,
     wandb: options.Wandb = None,

@@ -53,6 +53,20 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_norm(self) -> "TrainingConfig":
+        if self.model.sync_bn and self.model.norm_splits > 1:
+            raise ValueError(
+                f"model.sync_bn takes statistics over all processes and model.norm_splits={self.model.norm_splits} "
+                "over parts of one batch; give one of them."
+            )
+        if self.model.sync_bn and self.multigrid.on and self.multigrid.clips_per_statistic is not None:
+            raise ValueError(
+                "model.sync_bn takes statistics over all processes and multigrid.clips_per_statistic="
+                f"{self.multigrid.clips_per_statistic} over parts of one batch; set the latter to null."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _splits_fit(self) -> "TrainingConfig":
         if self.loop.batch_size != "auto" and self.loop.batch_size % self.model.norm_splits:
             raise ValueError(

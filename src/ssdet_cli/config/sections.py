@@ -159,6 +159,9 @@ class ModelConfig(Section):
     norm_splits: int = Field(
         1, ge=1, description="Parts of a batch that every batch norm sees by itself while training (X3D)."
     )
+    sync_bn: bool = Field(
+        False, description="Batch norm takes its training statistics over the clips of all processes."
+    )
     checkpoint_activations: bool = Field(
         False, description="Run blocks again in the backward pass: a fraction of the memory, about a third more time."
     )
@@ -202,6 +205,10 @@ class OptimConfig(Section):
     lr_scales: Scales = Field(
         {}, description="Learning rates of other parts as a part of lr, by name: optim.lr_scales.fusion=10."
     )
+    scale_lr: Literal["none", "linear"] = Field(
+        "none", description="linear: lr is for base_batch clips in a step, and is scaled to the clips that there are."
+    )
+    base_batch: int | None = Field(None, ge=1, description="Clips in an optimiser step that lr was found for.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Of SGD; AdamW's first beta.")
     beta2: float = Field(0.999, gt=0, lt=1, description="AdamW's second beta; lower for short runs.")
     nesterov: bool = Field(False, description="Nesterov momentum (SGD).")
@@ -217,6 +224,16 @@ class OptimConfig(Section):
         parts = list(self.milestones)
         if parts != sorted(parts) or any(not 0 < part < 1 for part in parts):
             raise ValueError(f"optim.milestones={parts} must rise and lie between 0 and 1.")
+        return self
+
+    @model_validator(mode="after")
+    def _base_batch(self) -> "OptimConfig":
+        if self.scale_lr != "none" and self.base_batch is None:
+            raise ValueError(
+                f"optim.scale_lr={self.scale_lr} needs optim.base_batch: the clips in a step that optim.lr is for."
+            )
+        if self.scale_lr == "none" and self.base_batch is not None:
+            raise ValueError(f"optim.base_batch={self.base_batch} is for optim.scale_lr=linear; give both or neither.")
         return self
 
 

@@ -1,6 +1,12 @@
-"""One process or many: the process group, and the few collectives the engine needs."""
+"""One process or many: how ranks find each other, and the few collectives the engine needs.
+
+Ranks that have found each other share a store, which waits as long as it has to. The process group, whose collectives
+have a time limit, is made by the first of them: data is scanned and generated before.
+"""
 
 import os
+import pickle
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +19,108 @@ from torch import Tensor, nn
 
 from ssdet_cli.engine import numbers
 from ssdet_cli.engine.host_memory import keep_freed_memory
+from ssdet_cli.engine.lifeline import Lifeline, open_line
 from ssdet_cli.engine.stop import StopAsked, StopRequests
-from ssdet_cli.errors import ConfigError
+from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, RankLost, SsdetError
+from ssdet_cli.telling import described
 
-#: Ranks wait for each other while one generates data or scores longer videos; one that dies is noticed by the launcher.
+#: Ranks wait for each other while one scores longer videos; of one that dies they hear otherwise, see `lifeline`.
 _TIMEOUT = timedelta(hours=2)
+#: Seconds after which the store is asked again, at most.
+_PAUSE = 0.5
+#: Until all ranks have started.
+_START = timedelta(minutes=15)
+
+
+class Meeting:
+    """How the ranks of a run come together.
+
+    Args:
+        rank: Of this process.
+        world_size: Number of ranks.
+
+    Raises:
+        SsdetError: The others cannot be found.
+    """
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank, self.world_size = rank, world_size
+        self._store = _rendezvous()
+        self._exchanged = 0
+        self.line: Lifeline = open_line(rank, world_size, os.environ["MASTER_ADDR"], self.exchange)
+
+    def exchange(self, value: Any) -> Any:
+        """Rank 0's value, on every rank, through the store: without a process group, however long it takes."""
+        self._exchanged += 1
+        key = f"exchanged/{self._exchanged}"
+        if self.rank == 0:
+            self._store.set(key, pickle.dumps(value))
+            return value
+        self._wait([key])
+        return pickle.loads(self._store.get(key))
+
+    def _wait(self, keys: list[str]) -> None:
+        """Wait for keys without end, but so that signals and the loss of a rank are answered."""
+        pause = 0.01
+        while not self._store.check(keys):
+            time.sleep(pause)
+            pause = min(2 * pause, _PAUSE)
+
+    def join(self, device: torch.device) -> None:
+        """Make the process group unless there is one: NCCL for what is on GPUs, gloo for what is not."""
+        if dist.is_initialized():
+            return
+        # Whoever is still reading data is waited for without a time limit too.
+        self._store.set(f"ready/{self.rank}", b"")
+        self._wait([f"ready/{rank}" for rank in range(self.world_size)])
+        on_gpu = device.type == "cuda"
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            store=dist.PrefixStore("group", self._store),
+            rank=self.rank,
+            world_size=self.world_size,
+            timeout=_TIMEOUT,
+            device_id=device if on_gpu else None,
+        )
+
+    def leave(self) -> None:
+        """End the process group where there is one."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def part(self, error: BaseException) -> None:
+        """Leave because of an error, and tell the others of it unless they know."""
+        message, code = described(error)
+        if isinstance(error, SsdetError | KeyboardInterrupt) and code in (INTERRUPTED, RESUME_ME):
+            self.line.close()  # all leave together
+        elif not isinstance(error, RankLost):
+            self.line.fail(message, code)
+        if torch.cuda.is_initialized():  # NCCL would wait for those that are gone
+            self.line.end_anyway(code)
+        else:
+            self.leave()
+
+
+def _rendezvous() -> dist.Store:
+    """The store that the environment describes.
+
+    Raises:
+        SsdetError: Its place is not described, is taken, or cannot be reached.
+    """
+    missing = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        raise ConfigError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} and no {missing[0]}: several processes are started by --nproc, "
+            "torchrun or srun, which say where they meet."
+        )
+    try:
+        store, *_ = next(iter(dist.rendezvous("env://", timeout=_START)))
+    except (dist.DistError, ValueError) as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise SsdetError(
+            f"rank {os.environ['RANK']} cannot meet the others at {place} (MASTER_ADDR, MASTER_PORT): {error}"
+        ) from error
+    return dist.PrefixStore("ssdet", store)
 
 
 @dataclass(frozen=True)
@@ -29,34 +132,58 @@ class Session:
         rank: Number of this process, from 0; rank 0 writes files.
         world_size: Number of processes.
         stop: What asks this process to end early.
+        meeting: How it comes together with the others; None where there are none.
     """
 
     device: torch.device
     rank: int = 0
     world_size: int = 1
     stop: StopRequests = field(default_factory=StopRequests, compare=False)
+    meeting: Meeting | None = field(default=None, compare=False)
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
+    def join(self) -> None:
+        """See that there is a process group, where there are several ranks; every rank must call it."""
+        if self.meeting is not None:
+            self.meeting.join(self.device)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Let an error inside that comes from another rank's end become that rank's error.
+
+        Raises:
+            RankLost: In its place.
+        """
+        try:
+            yield
+        except BaseException as error:
+            lost = self.meeting.line.why(error) if self.meeting is not None else None
+            if lost is None or lost is error:
+                raise
+            raise lost from error
+
     def sum(self, totals: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Add same-shaped tensors over all ranks, name by name; every rank gets the sums."""
         if self.world_size == 1 or not totals:
             return dict(totals)
+        self.join()
         names = sorted(totals)
         stacked = torch.stack([totals[name].to(self.device) for name in names])
         dist.all_reduce(stacked)
         return dict(zip(names, stacked, strict=True))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set on any rank."""
+        """Whether the flag is set on any rank; agreed between the hosts, so that no step waits for a GPU."""
         if self.world_size == 1:
             return flag
-        value = torch.tensor(float(flag), device=self.device)
+        self.join()
+        value = torch.tensor(int(flag))
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return bool(value.item())
+        return bool(value)
 
     def leave_if_asked(self) -> None:
         """Let all ranks leave together; every rank must call it.
@@ -68,17 +195,14 @@ class Session:
             raise StopAsked
 
     def broadcast(self, value: Any) -> Any:
-        """Rank 0's value, on every rank."""
-        if self.world_size == 1:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device if self.device.type == "cuda" else None)
-        return box[0]
+        """Rank 0's value, on every rank; the others wait for it however long it takes."""
+        return value if self.meeting is None else self.meeting.exchange(value)
 
     def gather(self, value: Any) -> list[Any]:
         """All ranks' values in rank order, on every rank."""
         if self.world_size == 1:
             return [value]
+        self.join()
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value)
         return values
@@ -86,6 +210,7 @@ class Session:
     def copy_buffers(self, module: nn.Module) -> None:
         """Give every rank rank 0's buffers (batch-norm statistics), so that all validate the same network."""
         if self.world_size > 1:
+            self.join()
             for buffer in module.buffers():
                 dist.broadcast(buffer, src=0)
 
@@ -124,23 +249,35 @@ def session(device: str, *, deterministic: bool = False) -> Iterator[Session]:
 
 @contextmanager
 def _joined(device: str) -> Iterator[Session]:
-    """Join the process group that torchrun describes in the environment; without one, be a single process.
+    """Find the others that the environment describes (torchrun's, or srun's); without one, be a single process.
 
-    A set-up that fails raises: there is no quiet fall-back to one process.
+    A set-up that fails raises: there is no quiet fall-back to one process. A rank that fails tells the others, which
+    then end with its error (`RankLost`).
     """
-    world_size = int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    chosen = pick_device(device, local_rank)
+    world_size, rank = (int(os.environ.get(name, alone)) for name, alone in (("WORLD_SIZE", "1"), ("RANK", "0")))
+    if world_size == 1:
+        yield Session(_taken(device))
+        return
+    meeting = Meeting(rank, world_size)
+    try:
+        here = Session(_taken(device), rank, world_size, meeting=meeting)
+        with here.explained():
+            yield here
+    except BaseException as error:
+        meeting.part(error)
+        raise
+    else:
+        meeting.line.close()
+        meeting.leave()
+    finally:
+        meeting.line.release()
+
+
+def _taken(device: str) -> torch.device:
+    """The device of this process, as the one that it computes on."""
+    chosen = pick_device(device, int(os.environ.get("LOCAL_RANK", "0")))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     else:
         keep_freed_memory()
-    if world_size == 1:
-        yield Session(chosen)
-        return
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=_TIMEOUT, device_id=chosen if chosen.type == "cuda" else None)
-    try:
-        yield Session(chosen, dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+    return chosen

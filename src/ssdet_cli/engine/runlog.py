@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ssdet_cli.engine.phases import Phases
 from ssdet_cli.engine.wandb_run import WandbRun
+from ssdet_cli.errors import LAUNCHED
 from ssdet_cli.files import write_atomically
 from ssdet_cli.viz.run_curves import PLACE, read_metrics
 
@@ -38,7 +40,7 @@ def environment(device: torch.device, world_size: int) -> dict[str, Any]:
         "gpu": gpu,
         "world_size": world_size,
         "threads": torch.get_num_threads(),
-        "command": sys.argv,
+        "command": json.loads(os.environ[LAUNCHED]) if LAUNCHED in os.environ else sys.argv,
     }
 
 

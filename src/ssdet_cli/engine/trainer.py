@@ -93,7 +93,7 @@ class Trainer:
         self.progress = Progress()
         self.meter, self.watch = Meter(), LossWatch()
         self._meters: list[dict[str, Tensor]] = []
-        self.replica = self._replica()
+        self.replica = self._replica(compiled)
         dynamic = None if plan is None else False
         self.network: nn.Module = torch.compile(self.replica, dynamic=dynamic) if compiled else self.replica
         if compiled:
@@ -101,11 +101,23 @@ class Trainer:
         self.autocast = precision(loop.precision, session.device)
         self.scaler = torch.amp.GradScaler(session.device.type, enabled=loop.precision == "fp16")
 
-    def _replica(self) -> nn.Module:
+    def _replica(self, compiled: bool) -> nn.Module:
+        """The network whose backward pass averages gradients over the ranks.
+
+        Its graph is static: parameters that a network leaves unused are found once, and blocks may run again in the
+        backward pass. Where some backward passes of a step do not reduce (accumulation), torch's reducer cannot have
+        that, and where the network is compiled, the compiler cuts it at the buckets of one that is not static.
+        """
         if self.session.world_size == 1:
             return self.model
+        self.session.join()
         on_gpu = self.session.device.type == "cuda"
-        return DistributedDataParallel(self.model, device_ids=[self.session.device] if on_gpu else None)
+        return DistributedDataParallel(
+            self.model,
+            device_ids=[self.session.device] if on_gpu else None,
+            static_graph=self.loop.accumulate == 1 and not compiled,
+            gradient_as_bucket_view=True,
+        )
 
     @property
     def evaluated(self) -> nn.Module:
@@ -241,6 +253,7 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
             "progress": vars(self.progress),
             "meters": self._meters,
+            "world_size": self.session.world_size,
             "meta": self.meta,
         }
 

@@ -1,5 +1,6 @@
 """What the training commands do alike: data, network, run folder, resume, dry run, report."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,11 +35,12 @@ from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
 from ssdet_cli.engine.phases import STEPS, VALIDATION
 from ssdet_cli.engine.runlog import RunLog, environment
 from ssdet_cli.engine.trainer import Trainer
-from ssdet_cli.errors import ConfigError, DataError, SsdetError
+from ssdet_cli.errors import BY_SRUN, ConfigError, DataError, SsdetError
 from ssdet_cli.files import drop_unfinished
 from ssdet_cli.models import LoadReport, create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.factory import check_options
+from ssdet_cli.models.layers.sync_batchnorm import synchronise_norms
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.models.weights.hub import load_hub
@@ -46,6 +48,7 @@ from ssdet_cli.recipes import generate
 from ssdet_cli.recipes.dry_run import HeldOut, dry_run
 from ssdet_cli.recipes.generate import DEFAULT
 from ssdet_cli.recipes.multigrid import plan_of, refuse_unfit, table
+from ssdet_cli.recipes.scaled_lr import scaled
 from ssdet_cli.tasks.interface import Task
 from ssdet_cli.viz.run_report import write_run_report
 
@@ -70,6 +73,11 @@ class Run:
     state: dict[str, Any] | None = None
     life: Life = field(default_factory=Life)
 
+    @property
+    def step(self) -> int:
+        """Optimiser steps that lie behind."""
+        return self.state["progress"]["step"] if self.state is not None else 0
+
     def begin(self, cfg: TrainingConfig, monitor: Monitor) -> Path:
         """Make the run folder (rank 0), now that data and network are there: what fails earlier leaves no folder."""
         made = None
@@ -78,8 +86,7 @@ class Run:
         folder = Path(self.session.broadcast(made))
         if self.session.is_main:
             self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder, self.session.world_size)))
-            step = self.state["progress"]["step"] if self.state is not None else 0
-            self.log.keep_in(folder, resume_step=step if self.resume else None)
+            self.log.keep_in(folder, resume_step=self.step if self.resume else None)
             drop_unfinished(folder / "checkpoints")
         self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
         if cfg.run.wandb is not None:
@@ -111,10 +118,14 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     state = latest_checkpoint(cfg.run.output) if resume else None
     if state is not None:
         rundir.refuse_other_config(cfg, state["meta"]["config"])
+        if (count := state.get("world_size", session.world_size)) != session.world_size:
+            raise ConfigError(
+                f"--resume continues a run as it was: {count} processes made it and there are {session.world_size} now."
+            )
     if resume and state is None:
         log.say(f"{cfg.run.output} has no checkpoint yet; the run begins anew.")
     try:
-        with Life() as life:
+        with Life() as life, session.explained():
             yield Run(session, log, resume=resume, state=state, life=life)
     except BaseException as error:
         with suppress(SsdetError, OSError):  # of a full disk the first error tells
@@ -341,10 +352,13 @@ def train(
     """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
     plan = plan_of(cfg, model, run.log.say)
     taken = plan.only(plan.largest) if plan is not None and run.dry_run else plan
+    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, run.step, taken)
+    if cfg.model.sync_bn and run.session.world_size > 1:
+        synchronise_norms(model, run.session.device)
     trainer = Trainer(
         model,
         task,
-        optim=cfg.optim,
+        optim=scaled(cfg, run.session.world_size, steps_per_epoch, run.log.say),
         loop=cfg.loop,
         session=run.session,
         seed=cfg.run.seed,
@@ -358,7 +372,6 @@ def train(
         trainer.load(run.state)
     if plan is not None:
         refuse_unfit(cfg, plan, trainer, outputs=meta["num_classes"])
-    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, trainer.progress.step, taken)
     if run.dry_run:
         if plan is not None:
             run.log.say(table(plan, trainer, len(dataset)))
@@ -432,6 +445,8 @@ def resume_command(cfg: TrainingConfig, folder: Path, world_size: int) -> str:
     words = f"{cfg.command} --resume --output {shlex.quote(str(folder))}"
     if cfg.run.nnodes > 1:
         return f"ssdet {words} --node-rank N (on every machine, with its N)"
+    if BY_SRUN in os.environ:
+        return f"srun ssdet {words}"
     if cfg.run.nproc == world_size:
         return f"ssdet {words}"
     return f"torchrun --standalone --nproc-per-node {world_size} -m ssdet_cli {words}"
