@@ -1,6 +1,7 @@
 import pytest
 
-from ssdet_cli.data.folder import held_out, load_weak_folder
+from ssdet_cli.data.folder import load_weak_folder
+from ssdet_cli.data.weak_splits import held_out
 from ssdet_cli.errors import ConfigError, DataError
 
 

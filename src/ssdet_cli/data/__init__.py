@@ -10,7 +10,7 @@ DATASETS = Catalog(
         "charades": "ssdet_cli.data.charades:load_charades",
         "folder": "ssdet_cli.data.folder:load_weak_folder",
         "generated": "ssdet_cli.data.generated:load_generated",
-        "json": "ssdet_cli.data.charades:load_json",
+        "json": "ssdet_cli.data.frame_json:load_json",
         "multithumos": "ssdet_cli.data.multithumos:load_multithumos",
     },
     group="ssdet.datasets",
