@@ -9,7 +9,7 @@ videos at once.
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,14 @@ def _seconds(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
         raise ValueError(f"{what} {value!r} is not a number of seconds from 0.")
     return float(value)
+
+
+def benchmark_of(video_ids: Collection[str]) -> str | None:
+    """The dataset whose videos are named like all of these; None where it is none that is known."""
+    for name, form in _IDS.items():
+        if video_ids and all(re.fullmatch(form, video_id) for video_id in video_ids):
+            return name
+    return None
 
 
 def _of_another_set(dataset: str, path: Path, entries: dict[str, Entry]) -> tuple[str, ...]:

@@ -10,29 +10,20 @@ where the columns are `start_frame`, `end_frame` and `fps`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.class_names import sorted_classes
 from ssdet_cli.data.file_kinds import text_kind
+from ssdet_cli.data.footage import Export, Footage, video_id
 from ssdet_cli.data.frame_json import known_class
 from ssdet_cli.data.frame_splits import answering, answers, finished
-from ssdet_cli.data.lookup import VIDEO_SUFFIXES, check_split, classes_beside, read_text, required, stand_in
+from ssdet_cli.data.lookup import check_split, classes_beside, read_text, required, stand_in
 from ssdet_cli.data.tables import read_table, seconds_of
 from ssdet_cli.data.weak_splits import split_files
 from ssdet_cli.errors import DataError
 
 _WANTED = "a table with the columns video,label,start,end[,subset][,duration]"
-
-
-@dataclass
-class Footage:
-    """What a table says of one video: its split, its length in seconds, and its actions as (class, start, end)."""
-
-    subset: str | None = None
-    duration: float | None = None
-    actions: list[tuple[str, float, float]] = field(default_factory=list)
 
 
 def load_csv(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
@@ -55,7 +46,7 @@ def load_csv(videos: Path | None, annotations: Path | None, split: str) -> Video
         raise DataError(f"data.annotations ({path}) is a folder; 'csv' needs {_WANTED}.")
     files = split_files(path)
     tables = {part: read_footage(file) for part, file in files.items()}
-    names = {label for footage, _ in tables.values() for one in footage.values() for label, _, _ in one.actions}
+    names = {label for table in tables.values() for one in table.videos.values() for label, _, _ in one.actions}
     classes = classes_beside(path) or sorted_classes(names)
     if not classes:
         raise DataError(f"{path} holds no actions and no classes.txt beside it: the classes are unknown.")
@@ -65,20 +56,17 @@ def load_csv(videos: Path | None, annotations: Path | None, split: str) -> Video
         if answer is None:
             raise DataError(f"{path} holds no videos of the split '{split}'; beside it are: {', '.join(files)}.")
         path, notes = files[answer], stand_in(path, split, answer)
-        footage, understood = tables[answer]
-        kept = list(footage)
+        table = tables[answer]
+        kept = list(table.videos)
     else:
-        footage, understood = next(iter(tables.values()))
-        kept, notes = answering(path, {name: one.subset for name, one in footage.items()}, split)
-    records = [_record(path, name, footage[name], classes) for name in kept]
-    return finished("csv", videos, path, split, classes, records, read_text(path)[1], *understood, *notes)
+        table = next(iter(tables.values()))
+        kept, notes = answering(path, {name: one.subset for name, one in table.videos.items()}, split)
+    records = [_record(path, name, table.videos[name], classes) for name in kept]
+    return finished("csv", videos, path, split, classes, records, read_text(path)[1], *table.notes, *notes)
 
 
-def read_footage(path: Path) -> tuple[dict[str, Footage], tuple[str, ...]]:
-    """Read a table of actions.
-
-    Returns:
-        Video -> what is said of it, in the order of the file; and notes on what was taken for what.
+def read_footage(path: Path) -> Export:
+    """Read a table of actions; the notes say what was taken for what.
 
     Raises:
         DataError: It is no such table, or a line is wrong; the message names the line.
@@ -95,7 +83,7 @@ def read_footage(path: Path) -> tuple[dict[str, Footage], tuple[str, ...]]:
             raise DataError(f"{path}, line {line}: {error}") from error
     if not videos:
         raise DataError(f"{path} lists no videos; needed: {_WANTED}.")
-    return videos, table.understood(path, {"path": "video", "split": "subset"})
+    return Export(videos, notes=table.understood(path, {"path": "video", "split": "subset"}))
 
 
 def _add_line(videos: dict[str, Footage], fields: Mapping[str, str]) -> None:
@@ -127,23 +115,14 @@ def _time(fields: Mapping[str, str], name: str) -> float | None:
     return int(frame) / rate
 
 
-def video_id(name: str) -> str:
-    """The name of a video without folders before it and without its suffix."""
-    name = name.strip().replace("\\", "/").rsplit("/", 1)[-1]
-    stem, _, suffix = name.rpartition(".")
-    return stem if f".{suffix.lower()}" in VIDEO_SUFFIXES else name
-
-
 def _record(path: Path, name: str, footage: Footage, classes: tuple[str, ...]) -> VideoRecord:
     try:
-        segments = tuple(
-            Segment(known_class(_as_number(label, classes), classes), start, end)
-            for label, start, end in footage.actions
-        )
+        segments = tuple(Segment(class_number(label, classes), start, end) for label, start, end in footage.actions)
     except ValueError as error:
         raise DataError(f"{path}, video '{name}': {error}") from error
     return VideoRecord(name, duration_seconds=footage.duration, segments=segments)
 
 
-def _as_number(label: str, classes: tuple[str, ...]) -> str | int:
-    return int(label) if label.isdecimal() and label not in classes else label
+def class_number(label: str, classes: tuple[str, ...]) -> int:
+    """Index of a class that a table names or numbers; ValueError where there is none."""
+    return known_class(int(label) if label.isdecimal() and label not in classes else label, classes)
