@@ -23,6 +23,7 @@ from ssdet_cli.errors import DataError
 
 SUPPORTED = "a folder per class, a CSV with the header path,label[,start,end], or lines `path label`"
 _VIDEO = re.compile("|".join(re.escape(suffix) for suffix in VIDEO_SUFFIXES) + r"|/|\\", re.IGNORECASE)
+_FILE_FIRST = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))}))\s+(.+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,20 @@ def _plain_lines(path: Path, text: str) -> tuple[list[tuple[int, dict[str, str]]
             f"{path.name} lists no labels: all its clips are class 0.",
         )
     separator = _separated(lines)
-    rows = [(number, [field.strip() for field in line.rsplit(separator, 1)]) for number, line in lines]
-    inner = [fields[0].rsplit(separator, 1) for _, fields in rows]
-    if rows and all(len(fields) == 2 and fields[1].isdecimal() for _, fields in rows):
-        # A third field in the middle of every line is a number of frames.
-        if all(len(fields) == 2 and fields[1].strip().isdecimal() for fields in inner):
-            rows = [
-                (number, [parts[0].strip(), fields[1]]) for (number, fields), parts in zip(rows, inner, strict=True)
-            ]
+    rows = [(number, _halves(line, separator)) for number, line in lines]
+    # A number between two is that of frames.
+    inner = [_halves(fields[0], separator) for _, fields in rows]
+    if all(len(fields) == 2 and fields[1].isdecimal() for fields in (*(fields for _, fields in rows), *inner)):
+        rows = [(number, [parts[0], fields[1]]) for (number, fields), parts in zip(rows, inner, strict=True)]
     return [(number, dict(zip(("path", "label"), fields, strict=False))) for number, fields in rows], ()
+
+
+def _halves(line: str, separator: str | None) -> list[str]:
+    """Path and label: a path that ends in a video's suffix may hold blanks, and then so may the label."""
+    match = _FILE_FIRST.fullmatch(line) if separator is None else None
+    if match is not None and not re.fullmatch(r"\d+\s+\d+", match[2]):
+        return [match[1], match[2]]
+    return [field.strip() for field in line.rsplit(separator, 1)]
 
 
 def _separated(lines: Sequence[tuple[int, str]]) -> str | None:
