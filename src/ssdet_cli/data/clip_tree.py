@@ -3,9 +3,10 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from ssdet_cli.data.lookup import IMAGE_SUFFIXES, SPLIT_WORDS, VIDEO_SUFFIXES
 
@@ -18,8 +19,7 @@ _SPLIT_TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Clip:
+class Clip(NamedTuple):
     """A video file or a folder of frames.
 
     Attributes:
@@ -39,6 +39,7 @@ class Clip:
         return stem if suffix.lower() in VIDEO_SUFFIXES else self.name
 
 
+@cache
 def split_token(name: str) -> str | None:
     """The split that a file or folder is named after ("validate", "train_256", "videos_val"), None for none or two."""
     words = {word.lower() for word in _SPLIT_TOKEN.findall(name)}

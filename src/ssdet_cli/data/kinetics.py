@@ -112,101 +112,102 @@ def _is_class_list(text: str) -> bool:
 
 
 def _annotated_set(
-    dataset: str, videos: Path | None, path: Path, entries: dict[str, list[AnnotatedClip]], split: str
+    dataset: str, videos: Path | None, path: Path, clips: dict[str, list[AnnotatedClip]], split: str
 ) -> VideoSet:
-    labelled = {part: [entry for entry in own if entry.label] for part, own in entries.items()}
-    nameless = sum(map(len, entries.values())) - sum(map(len, labelled.values()))
+    labelled = {part: [clip for clip in own if clip.label] for part, own in clips.items()}
+    nameless = sum(map(len, clips.values())) - sum(map(len, labelled.values()))
     classes = classes_beside(path) or (videos and classes_beside(videos / "classes"))
-    classes = classes or sorted_classes(entry.label for own in labelled.values() for entry in own)
+    classes = classes or sorted_classes({clip.label for own in labelled.values() for clip in own})
     if not classes:
         raise DataError(f"{path} labels no clip (as Kinetics' test set); needed: {WANTED}.")
-    labels = Labels(classes)
     notes = [f"{nameless} clips have no label (as in Kinetics' test set) and are left out."] if nameless else []
-    parts, repeated = {}, []
-    for part, own in labelled.items():
-        parts[part] = list(_records(own, labels, repeated).values())
-    records, stood_in = choose_split(parts, split, path)
-    if repeated:
-        notes.append(some("clips are annotated twice and taken once", repeated))
-    if videos is not None:
-        wanted = {entry.names[0]: entry for own in labelled.values() for entry in own}
-        records, told = _with_clips(records, wanted, videos)
-        notes += told
+    own, stood_in = choose_split(labelled, split, path)
+    once = {clip.video_id: clip for clip in reversed(own)}
+    if len(once) < len(own):
+        notes.append(f"{len(own) - len(once)} clips are annotated twice and taken once.")
+    own = list(reversed(once.values()))
+    paths, renamed, missing = _find_clips(own, videos) if videos is not None else ({}, [], [])
+    if missing:
+        notes.append(some("annotated clips are not there", missing))
+    parts = _parts_of_whole_videos(renamed, paths)
+    if parts:
+        notes.append(f"{len(parts)} clips are whole videos <id>.mp4: the annotated part of each is used.")
+    labels = Labels(classes)
+    records = tuple(_record(clip, labels, paths.get(clip.video_id), clip.video_id in parts) for clip in own)
     source = split_files(path).get(split, path)
-    return VideoSet(f"{dataset} {split}", classes, tuple(records), source, read_text(source)[1], (*stood_in, *notes))
+    return VideoSet(f"{dataset} {split}", classes, records, source, read_text(source)[1], (*stood_in, *notes))
 
 
-def _records(entries: Iterable[AnnotatedClip], labels: Labels, repeated: list[str]) -> dict[str, VideoRecord]:
-    records: dict[str, VideoRecord] = {}
-    for entry in entries:
-        video_id = entry.names[0]
-        if video_id in records:
-            repeated.append(video_id)
-            continue
-        length = None if entry.start is None or entry.end is None else entry.end - entry.start
-        records[video_id] = VideoRecord(video_id, None, length, label=labels.index(entry.label, entry.where))
-    return records
+def _record(clip: AnnotatedClip, labels: Labels, path: str | None, part: bool) -> VideoRecord:
+    label = labels.find(clip.label)
+    if label is None:
+        label = labels.index(clip.label, f"{clip.file}, {clip.place}")
+    place = None if path is None else Path(path)
+    if part:
+        return VideoRecord(clip.video_id, place, label=label, start_seconds=clip.start, end_seconds=clip.end)
+    length = None if clip.start is None or clip.end is None else clip.end - clip.start
+    return VideoRecord(clip.video_id, place, length, label=label)
 
 
-def _with_clips(
-    records: Sequence[VideoRecord], wanted: dict[str, AnnotatedClip], videos: Path
-) -> tuple[list[VideoRecord], list[str]]:
-    """Find the clips of records, by their names, wherever they are below `videos`."""
+def _find_clips(clips: Sequence[AnnotatedClip], videos: Path) -> tuple[dict[str, str], list[AnnotatedClip], list[str]]:
+    """Find files by their names, wherever they are below `videos`.
+
+    Returns:
+        Video id -> path; the clips whose file has another name than that; the ids that have none.
+    """
     if not videos.is_dir():
         raise DataError(f"data.videos ({videos}) is a file; the folder of the clips is needed there.")
     there: dict[str, list[Clip]] = {}
-    for clip in walk_clips(videos):
-        there.setdefault(clip.stem, []).append(clip)
-    found, whole, missing = [], [], []
-    for record in records:
-        entry = wanted[record.video_id]
-        name = next((name for name in entry.names if name in there), None)
-        if name is None:
-            missing.append(record.video_id)
-        elif name == entry.youtube_id and entry.start is not None:
-            whole.append(len(found))
-        clip = None if name is None else _best(there[name], entry)
-        found.append(record if clip is None else replace(record, path=Path(clip.path)))
-    if len(missing) == len(found):
+    for found in walk_clips(videos):
+        there.setdefault(found.stem, []).append(found)
+    paths: dict[str, str] = {}
+    renamed, missing = [], []
+    for clip in clips:
+        files = there.get(clip.video_id)
+        if files is None:
+            files = next((there[name] for name in clip.other_names if name in there), None)
+            (missing if files is None else renamed).append(clip)
+        if files is not None:
+            paths[clip.video_id] = (files[0] if len(files) == 1 else _best(files, clip)).path
+    if not paths:
         held = f"{len(there)} others, such as {next(iter(there))}" if there else "no clip at all"
         raise DataError(
-            f"{videos} holds none of the {len(found)} annotated clips, such as {missing[0]}.mp4, but {held}."
+            f"{videos} holds none of the {len(clips)} annotated clips, such as {missing[0].video_id}.mp4, but {held}."
         )
-    notes = [some("annotated clips are not there", missing)] if missing else []
-    return found, notes + _cut_whole_videos(found, whole, wanted)
+    return paths, renamed, [clip.video_id for clip in missing]
 
 
-def _best(clips: Sequence[Clip], entry: AnnotatedClip) -> Clip:
-    """Of clips with the same name the one in a folder of the right class, then of the right split."""
-    wanted = normal_form(entry.label)
+def _best(files: Sequence[Clip], clip: AnnotatedClip) -> Clip:
+    """Of files with the same name the one in a folder of the right class, then of the right split."""
+    wanted = normal_form(clip.label)
 
-    def fits(clip: Clip) -> tuple[bool, bool]:
+    def fits(file: Clip) -> tuple[bool, bool]:
         return (
-            any(normal_form(folder) == wanted for folder in clip.folders),
-            any(split_token(folder) == entry.split for folder in clip.folders),
+            any(normal_form(folder) == wanted for folder in file.folders),
+            any(split_token(folder) == clip.split for folder in file.folders),
         )
 
-    return max(clips, key=fits) if len(clips) > 1 else clips[0]
+    return max(files, key=fits)
 
 
-def _cut_whole_videos(found: list[VideoRecord], whole: Sequence[int], wanted: dict[str, AnnotatedClip]) -> list[str]:
-    """Set the part of `<id>.mp4` that is meant, where these files are whole videos and not that part already."""
-    files = [place for place in whole if not found[place].path.is_dir()]
-    latest = sorted(files, key=lambda place: wanted[found[place].video_id].start, reverse=True)
-    if not latest or _are_cut([(found[place].path, wanted[found[place].video_id]) for place in latest[:3]]):
-        return []
-    for place in files:
-        entry = wanted[found[place].video_id]
-        found[place] = replace(found[place], duration_seconds=None, start_seconds=entry.start, end_seconds=entry.end)
-    return [f"{len(files)} clips are whole videos <id>.mp4: the annotated part of each is used."]
+def _parts_of_whole_videos(clips: Sequence[AnnotatedClip], paths: dict[str, str]) -> set[str]:
+    """Ids of the clips whose file `<id>.mp4` is a whole video, and not the annotated part of it already."""
+    whole = [
+        clip
+        for clip in clips
+        if os.path.splitext(os.path.basename(paths[clip.video_id]))[0] == clip.youtube_id
+        and os.path.isfile(paths[clip.video_id])
+    ]
+    latest = sorted(whole, key=lambda clip: clip.start, reverse=True)[:3]
+    return set() if _are_cut(latest, paths) else {clip.video_id for clip in whole}
 
 
-def _are_cut(files: Iterable[tuple[Path, AnnotatedClip]]) -> bool:
+def _are_cut(clips: Iterable[AnnotatedClip], paths: dict[str, str]) -> bool:
     """Whether files end before the annotated part does, by the first header that can be read."""
-    for path, entry in files:
+    for clip in clips:
         try:
-            with open_video(path, backend="pyav") as video:
-                return video.duration_seconds < (entry.end or entry.start) - _CUT_SECONDS
+            with open_video(paths[clip.video_id], backend="pyav") as video:
+                return video.duration_seconds < (clip.end or clip.start) - _CUT_SECONDS
         except DataError:
             continue
     return False

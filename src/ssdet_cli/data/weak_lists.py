@@ -7,10 +7,11 @@ frames/run/a 300 1                  `path frames label` (mmaction2's rawframes, 
 videos/run/a.mp4                    no label: all are class 0 (SlowFast's test lists)
 """
 
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.data.annotations import VideoRecord
@@ -26,8 +27,7 @@ _VIDEO = re.compile("|".join(re.escape(suffix) for suffix in VIDEO_SUFFIXES) + r
 _FILE_FIRST = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, VIDEO_SUFFIXES))}))\s+(.+)", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One line of a list.
 
     Attributes:
@@ -167,8 +167,10 @@ def list_records(
         if video_id in records:
             repeated.append(video_id)
             continue
-        label = labels.index(entry.label, f"{path}, line {entry.line}")
-        found = listings.find(str(root / entry.path))
+        label = labels.find(entry.label)
+        if label is None:
+            label = labels.index(entry.label, f"{path}, line {entry.line}")
+        found = listings.find(os.path.join(root, entry.path))
         place = Path(found) if found is not None else None
         records[video_id] = VideoRecord(video_id, place, label=label, start_seconds=entry.start, end_seconds=entry.end)
     notes = (some("lines repeat a clip and are left out", repeated),) if repeated else ()

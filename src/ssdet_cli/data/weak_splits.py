@@ -4,8 +4,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from ssdet_cli.data.annotations import VideoRecord
 from ssdet_cli.data.clip_tree import split_token
 from ssdet_cli.data.lookup import SPLIT_WORDS, stand_in
 from ssdet_cli.errors import DataError
@@ -20,13 +20,19 @@ def held_out(names: Iterable[str]) -> set[str]:
     return {name for name, place in places.items() if place < HELD_OUT} or {min(places, key=places.__getitem__)}
 
 
-def choose_split(
-    parts: dict[str, list[VideoRecord]], split: str, source: Path
-) -> tuple[list[VideoRecord], tuple[str, ...]]:
-    """Pick the records of a split out of what there is, holding some out where there is no validation split.
+class _Named(Protocol):
+    @property
+    def video_id(self) -> str: ...
+
+
+One = TypeVar("One", bound=_Named)
+
+
+def choose_split(parts: dict[str, list[One]], split: str, source: Path) -> tuple[list[One], tuple[str, ...]]:
+    """Pick the clips of a split out of what there is, holding some out where there is no validation split.
 
     Returns:
-        The records, and a note where another split answers.
+        The clips, and a note where another split answers.
 
     Raises:
         DataError: There is none to answer, or too little to hold anything out.
