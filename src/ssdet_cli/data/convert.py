@@ -178,7 +178,7 @@ def _of_table(path: Path) -> Export:
 
 
 def _of_dataset(form: str, path: Path) -> Export:
-    """Every split of a set, each video under the first that it is in; "val" may be answered by "test"."""
+    """Every split of a set, or of the file given, each video under the first that it is in."""
     videos: dict[str, Footage] = {}
     classes: tuple[str, ...] = ()
     notes: dict[str, None] = {}
@@ -188,6 +188,8 @@ def _of_dataset(form: str, path: Path) -> Export:
             found = DATASETS.get(form)(None, path, split)
         except DataError as error:
             errors.append(error)
+            continue
+        if path.is_file() and found.source != path:  # another file of the set, which is not asked for
             continue
         same.append({record.video_id for record in found.records})
         classes = found.classes

@@ -25,8 +25,8 @@ def is_cvat(text: str) -> bool:
 def read_cvat(path: Path, rate: Callable[[str], float], tiers: Collection[str] = ()) -> Export:
     """Read tracks and tags; their labels are the classes.
 
-    An action begins when its first frame does and ends half a frame after its last one begins, so that at the rate of
-    the annotation exactly its frames are labelled.
+    An action reaches from half a frame before its first frame appears to half a frame after its last one does, so that
+    at the rate of the annotation exactly its frames are labelled, however times are rounded.
 
     Args:
         path: The XML of one task or job.
@@ -61,7 +61,7 @@ def read_cvat(path: Path, rate: Callable[[str], float], tiers: Collection[str] =
     name = video_id(source)
     frame_rate = rate(name)
     actions = [
-        (label, first / frame_rate, (last + step / 2) / frame_rate)
+        (label, max(0.0, first - step / 2) / frame_rate, (last + step / 2) / frame_rate)
         for label, first, last in sorted(spans, key=lambda span: (span[1], span[0]))
         if not tiers or label in tiers
     ]
