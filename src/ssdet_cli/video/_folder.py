@@ -107,7 +107,7 @@ def _numbered_files(path: Path) -> list[Path]:
             raise DataError(f"{path}: frame {number} is there twice, {numbered[number].name} and {file.name}.")
         numbered[number] = file
     if not numbered:
-        raise DataError(f"{path}: no numbered JPEG frames (such as frame_00001.jpg) in this folder.")
+        raise DataError(f"{path}: no numbered JPEG frames (such as frame_00001.jpg), and no PNG, in this folder.")
     first, last = min(numbered), max(numbered)
     if last - first + 1 != len(numbered):
         missing = next(number for number in range(first, last) if number not in numbered)
