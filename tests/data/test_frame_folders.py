@@ -37,6 +37,14 @@ def test_frames_are_labelled_at_their_times(rgb, below, rate):
     assert sample.failures == () and sample.backend == "frames"
 
 
+def test_features_and_optical_flow_of_the_same_names_are_no_videos(rgb):
+    videos, path = rgb
+    for folder, name in (("Charades_v1_features_rgb", "AB12C-000001.txt"), ("Charades_v1_flow", "AB12C-000001x.jpg")):
+        (videos / folder / "AB12C").mkdir(parents=True)
+        (videos / folder / "AB12C" / name).touch()
+    assert load_charades(videos, path, "train").records[0].path == videos / "Charades_v1_rgb" / "AB12C"
+
+
 def test_a_gap_is_an_error_that_names_the_frame(rgb):
     videos, path = rgb
     (videos / "Charades_v1_rgb" / "AB12C" / "AB12C-000007.jpg").unlink()

@@ -176,6 +176,14 @@ def test_slowfast_lists_with_a_class_list_beside(tmp_path):
     assert len(load_kinetics(root, tmp_path / "train.csv", "val")) == 1
 
 
+def test_names_and_numbers_are_a_list_of_clips_and_no_list_of_classes(tmp_path):
+    root = touch(tmp_path / "k", "a.mp4", "b.mp4")
+    (tmp_path / "train.txt").write_text("a 0\nb 1\n")
+    (tmp_path / "val.txt").write_text("a 0\n")
+    found = load_kinetics(root, tmp_path / "train.txt", "train")
+    assert {record.path.name: record.label for record in found.records} == {"a.mp4": 0, "b.mp4": 1}
+
+
 def test_another_number_of_classes_is_told(tmp_path):
     found = load_kinetics400(None, csv_file(tmp_path / "train.csv"), "train")
     assert found.notes[0] == (

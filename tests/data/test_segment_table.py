@@ -72,6 +72,17 @@ def test_a_table_for_each_split(tmp_path):
         load_csv(None, path, "test")
 
 
+def test_a_lone_file_of_one_split_is_that_split_and_no_other(tmp_path):
+    path = write(
+        tmp_path, "video,label,start,end\n" + "".join(f"v{number},run,0,1\n" for number in range(20)), "test.csv"
+    )
+    assert len(load_csv(None, path, "test")) == len(load_csv(None, path, "val")) == 20
+    with pytest.raises(DataError, match=r"test\.csv holds no videos of the split 'train'; its subsets: test"):
+        load_csv(None, path, "train")
+    alone = path.rename(tmp_path / "train.csv")
+    assert len(load_csv(None, alone, "train")) + len(load_csv(None, alone, "val")) == 20
+
+
 def test_classes_beside_the_table_decide_names_and_numbers(tmp_path):
     path = write(tmp_path, "video,label,start,end\na,1,0,1\nb,run,0,1\n")
     (tmp_path / "classes.txt").write_text("run\nsit\n")

@@ -4,16 +4,13 @@ import os
 import re
 from collections.abc import Iterator
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ssdet_cli.data.lookup import IMAGE_SUFFIXES, SPLIT_WORDS, VIDEO_SUFFIXES
+from ssdet_cli.data.lookup import SPLIT_WORDS, VIDEO_SUFFIXES, is_frame_folder
 
 #: Folders below the root in which clips are looked for: a split, a part of it, a class.
 DEPTH = 4
-#: Entries of a folder that tell whether it is a video of frames.
-_PEEK = 16
 _SPLIT_TOKEN = re.compile(
     r"(?<![a-z])(" + "|".join(word for words in SPLIT_WORDS.values() for word in words) + r")(?![a-z])", re.IGNORECASE
 )
@@ -82,16 +79,6 @@ def list_folder(folder: str | Path) -> tuple[list[str], list[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return [], []
     return videos, folders
-
-
-def is_frame_folder(folder: str | Path) -> bool:
-    """Whether the first entries of a folder are numbered pictures."""
-    with os.scandir(folder) as entries:
-        visible = (entry.name for entry in entries if not entry.name.startswith("."))
-        names = [os.path.splitext(name) for name in islice(visible, _PEEK)]
-    pictures = [stem for stem, suffix in names if suffix.lower() in IMAGE_SUFFIXES and stem[-1:].isdigit()]
-    videos = any(suffix.lower() in VIDEO_SUFFIXES for _, suffix in names)
-    return bool(pictures) and not videos
 
 
 class Listings:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.class_names import sorted_classes
-from ssdet_cli.data.clip_tree import Listings, is_frame_folder, list_folder, split_token
-from ssdet_cli.data.lookup import SPLITS, VIDEO_SUFFIXES, check_split, classes_beside, read_text, some
+from ssdet_cli.data.clip_tree import Listings, list_folder, split_token
+from ssdet_cli.data.lookup import SPLITS, VIDEO_SUFFIXES, check_split, classes_beside, is_frame_folder, read_text, some
 from ssdet_cli.data.weak_lists import SUPPORTED, Entry, Labels, list_records, read_list
 from ssdet_cli.data.weak_splits import choose_split, split_files
 from ssdet_cli.errors import ConfigError, DataError

@@ -31,7 +31,11 @@ def answering(path: Path, subsets: Mapping[str, str | None], split: str) -> tupl
     """
     nameless = [video_id for video_id, subset in subsets.items() if subset in (None, "")]
     if subsets and len(nameless) == len(subsets):
-        return _held_out(path, nameless, split)
+        own = split_token(path.stem)
+        if own in (None, "train"):
+            return _held_out(path, nameless, split)
+        subsets = dict.fromkeys(subsets, own)  # the file is named after its split
+        nameless = []
     if nameless:
         raise DataError(f"{path}, video '{nameless[0]}': it has no subset, and others have one.")
     for answer in answers(split):

@@ -7,6 +7,7 @@ or folders of frames of these names, in one folder, in folders of splits, of cla
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -94,21 +95,20 @@ def _read(dataset: str, videos: Path | None, annotations: Path | None, split: st
 
 def _first_file(folder: Path) -> Path:
     """The annotations of any split in a folder; `split_files` finds the others."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".csv", ".json", ".txt"))
+    kinds = (".csv", ".json", ".txt")
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in kinds)
     named = [file for file in files if split_token(file.stem)]
     if not named:
         raise DataError(f"{folder} holds no annotations such as train.csv and val.csv; needed: {WANTED}.")
-    return min(
-        named, key=lambda file: (split_token(file.stem) != "train", (".csv", ".json", ".txt").index(file.suffix))
-    )
+    return min(named, key=lambda file: (split_token(file.stem) != "train", kinds.index(file.suffix.lower())))
 
 
 def _is_class_list(text: str) -> bool:
-    """Whether every line is a name, and none of them that of a file."""
+    """Whether every line is a name, and none of them that of a file; a name and a number on all is a list of clips."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return bool(lines) and not any(
-        os.sep in line or os.path.splitext(line.split()[0])[1].lower() in VIDEO_SUFFIXES for line in lines
-    )
+    if all(re.search(r"\s\d+$", line) for line in lines):
+        return False
+    return not any(os.sep in line or os.path.splitext(line.split()[0])[1].lower() in VIDEO_SUFFIXES for line in lines)
 
 
 def _annotated_set(

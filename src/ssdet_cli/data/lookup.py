@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ssdet_cli.data.file_kinds import HEAD_BYTES, binary_kind, text_kind
 from ssdet_cli.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
+#: Entries of a folder that tell whether it is a video of frames.
+_PEEK = 16
 #: What files, folders and columns call the splits.
 SPLIT_WORDS = {
     "train": ("train", "training", "trainlist"),
@@ -124,12 +127,24 @@ def find_videos(folder: Path | None, wanted: Collection[str] = ()) -> dict[str, 
         what = "does not exist" if not folder.exists() else "is a file and no folder"
         raise DataError(f"The video folder {folder} {what}.")
     found, inner = _videos_in(folder)
-    wanted = set(wanted)
-    if not wanted <= found.keys():
-        for name in inner:
-            if name not in wanted:
-                found = {**_videos_in(folder / name)[0], **found}
+    missing = set(wanted) - found.keys()
+    for name in inner if missing else ():
+        if name not in wanted:
+            for video_id, path in _videos_in(folder / name)[0].items():
+                # Features and optical flow come in folders of the same names.
+                if video_id in missing and (path.suffix.lower() in VIDEO_SUFFIXES or is_frame_folder(path)):
+                    found.setdefault(video_id, path)
     return found
+
+
+def is_frame_folder(folder: str | Path) -> bool:
+    """Whether the first entries of a folder are numbered pictures."""
+    with os.scandir(folder) as entries:
+        visible = (entry.name for entry in entries if not entry.name.startswith("."))
+        names = [os.path.splitext(name) for name in islice(visible, _PEEK)]
+    pictures = [stem for stem, suffix in names if suffix.lower() in IMAGE_SUFFIXES and stem[-1:].isdigit()]
+    videos = any(suffix.lower() in VIDEO_SUFFIXES for _, suffix in names)
+    return bool(pictures) and not videos
 
 
 def _videos_in(folder: Path) -> tuple[dict[str, Path], list[str]]:
