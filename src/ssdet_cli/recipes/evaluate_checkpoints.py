@@ -13,6 +13,7 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS
@@ -215,11 +216,14 @@ def _measured(
 
 def _refuse_other_classes(path: Path, meta: dict[str, Any], videos: VideoSet) -> None:
     """See that a network's classes are those of the annotations; where it names none, that they are as many."""
-    alike = meta["classes"] == list(videos.classes) if meta["classes"] else meta["num_classes"] == len(videos.classes)
-    if not alike:
+    if meta["classes"]:
+        other = class_difference(meta["classes"], videos.classes)
+    else:
+        alike = meta["num_classes"] == len(videos.classes)
+        other = "" if alike else f"{meta['num_classes']} classes and {len(videos.classes)}"
+    if other:
         raise ConfigError(
-            f"{path} knows {meta['num_classes']} classes and {videos.source} holds {len(videos.classes)} "
-            "or others; give the annotations it was trained for."
+            f"{path} knows other classes than {videos.source} holds ({other}); give the annotations it was trained for."
         )
 
 

@@ -22,6 +22,7 @@ from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
+from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import PlannedBatches, TrainingBatches, build_loader
@@ -214,7 +215,8 @@ def load_frame_labelled(data: DataConfig, command: str, log: RunLog) -> tuple[Vi
         raise DataError(f"{train.name}: none of its {len(train)} videos in {train.source} has an action.")
     val = load_split(data, "val", log)
     if train.classes != val.classes:
-        raise DataError(f"{val.name} has other classes than {train.name}; both need one class list.")
+        other = class_difference(val.classes, train.classes)
+        raise DataError(f"{val.name} has other classes than {train.name} ({other}); both need one class list.")
     return train, val
 
 
@@ -247,8 +249,17 @@ def build_detector(cfg: TrainingConfig, outputs: int, classes: tuple[str, ...], 
 
 
 def load_init(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], run: Run) -> None:
-    """Load `model.init` into a network and say what became of it; of a resumed run only how its input is normalised."""
+    """Load `model.init` into a network and say what became of it; of a resumed run only how its input is normalised.
+
+    Raises:
+        ConfigError: A resumed run knows other classes than its data now holds, or the weights are of another network.
+    """
     if run.state is not None:  # weights that it started from may have decided that
+        if other := class_difference(run.state["meta"]["classes"], classes):
+            raise ConfigError(
+                f"{cfg.run.output} was trained on other classes than the annotations now hold ({other}); put the "
+                "annotations back, or begin a new run with --init."
+            )
         normalization = run.state["meta"]["normalization"]
         model.backbone.normalization = tuple(normalization["mean"]), tuple(normalization["std"])
         return
