@@ -10,8 +10,12 @@ from ssdet_cli.evaluation.average_precision import average_precision, mean_ap, w
 PROTOCOLS = Catalog(
     "protocol",
     {
+        "action-conditional": "ssdet_cli.evaluation.action_conditional:ActionConditional",
+        "charades-25-legacy": "ssdet_cli.evaluation.charades_25_legacy:Charades25Legacy",
+        "charades-classify": "ssdet_cli.evaluation.charades_classify:CharadesClassify",
         "charades-localize": "ssdet_cli.evaluation.charades_localize:CharadesLocalize",
         "frame-map": "ssdet_cli.evaluation.frame_map:FrameMap",
+        "segment-map": "ssdet_cli.evaluation.segment_map:SegmentMap",
     },
     group="ssdet.protocols",
 )

@@ -60,7 +60,7 @@ def sort_keys(scores: np.ndarray, targets: np.ndarray) -> Iterator[tuple[slice, 
 def ranking(keys: np.ndarray) -> np.ndarray:
     """Stable order of the (N,) keys of one class."""
     if keys.dtype == np.float32:
-        return (_packed(keys, np.zeros(keys.size, bool)) >> np.uint64(1)).astype(np.uint32)
+        return (_packed(keys, np.zeros(keys.size, bool)).astype(np.uint32) >> 1).astype(np.intp)
     return _order_double(keys)
 
 
