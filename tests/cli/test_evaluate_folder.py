@@ -52,3 +52,45 @@ def test_an_evaluation_never_lands_on_a_training_run(ssdet, scored, tmp_path, tr
     assert "run is a training run" in outcome.err and "--output run/evaluate" in outcome.err
     assert {path.read_text() for path in (tmp_path / "run").glob("*.*")} == {"the run's\n"}
     assert ssdet(*WORDS, "--output", "run/evaluate").code == 0
+
+
+def test_intervals_are_shown_and_written_and_follow_the_seed(ssdet, scored, tmp_path):
+    outcome = ssdet(*WORDS, "--bootstrap", "200", "--output", "out")
+    assert outcome.code == 0, outcome.err
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    found = metrics["intervals"]
+    assert (found["samples"], found["seed"], found["confidence"]) == (200, 0, 0.95)
+    low, high = found["mAP"]
+    assert 0 < low - 1e-12 < metrics["mAP"] < high + 1e-12 < 1 and len(found["per_class_AP"]) == 2
+    assert f"mAP (95 % interval {100 * low:.2f} to {100 * high:.2f})" in " ".join(outcome.out.split())
+    page = (tmp_path / "out/report.html").read_text()
+    assert f"{100 * low:.2f} to {100 * high:.2f}</b><span>95 % interval of mAP" in page and page.count("<s style") == 2
+    assert ssdet("evaluate", "--config", "out/config.yaml", "--output", "again").code == 0
+    assert json.loads((tmp_path / "again/metrics.json").read_text())["intervals"] == found
+
+
+def test_wrong_ways_to_ask_for_intervals_and_files_are_one_line(ssdet, scored, tmp_path):
+    (tmp_path / "timed.txt").write_text("first 0.5 1 2\nsecond 0.5 2 1\n")
+    timed = [word if word != "scores.txt" else "timed.txt" for word in WORDS]
+    for words, text in (
+        ((*WORDS, "--bootstrap", "10"), "bootstrap=10 are too few draws for an interval; give 1000, at least 100."),
+        ((*timed, "--protocol", "segment-map", "--bootstrap", "100"), "segment-map ranks no rows to draw anew"),
+        ((*WORDS, "--protocol", "charades-classify"), "scores.txt, line 1: id and 2 scores are needed, got 3 scores."),
+        ((*WORDS, "--protocol", "segment-map"), "score it with --protocol charades-localize."),
+        ((*WORDS, "--protocol", "charades-25-lagacy"), "Did you mean 'charades-25-legacy'?"),
+    ):
+        outcome = ssdet(*words, "--output", "out")
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1) and text in outcome.err, outcome.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_measures_beside_the_map_are_shown_and_written(ssdet, scored, tmp_path):
+    (tmp_path / "timed.txt").write_text(
+        "".join(f"{name} {t} {t % 3} {t % 4}\n" for name in ("first", "second") for t in range(9))
+    )
+    timed = [word if word != "scores.txt" else "timed.txt" for word in WORDS]
+    outcome = ssdet(*timed, "--protocol", "segment-map", "--output", "out")
+    assert outcome.code == 0 and "mAP@tIoU=0.5" in outcome.out, outcome.err
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert len(metrics["measures"]) == 9 and metrics["intervals"] is None
+    assert "<td>mAP@tIoU=0.9</td>" in (tmp_path / "out/report.html").read_text()

@@ -111,6 +111,17 @@ def test_without_ties_it_is_what_scikit_learn_computes(seed, rows):
     assert average_precision(scores, targets)[0] == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 2**32 - 1), rows=st.integers(1, 60), levels=st.integers(1, 8), single=st.booleans())
+def test_with_ties_taken_together_it_is_what_scikit_learn_computes(seed, rows, levels, single):
+    rng = np.random.default_rng(seed)
+    scores = (rng.integers(-levels, levels, (rows, 2)) / 3).astype(np.float32 if single else np.float64)
+    targets = rng.random(scores.shape) < 0.3
+    targets[0] = True
+    expected = [average_precision_score(targets[:, k], scores[:, k]) for k in range(2)]
+    np.testing.assert_allclose(average_precision(scores, targets, ties="together"), expected, rtol=0, atol=1e-12)
+
+
 def test_importing_the_protocols_loads_no_torch():
     code = (
         "import sys; from ssdet_cli.evaluation import PROTOCOLS;"

@@ -36,9 +36,15 @@ from ssdet_cli.recipes.evaluate_checkpoints import restore
 from ssdet_cli.recipes.live import LiveView
 from ssdet_cli.recipes.scanner import Part
 from ssdet_cli.recipes.scoring import sigmoid, whole_video_scores
+from ssdet_cli.recipes.weights import convert
 from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.stream import AvStream
 from ssdet_cli.video.transforms import Normalize
 from ssdet_cli.video.write import write_image, write_video
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+
+import foreign_layouts as foreign
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -135,6 +141,8 @@ def test_what_is_asked_for_decides_what_is_found(detector, videos):
     assert some.classes == ["move-down", "move-up"]
     columns = [whole.classes.index(name) for name in some.classes]
     assert np.array_equal(some.scores, whole.scores[:, columns])
+    assert [(one.label, one.class_index) for one in some.segments] == list(zip(some.classes, columns, strict=True))
+    assert (whole.thresholds_from, detector.predict(videos[0]).thresholds_from) == ("given", "validation")
     top = detector.predict(videos[0], threshold=0.0, top_k=2)
     best = set(np.argsort(-whole.scores.max(axis=0))[:2])
     assert {one.class_index for one in top.segments} == best and top.scores.shape == whole.scores.shape
@@ -178,20 +186,27 @@ def test_one_video_leaves_all_its_files(detector, tuned, videos, tmp_path, capfd
     assert sorted(path.name for path in out.iterdir()) == sorted(
         ["config.yaml", "scores.npz", "segments.csv", "segments.json", f"{name}.srt", f"{name}.vtt"]
     )
-    assert "segments, written to" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "5 classes, thresholds from its validation, on cpu." in said and "segments, written to" in said
     found = detector.predict(videos[0])
     with np.load(out / "scores.npz") as stored:
         assert np.array_equal(stored["scores"], found.scores) and np.array_equal(stored["times"], found.times)
         assert stored["classes"].tolist() == found.classes
     content = json.loads((out / "segments.json").read_text())
-    assert content["thresholds"] == detector.thresholds.tolist() and content["duration"] == found.duration
+    assert content["thresholds"] == detector.thresholds.tolist() and content["thresholds_from"] == "validation"
+    assert content["duration"] == found.duration
     assert [one["class"] for one in content["segments"]] == [one.label for one in found.segments] != []
     rows = list(csv.DictReader(io.StringIO((out / "segments.csv").read_text())))
     assert [float(row["start"]) for row in rows] == [one["start"] for one in content["segments"]]
     assert (out / f"{name}.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
     # The same folder may be written again, and its configuration says it all.
     assert predict("--config", out / "config.yaml", "--threshold", 1) == 0
-    assert json.loads((out / "segments.json").read_text())["segments"] == []
+    again = json.loads((out / "segments.json").read_text())
+    assert again["segments"] == [] and again["thresholds_from"] == "given"
+    assert predict(*words, "--threshold", 0, "--classes", found.classes[3]) == 0
+    (only,) = json.loads((out / "segments.json").read_text())["segments"]
+    assert (only["class"], only["class_index"]) == (found.classes[3], 3)
+    assert "1 classes, threshold 0.0, on cpu." in capfd.readouterr().err
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     for folder, text in ((tmp_path / "other", "holds something else than"), (tuned, "is a training run")):
@@ -376,7 +391,77 @@ def test_wrong_input_is_one_line(tuned, videos, tmp_path, capfd, monkeypatch):
         assert predict(*words) == 2, words
         lines = [line for line in told(capfd) if not line.startswith("1 video through")]
         assert len(lines) == 1 and lines[0].startswith("ssdet: error: ") and text in lines[0], lines
-    assert not list(tmp_path.rglob("segments.json"))
+    assert not list(tmp_path.rglob("segments.json")) and not list((tmp_path / "runs").iterdir())
+
+
+def test_a_start_near_the_end_says_that_no_frame_lies_there(detector, videos):
+    end = detector.predict(videos[0]).duration
+    with pytest.raises(DataError, match=rf"looks at no frame from {end - 0.01:g} s to its end; give an earlier start"):
+        detector.predict(videos[0], start=end - 0.01)
+    with pytest.raises(DataError, match="looks at no frame from 0.3 s to 0.31 s; give an earlier start or a later end"):
+        detector.predict(videos[0], start=0.3, end=0.31)
+    with pytest.raises(DataError, match=rf"ends at {end:.2f} s; the start \({end + 1:g} s\) is beyond that"):
+        detector.predict(videos[0], start=end + 1)
+
+
+def test_arguments_of_the_library_are_checked_like_options(detector, tuned, videos):
+    film = videos[0]
+    for asked, text in (
+        ({"start": 2.0, "end": 1.0}, "Detector.predict: end (1 s) must be after start (2 s)."),
+        ({"top_k": -1}, "Detector.predict: top_k=-1: input should be greater than or equal to 1."),
+        ({"threshold": float("nan")}, "threshold=nan: input should be a finite number."),
+        ({"min_length": float("inf")}, "min_length=inf: input should be a finite number."),
+        ({"start": "soon"}, "start='soon': "),
+        ({"classes": "move-upp"}, "Unknown class 'move-upp' (classes). Did you mean 'move-up'?"),
+        ({"frame_rate": 0}, "data.frame_rate=0: "),
+    ):
+        with pytest.raises(ConfigError) as told:
+            detector.predict(film, **asked)
+        assert text in str(told.value) and "\n" not in str(told.value)
+    for asked, text in (
+        ({"window": 1}, "Detector.from_run: inference.window=1: input should be greater than or equal to 2."),
+        ({"stride": "two"}, "inference.stride='two': "),
+        ({"fine": "a", "features": "b"}, "are two sources of one fine stream; give one of them."),
+        ({"device": "gpu"}, "run.device=gpu is not a device; choose auto, cpu, cuda or cuda:N."),
+    ):
+        with pytest.raises(ConfigError) as told:
+            Detector.from_run(tuned, **asked)
+        assert text in str(told.value) and "\n" not in str(told.value)
+    clock = detector.predict(film, start="0:00.5", end="00:00:01", classes="move-up,move-down")
+    same = detector.predict(film, start=0.5, end=1.0, classes=["move-down", "move-up"])
+    assert clock.classes == same.classes and np.array_equal(clock.scores, same.scores) and len(clock.times) > 2
+
+
+def test_a_stream_that_breaks_off_keeps_what_was_seen(detector, videos, monkeypatch):
+    pictures = AvStream.pictures
+
+    def breaking(video, start=0.0):
+        video.live = True
+        for number, picture in enumerate(pictures(video, start)):
+            if number == 9:
+                raise DataError("the cable was pulled")
+            yield picture
+
+    monkeypatch.setattr(AvStream, "pictures", breaking)
+    found = detector.predict(videos[0])
+    assert found.broken == "the cable was pulled" and len(found.times) == len(found.scores) >= 8
+
+
+def test_weights_of_other_origin_are_taken_as_evaluate_takes_them(detector, tuned, pretrained, videos, tmp_path, capfd):
+    for run in (tuned, pretrained):
+        convert(run, tmp_path / "converted.safetensors", force=True)
+        ours, theirs = (
+            Detector.from_run(path, device="cpu", window=16) for path in (run, tmp_path / "converted.safetensors")
+        )
+        assert theirs.classes == ours.classes and np.array_equal(theirs.thresholds, ours.thresholds)
+        assert np.array_equal(theirs.predict(videos[0]).scores, ours.predict(videos[0]).scores)
+    torch.save({"model_state": foreign.write_authors(foreign.random_x3d(foreign.TINY, 3), 4)}, tmp_path / "authors.pt")
+    words = ["--checkpoint", tmp_path / "authors.pt", "--output", tmp_path / "out", "--end", "0:01"]
+    assert predict(videos[0], *words, "inference.size=32", "inference.stride=2") == 0
+    said = capfd.readouterr().err
+    assert "does not name its 3 classes: they are class-0 to class-2." in said
+    assert "3 classes, threshold 0.5, since it knows none, on cpu." in said
+    assert json.loads((tmp_path / "out" / "segments.json").read_text())["thresholds_from"] == "default"
 
 
 def test_without_a_checkpoint_the_newest_run_is_taken_and_named(tuned, videos, tmp_path, capfd, monkeypatch):

@@ -18,6 +18,7 @@ from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig, PretrainCo
 from ssdet_cli.config.load import load_config
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.recipes import evaluate, evaluate_checkpoints, finetune, pretrain
 from ssdet_cli.recipes.scoring import whole_video_scores
 
@@ -104,6 +105,21 @@ def test_two_protocols_share_one_pass_over_the_videos_and_leave_the_files_of_two
             files = [tmp_path / place / protocol / name for place in ("alone", "together")]
             assert files[0].read_bytes() == files[1].read_bytes(), (protocol, name)
         assert (tmp_path / "together" / protocol / "report.html").is_file()
+
+
+def test_every_protocol_scores_its_own_file_as_it_scored_the_network(tuned, data, tmp_path):
+    names = sorted(PROTOCOLS.entries)
+    flags = {"checkpoints": (tuned,)}
+    cfgs = [load_config(EvaluateConfig, flags={**flags, "protocol": n, "run.output": tmp_path / n}) for n in names]
+    results = dict(zip(names, evaluate_checkpoints.run_protocols(cfgs), strict=True))
+    assert len({result.mAP for result in results.values()}) == len(names) == 6
+    for name, result in results.items():
+        assert 0 < result.mAP <= 1 and not result.missing and result.videos == 4, name
+        given = {"predictions": (tmp_path / name / "submission.txt",), "protocol": name}
+        given |= {"data.dataset": "json", "data.annotations": data.dense / "charades.json"}
+        again = evaluate.run(load_config(EvaluateConfig, flags=given))
+        assert again.mAP == pytest.approx(result.mAP, abs=1e-12), name
+        assert dict(again.measures) == pytest.approx(dict(result.measures), nan_ok=True), name
 
 
 def test_evaluations_that_differ_in_more_than_the_protocol_share_no_pass(tuned):

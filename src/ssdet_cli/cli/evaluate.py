@@ -40,6 +40,13 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score although videos cannot be read (allow_missing).")
     ] = False,
+    bootstrap: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Draw the videos N times anew for 95 % intervals of the AP, as in 1000 (bootstrap)."
+        ),
+    ] = None,
+    seed: options.Seed = None,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -24,6 +24,7 @@ KEYS = {
     "exact": "inference.exact",
     "split": "split",
     "allow_missing": "allow_missing",
+    "bootstrap": "bootstrap",
     "data": "data.videos",
     "dataset": "data.dataset",
     "annotations": "data.annotations",

@@ -212,6 +212,9 @@ class EvaluateConfig(Section):
     predictions: tuple[Path, ...] = Field((), description="Submission files; several are averaged.")
     split: Literal["train", "val", "test"] = Field("test", description="Split to score.")
     allow_missing: bool = Field(False, description="Score although videos cannot be read.")
+    bootstrap: int = Field(
+        0, ge=0, description="Times to draw the videos anew for confidence intervals of the AP, as in 1000; 0 is none."
+    )
     data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
     fine: FineSource = FineSource()
     inference: InferenceConfig = InferenceConfig()
@@ -221,6 +224,8 @@ class EvaluateConfig(Section):
     def _one_source(self) -> "EvaluateConfig":
         if self.checkpoints and self.predictions:
             raise ValueError("checkpoints and predictions cannot be scored together; give one of them.")
+        if 0 < self.bootstrap < 100:
+            raise ValueError(f"bootstrap={self.bootstrap} are too few draws for an interval; give 1000, at least 100.")
         if self.predictions and (self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus):
             raise ValueError("predictions are scored by one process; leave out --nproc, --nnodes and --gpus.")
         if self.fine.features is not None and self.fine.weights is not None:

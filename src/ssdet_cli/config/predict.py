@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from ssdet_cli.config.sections import FineSource, Names, RunConfig, Section, WindowLength
 
@@ -28,6 +28,8 @@ Places = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if is
 class PredictData(Section):
     """What is looked at."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     videos: Places = Field(
         (), description="Video files, folders of videos, folders of JPEG frames, cameras and addresses of streams."
     )
@@ -50,6 +52,8 @@ class PredictInference(Section):
 
 class PredictConfig(Section):
     """Find what happens in videos."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     command: ClassVar[str] = "predict"
     checkpoint: Path | None = Field(None, description="Run folder or checkpoint; default: the newest run that fits.")

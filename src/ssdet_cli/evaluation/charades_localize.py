@@ -18,8 +18,8 @@ from ssdet_cli.evaluation.interface import (
     VideoSetLike,
     check_predictions,
     missing_videos,
-    summarize,
 )
+from ssdet_cli.evaluation.rows import Rows, summarize
 from ssdet_cli.evaluation.submission import localization_text, read_localization
 
 POINTS = 25
@@ -80,13 +80,23 @@ class CharadesLocalize:
         Raises:
             DataError: A prediction belongs to no annotated video or has the wrong shape.
         """
+        rows = self.rows(video_set, predictions)
+        return summarize(self, video_set, rows, missing_videos(video_set, predictions))
+
+    def rows(
+        self,
+        video_set: VideoSetLike,
+        predictions: Mapping[str, np.ndarray],
+        seconds: Mapping[str, np.ndarray] | None = None,
+    ) -> Rows:
+        """25 rows of every annotated video; see `score`."""
         check_predictions(video_set, predictions)
         scores = np.full((len(video_set.records), POINTS, len(video_set.classes)), -np.inf)
         for row, record in zip(scores, video_set.records, strict=True):
             if record.video_id in predictions:
                 row[:] = _points(record.video_id, predictions[record.video_id])
-        missing = missing_videos(video_set, predictions)
-        return summarize(self, video_set, scores.reshape(-1, scores.shape[2]), official_targets(video_set), missing)
+        videos = np.repeat(np.arange(len(scores)), POINTS)
+        return Rows(scores.reshape(-1, scores.shape[2]), official_targets(video_set), videos)
 
     def submission_text(
         self,

@@ -5,7 +5,6 @@ present strictly between its start and its end.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from ssdet_cli.evaluation.interface import (
     VideoSetLike,
     check_predictions,
     missing_videos,
-    summarize,
 )
+from ssdet_cli.evaluation.rows import Rows, summarize
 from ssdet_cli.evaluation.submission import read_timed, timed_text
 
 #: Second field of a charades-localize file; rows of this protocol stand at the times of frames, the first at 0.
@@ -28,9 +27,14 @@ _LOCALIZE = np.arange(1.0, 26.0)
 
 
 class FrameMap:
-    """`frame-map`: AP over all frames of all videos."""
+    """`frame-map`: AP over all frames of all videos.
+
+    Protocols that differ from it in the times they look at, or in what they make of the rows, derive from it.
+    """
 
     name = "frame-map"
+    #: AP of a class without a positive row.
+    absent = float("nan")
     conventions = (
         "Every frame i of every video at i / frame rate; an action is present strictly between its start and end; "
         "rows in annotation order, equal scores keep it; missing videos have no rows and are listed; AP without "
@@ -44,7 +48,7 @@ class FrameMap:
             ValueError: `scores` is None; only the decoded video knows its frames.
         """
         if scores is None:
-            raise ValueError("frame-map takes its times from the decoded video: give the VideoScores.")
+            raise ValueError(f"{self.name} takes its times from the decoded video: give the VideoScores.")
         if scores.raw_seconds is not None:
             return scores.raw_seconds
         return np.arange(scores.num_frames) / scores.frame_rate
@@ -60,16 +64,29 @@ class FrameMap:
         Raises:
             DataError: No video has a prediction, one belongs to no annotated video, or a shape does not fit.
         """
-        times = _required(seconds)
-        check_predictions(video_set, predictions)
+        rows = self.rows(video_set, predictions, seconds)
+        missing = missing_videos(video_set, predictions)
+        return summarize(self, video_set, rows, missing, notes=self.notes(video_set, predictions))
+
+    def notes(self, video_set: VideoSetLike, predictions: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+        """Sentences on what the score is not over."""
+        total, scored = len(video_set.records), len(predictions)
+        if scored == total:
+            return ()
+        return (f"The score is over {scored:,} of {total:,} videos; the others have no rows in it.",)
+
+    def rows(
+        self,
+        video_set: VideoSetLike,
+        predictions: Mapping[str, np.ndarray],
+        seconds: Mapping[str, np.ndarray] | None = None,
+    ) -> Rows:
+        """The rows of all videos that have a prediction; see `score`."""
+        times = self.checked_times(video_set, predictions, seconds)
         scored = [record for record in video_set.records if record.video_id in predictions]
-        if not scored:
-            raise DataError(f"None of the {len(video_set.records)} videos of {video_set.source} has a prediction.")
-        for record in scored:
-            _check_times(record.video_id, predictions, times)
-        rows = sum(len(times[record.video_id]) for record in scored)
+        lengths = [len(times[record.video_id]) for record in scored]
         kind = np.result_type(*{predictions[record.video_id].dtype for record in scored})
-        scores = np.empty((rows, len(video_set.classes)), dtype=kind)
+        scores = np.empty((sum(lengths), len(video_set.classes)), dtype=kind)
         targets = np.zeros(scores.shape, dtype=bool)
         first = 0
         for record in scored:
@@ -77,12 +94,23 @@ class FrameMap:
             scores[part] = predictions[record.video_id]
             mark_inside(targets[part], record, times[record.video_id])
             first = part.stop
-        missing = missing_videos(video_set, predictions)
-        result = summarize(self, video_set, scores, targets, missing)
-        if missing:
-            subset = f"The score is over {len(scored):,} of {result.videos:,} videos; the others have no rows in it."
-            result = replace(result, notes=(*result.notes, subset))
-        return result
+        return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent)
+
+    def checked_times(
+        self,
+        video_set: VideoSetLike,
+        predictions: Mapping[str, np.ndarray],
+        seconds: Mapping[str, np.ndarray] | None,
+    ) -> Mapping[str, np.ndarray]:
+        """The times, once they and the predictions fit each other and the annotations; see `score`."""
+        if seconds is None:
+            raise ValueError(f"{self.name} needs the seconds of every predicted row.")
+        check_predictions(video_set, predictions)
+        if not predictions:
+            raise DataError(f"None of the {len(video_set.records)} videos of {video_set.source} has a prediction.")
+        for video_id in predictions:
+            _check_times(video_id, predictions, seconds)
+        return seconds
 
     def submission_text(
         self,
@@ -91,7 +119,7 @@ class FrameMap:
         seconds: Mapping[str, np.ndarray] | None = None,
     ) -> bytes:
         """Lines `id seconds s0 s1 ...`, in annotation order."""
-        times = _required(seconds)
+        times = self.checked_times(video_set, predictions, seconds)
         order = [record.video_id for record in video_set.records if record.video_id in predictions]
         return timed_text({video_id: predictions[video_id] for video_id in order}, times)
 
@@ -115,12 +143,6 @@ def mark_inside(targets: np.ndarray, record: RecordLike, seconds: np.ndarray) ->
     """Set (L, K) targets where start < time < end of an action of that class."""
     for segment in record.segments:
         targets[(segment.start < seconds) & (seconds < segment.end), segment.label] = True
-
-
-def _required(seconds: Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:
-    if seconds is None:
-        raise ValueError("frame-map needs the seconds of every predicted row.")
-    return seconds
 
 
 def _check_times(video_id: str, predictions: Mapping[str, np.ndarray], seconds: Mapping[str, np.ndarray]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import DataError
-from ssdet_cli.evaluation.average_precision import average_precision, mean_ap, weighted_ap
+from ssdet_cli.evaluation.bootstrap import Intervals
 
 
 class SegmentLike(Protocol):
@@ -129,6 +129,8 @@ class EvaluationResult:
         conventions: What the protocol does at borders, ties and gaps.
         notes: Oddities met on the way.
         videos_read_by: Video reader -> videos that it read; None where no video was read.
+        measures: What else the protocol says, name -> number from 0 to 1; NaN where it is undefined.
+        intervals: By resampling of the videos; None where nobody asked for them.
     """
 
     protocol: str
@@ -147,17 +149,24 @@ class EvaluationResult:
     conventions: str
     notes: tuple[str, ...] = field(default=())
     videos_read_by: Mapping[str, int] | None = None
+    measures: Mapping[str, float] = field(default_factory=dict)
+    intervals: Intervals | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """Return lists, numbers and text for JSON; NaN becomes None."""
         plain = asdict(self)
-        for name in ("mAP", "wAP"):
-            plain[name] = None if np.isnan(plain[name]) else plain[name]
+        for place in (plain, plain["measures"]):
+            undefined = [name for name, value in place.items() if isinstance(value, float) and np.isnan(value)]
+            place.update(dict.fromkeys(undefined))
         return plain
 
 
 class EvaluationProtocol(Protocol):
-    """Which times are scored, against which labels, in which file format."""
+    """Which times are scored, against which labels, in which file format.
+
+    One whose score is the AP of rows offers them too, `rows(video_set, predictions, seconds) -> rows.Rows`: confidence
+    intervals are drawn from them. Else `rows` is absent or None.
+    """
 
     name: str
     conventions: str
@@ -227,31 +236,3 @@ def check_predictions(video_set: VideoSetLike, predictions: Mapping[str, np.ndar
             raise DataError(f"Predictions of '{video_id}' have the shape {scores.shape} where {wanted} is needed.")
         if np.isnan(scores).any():
             raise DataError(f"Predictions of '{video_id}' contain NaN, which cannot be ranked.")
-
-
-def summarize(
-    protocol: EvaluationProtocol,
-    video_set: VideoSetLike,
-    scores: np.ndarray,
-    targets: np.ndarray,
-    missing: tuple[str, ...],
-) -> EvaluationResult:
-    """Rank (N, K) scores against (N, K) targets and write down what was ranked."""
-    positives = targets.sum(axis=0)
-    ap = average_precision(scores, targets)
-    return EvaluationResult(
-        protocol=protocol.name,
-        mAP=mean_ap(ap),
-        wAP=weighted_ap(ap, positives),
-        per_class_AP=tuple(None if np.isnan(value) else float(value) for value in ap),
-        positives=tuple(positives.tolist()),
-        classes=tuple(video_set.classes),
-        videos=len(video_set.records),
-        frames=len(scores),
-        missing=len(missing),
-        missing_videos=missing,
-        missing_frames=int(np.isneginf(scores).all(axis=1).sum()),
-        annotations=str(video_set.source),
-        annotations_sha256=video_set.sha256,
-        conventions=protocol.conventions,
-    )

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ssdet_cli.evaluation.bootstrap import Interval, Intervals
 from ssdet_cli.evaluation.interface import EvaluationResult
 from ssdet_cli.files import write_atomically
 
@@ -28,6 +29,8 @@ h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.
 .track { display: flex; align-items: center; margin-right: 3rem; height: 22px; white-space: nowrap;
   background: repeating-linear-gradient(to right, var(--rule) 0 1px, transparent 1px calc(25% - .25px)); }
 .track i { flex: none; height: 15px; margin-right: 6px; border-radius: 2px; background: var(--bar); }
+.track { position: relative; } .track s { position: absolute; height: 3px; background: var(--ink); opacity: .55; }
+td { padding: .1rem 1.5rem .1rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 .axis .track { position: relative; background: none; }
 .axis .track span { position: absolute; transform: translateX(-50%); }
 """
@@ -67,21 +70,56 @@ def ranked_classes(result: EvaluationResult) -> list[tuple[str, float, int]]:
 def print_result(console: Console, result: EvaluationResult, top: int = 5) -> None:
     """Show the score, what is missing, and the `top` best and worst classes."""
     ranked = ranked_classes(result)
-    table = Table(title=f"{result.protocol}: {_percent(result.mAP)} mAP", title_style="bold", title_justify="left")
+    title = f"{result.protocol}: {_percent(result.mAP)} mAP{_told_interval(result)}"
+    table = Table(title=title, title_style="bold", title_justify="left")
     table.add_column("class")
     table.add_column("AP %", justify="right")
+    if result.intervals is not None:
+        table.add_column(f"{_confidence(result.intervals)} interval", justify="right")
     table.add_column("positive rows", justify="right")
+    intervals = class_intervals(result)
     shown = len(ranked) <= 2 * top
-    for name, ap, count in ranked if shown else ranked[:top]:
-        table.add_row(Text(name), _percent(ap), f"{count:,}")
-    if not shown:
+    for part in (ranked,) if shown else (ranked[:top], ranked[-top:]):
+        for name, ap, count in part:
+            between = (_range(intervals[name]),) if name in intervals else ()
+            table.add_row(Text(name), _percent(ap), *between, f"{count:,}")
         table.add_section()
-        for name, ap, count in ranked[-top:]:
-            table.add_row(Text(name), _percent(ap), f"{count:,}")
     console.print(table)
+    if result.measures:
+        console.print(_measures(result))
     console.print(Text(_summary(result)), style="dim")
     for warning in warnings(result):
         console.print(Text(warning), style="yellow")
+
+
+def _measures(result: EvaluationResult) -> Table:
+    table = Table()
+    table.add_column("measure")
+    table.add_column("%", justify="right")
+    for name, value in result.measures.items():
+        table.add_row(name, _percent(value))
+    return table
+
+
+def class_intervals(result: EvaluationResult) -> dict[str, Interval | None]:
+    """Class -> interval of its AP; empty where none was asked for."""
+    if result.intervals is None:
+        return {}
+    return dict(zip(result.classes, result.intervals.per_class_AP, strict=True))
+
+
+def _confidence(intervals: Intervals) -> str:
+    return f"{100 * intervals.confidence:g} %"
+
+
+def _told_interval(result: EvaluationResult) -> str:
+    if result.intervals is None:
+        return ""
+    return f" ({_confidence(result.intervals)} interval {_range(result.intervals.mAP)})"
+
+
+def _range(interval: Interval | None) -> str:
+    return "undefined" if interval is None else f"{100 * interval[0]:.2f} to {100 * interval[1]:.2f}"
 
 
 def warnings(result: EvaluationResult) -> tuple[str, ...]:
@@ -98,8 +136,12 @@ def warnings(result: EvaluationResult) -> tuple[str, ...]:
 def report_html(result: EvaluationResult) -> str:
     """Return one page that needs nothing else: numbers, what is missing, the AP of each class as sorted bars."""
     undefined = [name for name, ap in zip(result.classes, result.per_class_AP, strict=True) if ap is None]
+    intervals = {}
+    if result.intervals is not None:
+        intervals[f"{_confidence(result.intervals)} interval of mAP"] = _range(result.intervals.mAP)
     facts = {
         "mAP": _percent(result.mAP),
+        **intervals,
         "weighted AP": _percent(result.wAP),
         "videos": f"{result.videos:,}",
         "rows": f"{result.frames:,}",
@@ -116,28 +158,41 @@ def report_html(result: EvaluationResult) -> str:
         f"<title>{escape(result.protocol)}: {_percent(result.mAP)} mAP</title><style>{_STYLE}</style></head><body>"
         f'<h1>{escape(result.protocol)}</h1><p class="quiet">{escape(result.conventions)}</p>'
         f'<div class="facts">{tiles}</div>{alarms}'
-        f"<h2>Average precision per class (%)</h2>{_bars(result)}{absent}"
+        f"{_measured(result)}<h2>Average precision per class (%)</h2>{_bars(result)}{absent}"
         f'<h2>Annotations</h2><p>{escape(result.annotations)}<br><span class="quiet hash">'
         f"SHA-256 {escape(result.annotations_sha256 or 'not of a single file')}</span></p>{read_by}</body></html>\n"
     )
 
 
+def _measured(result: EvaluationResult) -> str:
+    rows = "".join(
+        f'<tr><td>{escape(name)}</td><td class="number">{_percent(value)}</td></tr>'
+        for name, value in result.measures.items()
+    )
+    return f"<h2>Measures</h2><table>{rows}</table>" if rows else ""
+
+
 def _bars(result: EvaluationResult) -> str:
-    ranked = ranked_classes(result)
+    ranked, intervals = ranked_classes(result), class_intervals(result)
     axis = "".join(f'<span style="left:{part}%">{part}</span>' for part in range(0, 101, 25))
     return (
         f'<div class="bars" role="list" aria-label="Average precision of {len(ranked)} classes">'
         f'<div class="axis quiet" aria-hidden="true"><span></span><div class="track">{axis}</div></div>'
-        f"{''.join(map(_bar, ranked))}</div>"
+        f"{''.join(_bar(row, intervals.get(row[0])) for row in ranked)}</div>"
     )
 
 
-def _bar(row: tuple[str, float, int]) -> str:
+def _bar(row: tuple[str, float, int], interval: Interval | None) -> str:
     name, ap, count = row
+    between = f" ({_range(interval)})" if interval is not None else ""
+    reach = ""
+    if interval is not None:
+        low, high = (100 * value for value in interval)
+        reach = f'<s style="left:{low:.2f}%;width:{high - low:.2f}%"></s>'
     return (
-        f'<div role="listitem" title="{escape(name)}: AP {_percent(ap)}, {count:,} positive rows">'
+        f'<div role="listitem" title="{escape(name)}: AP {_percent(ap)}{between}, {count:,} positive rows">'
         f'<span class="name">{escape(name)}</span><div class="track"><i style="width:max({100 * ap:.2f}%, 1px)"></i>'
-        f'<span class="quiet">{100 * ap:.1f}</span></div></div>'
+        f'{reach}<span class="quiet">{100 * ap:.1f}</span></div></div>'
     )
 
 

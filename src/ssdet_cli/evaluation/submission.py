@@ -1,7 +1,8 @@
 """Prediction files: one line per video and time.
 
 `id frame s0 s1 ...` is the official Charades localisation format (frame 1 to 25); `id seconds s0 s1 ...` is the same
-with free times. Fields are separated by spaces or tabs. Ids are text: `00607` and `150E6` are videos.
+with free times, and `id s0 s1 ...` the official classification format, a line per video. Fields are separated by spaces
+or tabs. Ids are text: `00607` and `150E6` are videos.
 """
 
 import re
@@ -89,6 +90,33 @@ def read_timed(path: Path, video_ids: Sequence[str], num_classes: int) -> Submis
     return Submission(predictions, seconds, _notes(path, unknown, repeated))
 
 
+def read_classification(path: Path, video_ids: Sequence[str], num_classes: int) -> Submission:
+    """Read an official classification file, `id s0 s1 ...`, a line per video.
+
+    Of several lines for one video the last counts; videos that are not annotated are ignored and counted in the notes.
+
+    Returns:
+        Predictions (1, K) float64 of the videos that the file names.
+
+    Raises:
+        DataError: Unreadable file, wrong number of fields, a bad number, NaN, no known video.
+    """
+    known = {_field(video_id).encode(): video_id for video_id in video_ids}
+    predictions: dict[str, np.ndarray] = {}
+    unknown: dict[bytes, int] = {}
+    repeated = 0
+    for number, key, _, values in _rows(path, num_classes, None):
+        if key not in known:
+            unknown[key] = unknown.get(key, 0) + 1
+            continue
+        repeated += known[key] in predictions
+        predictions[known[key]] = np.array(values, dtype=np.float64)[None]
+        if np.isnan(predictions[known[key]]).any():
+            raise DataError(f"{path}, line {number}: a score is NaN, which cannot be ranked.")
+    _refuse_foreign(path, len(predictions), unknown, video_ids)
+    return Submission(predictions, notes=_notes(path, unknown, repeated))
+
+
 def localization_text(predictions: Mapping[str, np.ndarray]) -> bytes:
     """Return the official format for (L, K) predictions: frames count from 1, rows that are all -inf are left out.
 
@@ -108,6 +136,15 @@ def timed_text(predictions: Mapping[str, np.ndarray], seconds: Mapping[str, np.n
     return "".join(lines).encode()
 
 
+def classification_text(predictions: Mapping[str, np.ndarray]) -> bytes:
+    """Return the official format, `id s0 s1 ...`, for the (K,) scores of videos."""
+    lines = []
+    for video_id, scores in predictions.items():
+        digits = "%r" if scores.dtype == np.float64 else "%.9g"
+        lines.append(" ".join([_field(video_id), *(digits % score for score in scores.tolist())]) + "\n")
+    return "".join(lines).encode()
+
+
 def _lines(video_id: str, places: Sequence[float], form: str, scores: np.ndarray) -> list[str]:
     digits = "%r" if scores.dtype == np.float64 else "%.9g"
     line = " ".join([_field(video_id).replace("%", "%%"), f"%{form}", *[digits] * scores.shape[1]]) + "\n"
@@ -122,21 +159,24 @@ def _field(video_id: str) -> str:
     return re.sub(r"\s", lambda blank: quote(blank.group()), video_id)
 
 
-def _rows(path: Path, num_classes: int, place: Callable[[bytes], float]) -> Iterator[tuple[int, bytes, float, array]]:
-    """Yield (line number, id, place, scores) of every line that is not empty."""
+def _rows(
+    path: Path, num_classes: int, place: Callable[[bytes], float] | None
+) -> Iterator[tuple[int, bytes, float, array]]:
+    """Yield (line number, id, place, scores) of every line that is not empty; without `place` there is none, 0."""
+    fields = 2 if place is None else 3
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                head = line.split(None, 2)
+                head = line.split(None, fields - 1)
                 if not head:
                     continue
                 try:
-                    values = _numbers(head[2]) if len(head) == 3 else array("d")
-                    where = place(head[1]) if len(head) > 1 else 0
+                    values = _numbers(head[-1]) if len(head) == fields else array("d")
+                    where = place(head[1]) if place is not None and len(head) > 1 else 0
                 except ValueError as error:
                     raise DataError(f"{path}, line {number}: {error}.") from error
                 if len(values) != num_classes:
-                    wanted = f"id, time and {num_classes} scores"
+                    wanted = f"id{'' if place is None else ', time'} and {num_classes} scores"
                     raise DataError(f"{path}, line {number}: {wanted} are needed, got {len(values)} scores.")
                 yield number, head[0], where, values
     except OSError as error:

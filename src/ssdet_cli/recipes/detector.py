@@ -9,14 +9,15 @@ for segment in found.segments:
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ssdet_cli.catalog import nearest
-from ssdet_cli.config.sections import FineSource
+from ssdet_cli.config.load import validate
+from ssdet_cli.config.predict import PredictConfig
 from ssdet_cli.data.inputs import find_sources
 from ssdet_cli.engine.distributed import Session, pick_device
 from ssdet_cli.engine.runlog import RunLog
@@ -26,22 +27,8 @@ from ssdet_cli.evaluation.segments import Segment, find_segments
 from ssdet_cli.recipes import scanner
 from ssdet_cli.recipes.scanner import Part
 
-
-@dataclass(frozen=True)
-class Rule:
-    """When a class is present.
-
-    Attributes:
-        threshold: Of every class; None is what the checkpoint knows, or 0.5.
-        top_k: Only so many classes, those with the highest scores; None is all.
-        min_length: Shorter segments are left out, seconds.
-        smooth: Segments are found in scores averaged over so many seconds.
-    """
-
-    threshold: float | None = None
-    top_k: int | None = None
-    min_length: float = 0.0
-    smooth: float = 0.0
+#: Where thresholds come from: the checkpoint's validation, 0.5 for want of one, or somebody said so.
+ThresholdsFrom = Literal["validation", "default", "given"]
 
 
 @dataclass(frozen=True)
@@ -54,8 +41,10 @@ class Prediction:
         times: (T,) float64, start of every scored frame, seconds.
         scores: (T, K) float32 probabilities.
         thresholds: (K,) float64, scores from which on a class is present.
-        segments: What is present when, by start.
+        segments: What is present when, by start; `class_index` is the place among `Detector.classes`.
         duration: When what was seen of the video ends, seconds.
+        thresholds_from: `validation` of the checkpoint, `default` (0.5, it knows none), or `given`.
+        broken: Why a video without end could not be read any further; empty where it could.
     """
 
     video: str
@@ -65,6 +54,8 @@ class Prediction:
     thresholds: np.ndarray
     segments: list[Segment]
     duration: float
+    thresholds_from: ThresholdsFrom
+    broken: str = ""
 
 
 class Detector:
@@ -90,10 +81,8 @@ class Detector:
         stride: int | None = None,
         size: int | None = None,
         window: int | Literal["auto"] | None = None,
-        session: Session | None = None,
-        log: RunLog | None = None,
     ) -> "Detector":
-        """Load a run or a checkpoint of finetune, train-coarse-fine or pretrain.
+        """Load a run, a checkpoint, or any weights that `ssdet evaluate` scores.
 
         Args:
             path: Run folder, or a file.
@@ -104,24 +93,46 @@ class Detector:
             size: Side of the crop, pixels; None is that of training.
             window: Input frames in one pass; None is 512, auto as many as memory allows, and both as many as a training
                 clip has for a live video.
-            session: Where to compute, instead of `device`.
-            log: Told what is loaded from where.
 
         Raises:
             CheckpointError: It cannot be read, or is of a network that says nothing about frames.
-            ConfigError: The device is not there, or something is given that does not fit the network.
+            ConfigError: The device is not there, or something is given that is wrong or does not fit the network.
         """
-        here = session or Session(pick_device(device))
-        given = FineSource(features=features, weights=fine)
-        return cls(scanner.restore(Path(path), here, fine=given, stride=stride, size=size, window=window, log=log))
+        asked = {
+            "checkpoint": path,
+            "fine": {"features": features, "weights": fine},
+            "inference": {"stride": stride, "size": size, "window": window},
+            "run": {"device": str(device)},
+        }
+        cfg = validate(PredictConfig, asked, "Detector.from_run")
+        return cls.of(cfg, Session(pick_device(cfg.run.device)))
+
+    @classmethod
+    def of(cls, cfg: PredictConfig, here: Session, log: RunLog | None = None) -> "Detector":
+        """Load what a configuration names.
+
+        Args:
+            cfg: Its checkpoint, fine stream and inference are looked at.
+            here: Where to compute.
+            log: Told what is loaded from where.
+
+        Raises:
+            SsdetError: As `from_run`.
+        """
+        how = cfg.inference
+        return cls(
+            scanner.restore(
+                cfg.checkpoint, here, fine=cfg.fine, stride=how.stride, size=how.size, window=how.window, log=log
+            )
+        )
 
     def predict(
         self,
         video: str | Path,
         *,
-        start: float = 0.0,
-        end: float | None = None,
-        classes: Sequence[str] = (),
+        start: float | str = 0.0,
+        end: float | str | None = None,
+        classes: Sequence[str] | str = (),
         threshold: float | None = None,
         top_k: int | None = None,
         min_length: float = 0.0,
@@ -131,13 +142,13 @@ class Detector:
         """Find what happens in one video.
 
         Scores are gathered on disk while the video is read, and are in memory in the result. Of a video without end
-        give `end`.
+        give `end`. Arguments mean what the options of `ssdet predict` mean, and are checked as those are.
 
         Args:
             video: File, folder of JPEG frames, camera, or address of a stream.
-            start: Seconds.
-            end: Seconds.
-            classes: Names of those to look for; none is all.
+            start: Seconds, or `hh:mm:ss`.
+            end: Likewise.
+            classes: Names of those to look for, in a list or with commas between; none is all.
             threshold: Score from which on any class is present; None is its own, see `thresholds`.
             top_k: Segments of so many classes only, those with the highest scores; None is all.
             min_length: Shorter segments are left out, seconds.
@@ -145,22 +156,39 @@ class Detector:
             frame_rate: Frames per second of a folder of frames.
 
         Raises:
-            ConfigError: An unknown class.
-            DataError: The video cannot be read, or `start` is beyond its end.
+            ConfigError: An argument is wrong, or a class unknown.
+            DataError: The video cannot be read, or no frame lies from `start` to `end`.
         """
-        sources = find_sources([str(video)], frame_rate)
+        asked = {
+            "data": {"videos": [str(video)], "frame_rate": frame_rate},
+            "start": start,
+            "end": end,
+            "classes": classes,
+            "threshold": threshold,
+            "top_k": top_k,
+            "min_length": min_length,
+            "smooth": smooth,
+        }
+        cfg = validate(PredictConfig, asked, "Detector.predict")
+        sources = find_sources(cfg.data.videos, cfg.data.frame_rate)
         if len(sources) != 1:
             raise DataError(f"{video} holds {len(sources)} videos; predict them one by one.")
         with tempfile.TemporaryDirectory(prefix="ssdet-") as folder:
-            with ScoreRows(Path(folder), self.chosen(classes)) as rows:
-                part = Part(start, end, frame_rate)
-                scan = self.scanner.scan(sources[0], part, self.columns(classes), rows.append)
-                if scan.broken:
-                    raise DataError(scan.broken)
+            with ScoreRows(Path(folder), self.chosen(cfg.classes)) as rows:
+                part = Part(cfg.start, cfg.end, cfg.data.frame_rate)
+                scan = self.scanner.scan(sources[0], part, self.columns(cfg.classes), rows.append)
                 scores, times = (np.array(array) for array in rows.mapped())
-        rule = Rule(threshold, top_k, min_length, smooth)
-        thresholds, segments = self.found(scores, times, scan.duration, classes, rule)
-        return Prediction(str(video), list(self.chosen(classes)), times, scores, thresholds, segments, scan.duration)
+        return Prediction(
+            str(video),
+            list(rows.classes),
+            times,
+            scores,
+            self.thresholds_of(cfg),
+            self.in_checkpoint(self.segments(scores, times, scan.duration, cfg), cfg.classes),
+            scan.duration,
+            self.thresholds_from(cfg),
+            scan.broken,
+        )
 
     def chosen(self, classes: Sequence[str]) -> tuple[str, ...]:
         """The classes that are meant, in the checkpoint's order; none stands for all.
@@ -181,25 +209,40 @@ class Detector:
         more = f", ... ({len(self.classes)} in all)" if len(self.classes) > 12 else ""
         return f"Known: {', '.join(self.classes[:12])}{more}."
 
-    def found(
-        self, scores: np.ndarray, times: np.ndarray, duration: float, classes: Sequence[str], rule: Rule
-    ) -> tuple[np.ndarray, list[Segment]]:
-        """(K,) thresholds of the chosen classes, and their segments."""
-        names, known = self.chosen(classes), self.thresholds[self.columns(classes)]
-        thresholds = known if rule.threshold is None else np.full(len(names), rule.threshold)
+    def thresholds_of(self, cfg: PredictConfig) -> np.ndarray:
+        """(K,) thresholds of the chosen classes."""
+        known = self.thresholds[self.columns(cfg.classes)]
+        return known if cfg.threshold is None else np.full(len(known), cfg.threshold)
+
+    def thresholds_from(self, cfg: PredictConfig) -> ThresholdsFrom:
+        """Where they come from."""
+        if cfg.threshold is not None:
+            return "given"
+        return "validation" if self.scanner.validated else "default"
+
+    def segments(self, scores: np.ndarray, times: np.ndarray, duration: float, cfg: PredictConfig) -> list[Segment]:
+        """What is present when in (T, K) scores of the chosen classes at (T,) times.
+
+        `class_index` of a segment is its column in `scores`; see `in_checkpoint`.
+        """
         segments = find_segments(
             scores,
             times,
-            thresholds,
-            names,
+            self.thresholds_of(cfg),
+            self.chosen(cfg.classes),
             duration=duration,
-            min_length=rule.min_length,
-            smooth=rule.smooth,
+            min_length=cfg.min_length,
+            smooth=cfg.smooth,
         )
-        if rule.top_k is not None:
-            kept = set(strongest(scores, rule.top_k))
+        if cfg.top_k is not None:
+            kept = set(strongest(scores, cfg.top_k))
             segments = [segment for segment in segments if segment.class_index in kept]
-        return thresholds, segments
+        return segments
+
+    def in_checkpoint(self, segments: Sequence[Segment], classes: Sequence[str]) -> list[Segment]:
+        """Segments of chosen classes with their index among all classes of the checkpoint."""
+        columns = self.columns(classes)
+        return [replace(segment, class_index=columns[segment.class_index]) for segment in segments]
 
 
 def strongest(scores: np.ndarray, count: int, rows: int = 4096) -> list[int]:

@@ -7,7 +7,7 @@ from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationResult
-from ssdet_cli.recipes.results import annotated, average, finish
+from ssdet_cli.recipes.results import annotated, average, finish, scored
 
 
 def run(cfg: EvaluateConfig) -> EvaluationResult:
@@ -30,7 +30,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
     videos = annotated(cfg.data, cfg.split)
     parts = [protocol.read_submission(path, videos) for path in cfg.predictions]
     predictions = average([part.predictions for part in parts])
-    result = protocol.score(videos, predictions, parts[0].seconds)
+    result = scored(cfg, protocol, videos, predictions, parts[0].seconds)
     result = replace(result, notes=(*videos.notes, *result.notes, *(note for part in parts for note in part.notes)))
     one_file = cfg.predictions[0].read_bytes() if len(parts) == 1 else None
     finish(cfg, result, lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds))

@@ -24,7 +24,7 @@ from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult,
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream
 from ssdet_cli.recipes.foreign import checkpoint_of
-from ssdet_cli.recipes.results import annotated, average, finish
+from ssdet_cli.recipes.results import annotated, average, finish, refuse_bootstrap, scored
 from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
@@ -57,6 +57,8 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
     if any(_without_protocol(other) != _without_protocol(cfg) for other in cfgs[1:]):
         raise ValueError("Evaluations that share a pass differ in their protocol and output only.")
     protocols = [PROTOCOLS.get(one.protocol)() for one in cfgs]
+    for one, protocol in zip(cfgs, protocols, strict=True):
+        refuse_bootstrap(one, protocol)
     with session(cfg.run.device, deterministic=cfg.run.deterministic) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
         states = [checkpoint_of(path, cfg.inference, log) for path in cfg.checkpoints]
@@ -89,9 +91,11 @@ def _scored(
     here: Session,
 ) -> EvaluationResult:
     """Score what the networks said under one protocol, and leave its table and files."""
-    scores = [at_protocol_times(protocol, videos, member) for member in members]
-    predictions, seconds = average([member for member, _ in scores]), scores[0][1]
-    result = protocol.score(videos, predictions, seconds)
+    at_times = [at_protocol_times(protocol, videos, member) for member in members]
+    predictions, seconds = average([member for member, _ in at_times]), at_times[0][1]
+    if not here.is_main:
+        cfg = cfg.model_copy(update={"bootstrap": 0})
+    result = scored(cfg, protocol, videos, predictions, seconds)
     result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
     if here.is_main:
         finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))

@@ -28,14 +28,13 @@ def checkpoint_of(path: Path, inference: InferenceConfig, log: RunLog) -> dict[s
         log: To say what a file of another origin was taken for.
 
     Raises:
-        CheckpointError: Unreadable, of no known layout, of a network that the shapes do not tell, or no detector.
+        CheckpointError: Unreadable, of no known layout, of a network that the shapes do not tell, or without a
+            classifier.
     """
     if path.is_dir() or set(read_weights(path).keys) >= _OF_A_CHECKPOINT:
         return load_checkpoint(path)
     found = describe(path)
     said = found.file.meta
-    if said.get("command") == "pretrain":
-        return {"meta": dict(said)}
     _refuse_no_detector(found)
     options = {"head": said.get("head", "linear"), **said.get("options", {})}
     model = create_model(found.network(found.backbone), found.num_classes, **options)
@@ -43,6 +42,7 @@ def checkpoint_of(path: Path, inference: InferenceConfig, log: RunLog) -> dict[s
     log.say(load_weights(network, path).summary())
     mean, std = network.backbone.normalization
     clip = {
+        "frames": network.backbone.default_clip[0],
         "stride": inference.stride or FrameLabelledClip().stride,
         "size": inference.size or network.backbone.default_clip[2],
     }

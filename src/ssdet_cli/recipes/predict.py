@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.evaluation.score_rows import ScoreRows
-from ssdet_cli.files import staged
+from ssdet_cli.evaluation.thresholds import DEFAULT
+from ssdet_cli.files import staged, write_atomically
 from ssdet_cli.interrupts import asked_to_stop
-from ssdet_cli.recipes.detector import Detector, Rule
+from ssdet_cli.recipes.detector import Detector
 from ssdet_cli.recipes.live import LiveView, clock
 from ssdet_cli.recipes.prediction_files import Found, drop_earlier, write_files, write_pictures
 from ssdet_cli.recipes.scanner import Part, Scan
@@ -42,21 +43,12 @@ def run(cfg: PredictConfig) -> list[Path]:
     with session(cfg.run.device) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
         sources = find_sources(cfg.data.videos, cfg.data.frame_rate, say=log.say)
-        detector = Detector.from_run(
-            cfg.checkpoint,
-            fine=cfg.fine.weights,
-            features=cfg.fine.features,
-            stride=cfg.inference.stride,
-            size=cfg.inference.size,
-            window=cfg.inference.window,
-            session=here,
-            log=log,
-        )
+        detector = Detector.of(cfg, here, log)
         detector.chosen(cfg.classes)
         if detector.scanner.store is not None:
             detector.scanner.store.check(source.video_id for source in sources)
         if here.is_main:
-            rundir.prepare(cfg, cfg.run.output)
+            rundir.check_folder(cfg, cfg.run.output)
         here.broadcast(None)
         log.say(_title(cfg, detector, len(sources), here))
         return _Predictions(cfg, detector, sources, here, log).carry_out()
@@ -64,7 +56,13 @@ def run(cfg: PredictConfig) -> list[Path]:
 
 def _title(cfg: PredictConfig, detector: Detector, count: int, here: Session) -> str:
     videos = "1 video" if count == 1 else f"{count} videos"
-    return f"{videos} through {cfg.checkpoint}, {len(detector.chosen(cfg.classes))} classes, on {here.device}."
+    thresholds = {
+        "validation": "thresholds from its validation",
+        "default": f"threshold {DEFAULT}, since it knows none",
+        "given": f"threshold {cfg.threshold}",
+    }[detector.thresholds_from(cfg)]
+    classes = len(detector.chosen(cfg.classes))
+    return f"{videos} through {cfg.checkpoint}, {classes} classes, {thresholds}, on {here.device}."
 
 
 class _Predictions:
@@ -79,7 +77,7 @@ class _Predictions:
         named = local_path(cfg.data.videos[0])
         self.alone = len(cfg.data.videos) == len(sources) == 1 and named in (None, Path(sources[0].location))
         self.part = Part(cfg.start, cfg.end, cfg.data.frame_rate)
-        self.rule = Rule(cfg.threshold, cfg.top_k, cfg.min_length, cfg.smooth)
+        self.told = False
 
     def carry_out(self) -> list[Path]:
         """Predict this process's share, then tell what failed on any."""
@@ -99,6 +97,9 @@ class _Predictions:
                 failures[source.location] = broken
             if stopped:
                 break
+        if self.here.is_main and not self.alone:
+            with suppress(OSError):  # of nothing that was found there is no folder
+                self.cfg.run.output.rmdir()
         failures = {place: reason for part in self.here.gather(failures) for place, reason in part.items()}
         if failures:
             first = next(iter(failures.values()))
@@ -122,7 +123,8 @@ class _Predictions:
             if asked and not len(rows):
                 raise KeyboardInterrupt
             found = self._found(source, rows, scan)
-            write_files(place, rows, found)
+            write_files(place, rows, found, self.detector.in_checkpoint(found.segments, self.cfg.classes))
+            self._keep_config()
             wrong = self._draw(place, folder, source, found)
             drop_earlier(folder)
         self.log.say(
@@ -130,6 +132,13 @@ class _Predictions:
             f"{time.monotonic() - began:.1f} s, {len(found.segments)} segments, written to {folder}"
         )
         return folder, scan.broken or wrong, asked
+
+    def _keep_config(self) -> None:
+        """Write `config.yaml`, once there is something that it tells about."""
+        if not self.told:
+            folder = self.cfg.run.output
+            write_atomically(folder / "config.yaml", rundir.text_of(self.cfg, folder))
+            self.told = True
 
     def _scan(self, source: Source, rows: ScoreRows) -> tuple[Scan, bool]:
         """Fill the rows; returns how that went, and whether somebody asked to stop."""
@@ -172,8 +181,15 @@ class _Predictions:
 
     def _found(self, source: Source, rows: ScoreRows, scan: Scan) -> Found:
         scores, times = rows.mapped()
-        thresholds, segments = self.detector.found(scores, times, scan.duration, self.cfg.classes, self.rule)
         return Found(
-            source.video_id, source.location, str(self.cfg.checkpoint), scores, times, scan.duration, thresholds,
-            segments, rows.classes,
-        )  # fmt: skip
+            name=source.video_id,
+            location=source.location,
+            checkpoint=str(self.cfg.checkpoint),
+            scores=scores,
+            times=times,
+            duration=scan.duration,
+            thresholds=self.detector.thresholds_of(self.cfg),
+            thresholds_from=self.detector.thresholds_from(self.cfg),
+            segments=self.detector.segments(scores, times, scan.duration, self.cfg),
+            classes=rows.classes,
+        )

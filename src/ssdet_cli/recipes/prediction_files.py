@@ -28,7 +28,8 @@ class Found:
         times: (T,) float64, likewise.
         duration: When what was seen ends, seconds.
         thresholds: (K,).
-        segments: By start.
+        thresholds_from: Where those come from, see `Prediction`.
+        segments: By start; their `class_index` is a column of the scores.
         classes: K names.
     """
 
@@ -39,6 +40,7 @@ class Found:
     times: np.ndarray
     duration: float
     thresholds: np.ndarray
+    thresholds_from: str
     segments: Sequence[Segment]
     classes: Sequence[str]
 
@@ -48,8 +50,11 @@ class Found:
         return Path(self.name).name
 
 
-def write_files(place: Path, rows: ScoreRows, found: Found) -> None:
-    """Write `segments.json`, `segments.csv`, `scores.npz` and subtitles as `.srt` and `.vtt`."""
+def write_files(place: Path, rows: ScoreRows, found: Found, segments: Sequence[Segment]) -> None:
+    """Write `segments.json`, `segments.csv`, `scores.npz` and subtitles as `.srt` and `.vtt`.
+
+    `segments` are those that were found, with their index among all classes of the checkpoint.
+    """
     facts = {
         "name": found.stem,
         "video": found.location,
@@ -58,11 +63,12 @@ def write_files(place: Path, rows: ScoreRows, found: Found) -> None:
         "frames": len(found.times),
         "classes": list(found.classes),
         "thresholds": found.thresholds.tolist(),
+        "thresholds_from": found.thresholds_from,
     }
-    write_atomically(place / "segments.json", json_text(found.segments, facts))
-    write_atomically(place / "segments.csv", csv_text(found.segments))
-    write_atomically(place / f"{found.stem}.srt", srt_text(found.segments))
-    write_atomically(place / f"{found.stem}.vtt", vtt_text(found.segments))
+    write_atomically(place / "segments.json", json_text(segments, facts))
+    write_atomically(place / "segments.csv", csv_text(segments))
+    write_atomically(place / f"{found.stem}.srt", srt_text(segments))
+    write_atomically(place / f"{found.stem}.vtt", vtt_text(segments))
     rows.write_npz(place / "scores.npz")
 
 

@@ -13,7 +13,6 @@ from ssdet_cli.config.sections import FineSource, InferenceConfig
 from ssdet_cli.data.feature_store import FeatureStore
 from ssdet_cli.data.inputs import Source
 from ssdet_cli.data.stream_windows import StreamWindows
-from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import windows_of
 from ssdet_cli.engine.numbers import precision
@@ -23,6 +22,7 @@ from ssdet_cli.engine.streaming import RowJoin, Sink
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import evaluate_checkpoints, fine_stream
+from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.scoring import sigmoid
 from ssdet_cli.recipes.stored_video import refuse_other_count, refuse_other_video
 from ssdet_cli.recipes.window_length import LONGEST, measured
@@ -70,6 +70,7 @@ class Scanner:
     Attributes:
         classes: Names in the order of the scores.
         thresholds: (K,) float64, from which score on each is present: the best in the checkpoint's validation, or 0.5.
+        validated: Whether the checkpoint knows them.
         spacing: Seconds from one input frame to the next in training; None where the checkpoint does not know.
         store: Stored features of the fine stream; None where there are none, or they are computed.
     """
@@ -89,6 +90,7 @@ class Scanner:
         self._apply_of, self._window = apply_of, window
         validated = meta.get("validated", {})
         self.classes: tuple[str, ...] = tuple(meta["classes"])
+        self.validated = bool(validated.get("thresholds"))
         self.thresholds = np.array(validated.get("thresholds") or [DEFAULT] * len(self.classes), np.float64)
         self.spacing: float | None = validated.get("frame_seconds")
         context = apply_of.keywords.get("context") if apply_of is not None else None
@@ -125,7 +127,7 @@ class Scanner:
         size = self._inference.size
         with open_stream(source.location, short_side=size, frame_rate=part.frame_rate) as video:
             if video.duration is not None and part.start >= video.duration:
-                raise _too_late(source, part.start, video.duration)
+                raise _nothing_between(source, part, video.duration)
             if self.store is not None:
                 refuse_other_video(self.store, source, video)
             opened(video)
@@ -138,7 +140,7 @@ class Scanner:
             if frames.broken:
                 raise DataError(frames.broken)
             if sampler.ended:
-                raise _too_late(source, part.start, sampler.ended)
+                raise _nothing_between(source, part, sampler.ended)
             if not video.live:
                 raise DataError(f"{source.location}: holds no frame that can be read.")
         if self.store is not None:
@@ -225,7 +227,7 @@ def restore(
     window: int | Literal["auto"] | None = None,
     log: RunLog | None = None,
 ) -> Scanner:
-    """Load a run or a checkpoint of finetune, train-coarse-fine or pretrain.
+    """Load a run or a checkpoint of finetune, train-coarse-fine or pretrain, or weights of any known origin.
 
     Args:
         path: Run folder, or a file.
@@ -241,13 +243,14 @@ def restore(
         CheckpointError: It cannot be read, or is of a network that says nothing about frames.
         ConfigError: Something is given that does not fit the network.
     """
-    state = load_checkpoint(path)
-    meta = state["meta"]
-    _refuse_classifier(path, meta)
+    log = log or RunLog(None, None)
     base = InferenceConfig(stride=stride, size=size, **({"window": window} if window is not None else {}))
+    state = checkpoint_of(path, base, log)
+    meta = state["meta"] = _complete(path, state["meta"], log)
+    _refuse_classifier(path, meta)
     inference = evaluate_checkpoints.inference_of(base, meta)
     if meta["command"] == "train-coarse-fine":
-        network, apply_of = fine_stream.restore(state, fine, base, (), here, log or RunLog(None, None))
+        network, apply_of = fine_stream.restore(state, fine, base, (), here, log)
         return Scanner(network, meta, inference, here, apply_of=apply_of, stride=stride, window=window)
     given = fine.features or fine.weights
     if given is not None:
@@ -279,8 +282,15 @@ def _how(meta: dict[str, Any], here: Session) -> dict[str, Any]:
     }
 
 
-def _too_late(source: Source, start: float, end: float) -> DataError:
-    return DataError(f"{source.location} ends at {end:.1f} s; the start ({start:g} s) is beyond that.")
+def _nothing_between(source: Source, part: Part, ended: float) -> DataError:
+    """Say why a part holds no input frame, of a video that ends or was left at `ended` seconds."""
+    if part.start >= ended:
+        return DataError(f"{source.location} ends at {ended:.2f} s; the start ({part.start:g} s) is beyond that.")
+    until = "its end" if part.end is None or part.end > ended else f"{part.end:g} s"
+    return DataError(
+        f"{source.location}: the network looks at no frame from {part.start:g} s to {until}; "
+        "give an earlier start or a later end."
+    )
 
 
 def _refuse_classifier(path: Path, meta: dict[str, Any]) -> None:
@@ -289,8 +299,17 @@ def _refuse_classifier(path: Path, meta: dict[str, Any]) -> None:
     Raises:
         CheckpointError: It was trained as a classifier of whole clips, with neither frames nor background.
     """
-    if meta["command"] == "pretrain" and not meta["config"]["augment"]["methods"]:
+    if meta["command"] == "pretrain" and not meta.get("config", {}).get("augment", {}).get("methods", True):
         raise CheckpointError(
             f"{path} is a classifier of whole clips (augment.methods=none) and says nothing about frames; "
             f"run `ssdet finetune --init {path}`."
         )
+
+
+def _complete(path: Path, meta: dict[str, Any], log: RunLog) -> dict[str, Any]:
+    """Fill in what weights of another origin do not say: names of classes, and that none is background."""
+    count = meta["num_classes"]
+    if not meta["classes"]:
+        log.say(f"{path} does not name its {count} classes: they are class-0 to class-{count - 1}.")
+    names = meta["classes"] or [f"class-{index}" for index in range(count)]
+    return {"background": False, **meta, "classes": names}

@@ -1,0 +1,149 @@
+"""Confidence intervals of average precision: what it would be over other videos of the same kind.
+
+Videos are drawn with replacement as often as there are videos, many times over, and every draw is scored (Efron and
+Tibshirani, 1993, ch. 13: percentile interval). Frames of one video are alike, so that drawing frames would promise far
+too much. A draw is a whole number of times that each video counts: the rows are sorted once for all draws.
+
+Shape letters: N rows, K classes, V videos, B draws.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ssdet_cli.evaluation.average_precision import ranking, sort_keys
+
+if TYPE_CHECKING:
+    from ssdet_cli.evaluation.rows import Rows
+
+Interval = tuple[float, float]
+#: Of the draws that lie inside an interval.
+CONFIDENCE = 0.95
+#: Numbers that one thread holds at a time.
+_NUMBERS = 2**21
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Percentile intervals, from 0 to 1.
+
+    Attributes:
+        samples: Draws.
+        seed: Of the draws.
+        confidence: Part of the draws inside.
+        mAP: (low, high) of the mean.
+        per_class_AP: In class order; None for a class that no draw has a positive of.
+    """
+
+    samples: int
+    seed: int
+    confidence: float
+    mAP: Interval
+    per_class_AP: tuple[Interval | None, ...]
+
+
+def bootstrap(
+    rows: "Rows", samples: int, *, seed: int = 0, advance: Callable[[int], object] = lambda classes: None
+) -> Intervals:
+    """Draw intervals of the mAP and of the AP of every class.
+
+    Args:
+        rows: What a protocol ranks.
+        samples: B.
+        seed: Equal seeds draw equal videos, whatever is scored on them: differences of two runs may be paired.
+        advance: Told how many classes are done.
+    """
+    count = int(rows.videos[-1]) + 1 if len(rows.videos) else 0
+    weights = draw_weights(count, samples, seed)
+    ap = resampled_precision(rows.scores, rows.targets, rows.videos, weights, advance=advance)
+    if not np.isnan(rows.absent):
+        ap[np.isnan(ap)] = rows.absent
+    known = ~np.isnan(ap)
+    with np.errstate(invalid="ignore"):
+        means = np.where(known, ap, 0).sum(axis=1) / known.sum(axis=1)
+    per_class = tuple(_interval(ap[known[:, label], label]) for label in range(ap.shape[1]))
+    return Intervals(samples, seed, CONFIDENCE, _interval(means[known.any(axis=1)]) or (np.nan, np.nan), per_class)
+
+
+def draw_weights(videos: int, samples: int, seed: int) -> np.ndarray:
+    """(B, V) int32: how often each video is in each draw of V videos."""
+    if not videos:
+        return np.zeros((samples, 0), np.int32)
+    return np.random.default_rng(seed).multinomial(videos, np.full(videos, 1 / videos), samples).astype(np.int32)
+
+
+def resampled_precision(
+    scores: np.ndarray,
+    targets: np.ndarray,
+    videos: np.ndarray,
+    weights: np.ndarray,
+    *,
+    advance: Callable[[int], object] = lambda classes: None,
+) -> np.ndarray:
+    """AP of rows that count several times, as if each were repeated on the spot.
+
+    Args:
+        scores: (N, K).
+        targets: (N, K), positive where above 0.
+        videos: (N,) index of each row's video.
+        weights: (B, V) int32, how often the rows of each video count.
+        advance: Told how many classes are done.
+
+    Returns:
+        (B, K) float64; NaN where a draw holds no positive of a class.
+
+    Raises:
+        ValueError: See `average_precision`.
+    """
+    result = np.empty((len(weights), scores.shape[1]))
+    most = int((weights.astype(np.int64) @ np.bincount(videos, minlength=weights.shape[1])).max(initial=0))
+    harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, most + 1))))
+    done = 0
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for block, keys, positive in sort_keys(scores, targets):
+            counted = partial(_one_class, videos=videos, weights=weights, harmonic=harmonic)
+            for label, column in enumerate(pool.map(counted, keys, positive), start=block.start):
+                result[:, label] = column
+                done += 1
+                advance(done)
+    return result
+
+
+def _one_class(
+    keys: np.ndarray, positive: np.ndarray, videos: np.ndarray, weights: np.ndarray, harmonic: np.ndarray
+) -> np.ndarray:
+    """(B,) AP of one class.
+
+    A positive that counts w times behind R rows, P of them positive, adds the sum over i = 1..w of (P + i) / (R + i),
+    which is w + (P - R) (H(R + w) - H(R)) with the harmonic numbers H.
+    """
+    if not positive.any():
+        return np.full(len(weights), np.nan)
+    order = ranking(keys)
+    at = np.flatnonzero(positive[order])
+    ranked = videos[order[: at[-1] + 1]]
+    begins = np.concatenate(([0], at[:-1] + 1))  # rows from one positive to the next are summed at once
+    ap = np.empty(len(weights))
+    step = max(1, _NUMBERS // len(ranked))
+    for first in range(0, len(weights), step):
+        part = weights[first : first + step]
+        own = part[:, ranked[at]]
+        upto = np.cumsum(np.add.reduceat(part[:, ranked], begins, axis=1), axis=1)
+        found = np.cumsum(own, axis=1)
+        added = own + (found - upto) * (harmonic[upto] - harmonic[upto - own])
+        total = found[:, -1]
+        ap[first : first + step] = np.where(total > 0, added.sum(axis=1) / np.maximum(total, 1), np.nan)
+    return ap
+
+
+def _interval(values: np.ndarray) -> Interval | None:
+    if not len(values):
+        return None
+    outside = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(values, (outside, 100 - outside))
+    return float(low), float(high)
