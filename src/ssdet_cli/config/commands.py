@@ -91,6 +91,9 @@ class FrameLabelledClip(ClipConfig):
 
     of_backbone: ClassVar[tuple[str, ...]] = ("frames", "size")
     stride: int = Field(10, ge=1, description="Raw frames from one input frame to the next; 10 as in SSDet's Charades.")
+    sampling: Literal["random", "windows"] = Field(
+        "random", description="Training clips lie anywhere, or pass after pass side by side in their video (windows)."
+    )
 
 
 class DetectionLossConfig(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ssdet_cli.config.sections import FineSource, Names, RunConfig, Section
+from ssdet_cli.config.sections import FineSource, Names, RunConfig, Section, refuse_two_spacings
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
 
@@ -40,6 +40,9 @@ class PredictInference(Section):
     stride: int | None = Field(
         None, ge=1, description="Raw frames between input frames; default: the time between them in training."
     )
+    seconds_between_frames: float | None = Field(
+        None, gt=0, description="Seconds between input frames; default: the time between them in training."
+    )
     size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
     window: int | None = Field(
         None,
@@ -47,6 +50,11 @@ class PredictInference(Section):
         description="Input frames in one pass, longer videos go in overlapping windows; default: 512, and as many as a "
         "training clip has where a video has no end.",
     )
+
+    @model_validator(mode="after")
+    def _one_spacing(self) -> "PredictInference":
+        refuse_two_spacings(self.stride, self.seconds_between_frames)
+        return self
 
 
 class PredictConfig(Section):

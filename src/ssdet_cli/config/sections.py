@@ -136,9 +136,19 @@ class ClipConfig(Section):
     are given.
     """
 
-    of_backbone: ClassVar[tuple[str, ...]] = ("frames", "stride", "size")
+    of_backbone: ClassVar[tuple[str, ...]] = ("frames", "stride", "size", "seconds_between_frames")
     frames: int = Field(16, ge=1, description="Input frames T.")
     stride: int = Field(5, ge=1, description="Raw frames from one input frame to the next.")
+    seconds_between_frames: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds from one input frame to the next, whatever the rate of a file; stride is then labels from "
+        "one to the next.",
+    )
+    sampling: Literal["random", "windows", "uniform"] = Field(
+        "random",
+        description="Training clips lie anywhere, or pass after pass side by side (windows), or all over their video.",
+    )
     size: int = Field(224, ge=16, description="Side of the square that the network sees, pixels.")
     scales: Numbers = Field((0.875,), description="Side of the random crop as a part of the short side, one is drawn.")
     flip: bool = Field(True, description="Mirror half of the training clips; off where direction is the class.")
@@ -147,6 +157,15 @@ class ClipConfig(Section):
     def _scales(self) -> "ClipConfig":
         if not self.scales or any(not 0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"clip.scales={list(self.scales)} must be numbers above 0 and at most 1.")
+        return self
+
+    @model_validator(mode="after")
+    def _one_spacing(self) -> "ClipConfig":
+        if self.sampling == "uniform" and self.seconds_between_frames is not None:
+            raise ValueError(
+                "clip.sampling=uniform spreads the frames over the whole video and clip.seconds_between_frames sets "
+                "them apart; give one of them."
+            )
         return self
 
 
@@ -261,9 +280,29 @@ class InferenceConfig(Section):
     """Scoring whole videos."""
 
     stride: int | None = Field(None, ge=1, description="Raw frames between input frames; default: as trained.")
+    seconds_between_frames: float | None = Field(
+        None, gt=0, description="Seconds between input frames, whatever the rate of a file; default: as trained."
+    )
     size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
     window: int = Field(512, ge=2, description="Input frames in one pass; longer videos go in overlapping windows.")
     exact: bool = Field(
         False, description="Of a longer video, what one pass would give, also where the network looks at all of it."
     )
     batch_size: int = Field(8, ge=1, description="Windows of equal length in one pass.")
+
+    @model_validator(mode="after")
+    def _one_spacing(self) -> "InferenceConfig":
+        refuse_two_spacings(self.stride, self.seconds_between_frames)
+        return self
+
+
+def refuse_two_spacings(stride: int | None, seconds: float | None) -> None:
+    """See that input frames are set apart in one way.
+
+    Raises:
+        ValueError: By number and by time.
+    """
+    if stride is not None and seconds is not None:
+        raise ValueError(
+            f"inference.stride={stride} and inference.seconds_between_frames={seconds:g} exclude each other; give one."
+        )

@@ -4,6 +4,7 @@ A sample depends on (seed, epoch, index) alone, not on the worker that makes it 
 resumed run sees the clips that an uninterrupted one would.
 """
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from ssdet_cli.data.reading import reading
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
-from ssdet_cli.video.sampling import centre_window, random_window, whole_video_indices, window_indices
+from ssdet_cli.video.sampling import FrameTimes, Placing, Spacing, Window, place_clip, whole_video
 from ssdet_cli.video.transforms import centre_crop_box, crop_resize, flip, random_crop_box
 
 #: A training clip is replaced by another this many times in a row before the run gives up.
@@ -116,6 +117,12 @@ def used_range(record: VideoRecord, reader: VideoReader) -> tuple[int, int]:
     return first, end - first
 
 
+def frame_times(reader: VideoReader, first: int, count: int) -> FrameTimes:
+    """When frames [first, first + count) of a file appear, and when the last of them ends."""
+    seconds, stop = reader.seconds(), first + count
+    return FrameTimes(seconds[first:stop], float(seconds[stop]) if stop < len(seconds) else reader.duration_seconds)
+
+
 class _Clips(Dataset, ABC):
     """Map-style dataset over (epoch, index); a file that cannot be read is replaced by another record's clip."""
 
@@ -129,8 +136,8 @@ class _Clips(Dataset, ABC):
         return len(self.videos)
 
     @abstractmethod
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
-        """Read and label one clip."""
+    def make(self, record: VideoRecord, clip: ClipConfig, rng: np.random.Generator, turn: int = 0) -> Sample:
+        """Read and label one clip; `turn` is which of a video's windows, where they are taken one after the other."""
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
@@ -139,7 +146,8 @@ class _Clips(Dataset, ABC):
         while True:
             record = self.videos.records[index]
             try:
-                return replace(self.make(record, rng), failures=tuple(failures))
+                sample = self.make(record, self.clip, rng, epoch + index)
+                return replace(sample, failures=tuple(failures))
             except DataError as error:
                 failures.append((str(record.path or record.video_id), str(error)))
             if len(failures) >= MAX_REPLACEMENTS:
@@ -147,60 +155,76 @@ class _Clips(Dataset, ABC):
             # Validation takes the next clip, the same one every time.
             index = int(rng.integers(len(self.videos))) if self.training else (index + 1) % len(self.videos)
 
-    def _window(self, frames: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, int]:
-        clip = self.clip
-        if self.training:
-            start = random_window(frames, clip.frames, clip.stride, rng)
-        else:
-            start = centre_window(frames, clip.frames, clip.stride)
-        return *window_indices(start, clip.frames, clip.stride, frames), start
+    def _window(
+        self, reader: VideoReader, used: tuple[int, int], clip: ClipConfig, rng: np.random.Generator, turn: int
+    ) -> Window:
+        """Where the clip lies in frames [first, first + count) of the file."""
+        placing = Placing(clip.sampling, rng if self.training else None, turn)
+        return place_clip(used[1], lambda: frame_times(reader, *used), clip.frames, spacing_of(clip), placing)
 
-    def _pixels(self, frames: np.ndarray, rng: np.random.Generator) -> Tensor:
+    def _pixels(self, frames: np.ndarray, clip: ClipConfig, rng: np.random.Generator) -> Tensor:
         height, width = frames.shape[1:3]
         if not self.training:
-            return crop_resize(frames, centre_crop_box(height, width), self.clip.size)
-        cut = crop_resize(frames, random_crop_box(height, width, self.clip.scales, rng), self.clip.size)
-        return flip(cut) if self.clip.flip and rng.random() < 0.5 else cut
+            return crop_resize(frames, centre_crop_box(height, width), clip.size)
+        cut = crop_resize(frames, random_crop_box(height, width, clip.scales, rng), clip.size)
+        return flip(cut) if clip.flip and rng.random() < 0.5 else cut
 
 
 class WeakClips(_Clips):
     """Clips with one label each: labels (K + 1, T), channel 0 background, the video's class in every frame."""
 
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
+    def make(self, record: VideoRecord, clip: ClipConfig, rng: np.random.Generator, turn: int = 0) -> Sample:
         """Read one window of the used part of the file."""
         with self.reader.open(record) as reader:
-            first, count = used_range(record, reader)
-            indices, _, _ = self._window(count, rng)
-            frames, backend = reader.frames(first + indices), reader.backend
-        labels = torch.zeros(self.num_classes + 1, self.clip.frames)
+            used = used_range(record, reader)
+            window = self._window(reader, used, clip, rng, turn)
+            frames, backend = reader.frames(used[0] + window.indices), reader.backend
+        labels = torch.zeros(self.num_classes + 1, clip.frames)
         labels[record.label + 1] = 1.0
-        return Sample(record.video_id, self._pixels(frames, rng), backend, labels)
+        return Sample(record.video_id, self._pixels(frames, clip, rng), backend, labels)
 
 
 class FrameLabelledClips(_Clips):
-    """Clips with labels at raw frame rate: (K, L), L = frames x stride, False in `valid` beyond the video's end."""
+    """Clips with labels (K, L), L = frames x stride, False in `valid` beyond the video's end.
 
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
-        """Read one window and rasterise the segments at every raw frame of it."""
+    At the times of the raw frames; of clips that go by time, at as many moments, evenly apart.
+    """
+
+    def make(self, record: VideoRecord, clip: ClipConfig, rng: np.random.Generator, turn: int = 0) -> Sample:
+        """Read one window and rasterise the segments at every time of a label in it."""
         with self.reader.open(record) as reader:
-            indices, real, start = self._window(reader.num_frames, rng)
-            raw = start + np.arange(self.clip.frames * self.clip.stride)
-            # Every sampled frame is one of the raw ones, also beyond the end, where nothing is valid.
-            seconds, count = reader.seconds(raw), reader.num_frames
-            frames, backend = reader.frames(indices), reader.backend
+            window = self._window(reader, (0, reader.num_frames), clip, rng, turn)
+            seconds, valid = _label_times(reader, window, clip)
+            frames, backend = reader.frames(window.indices), reader.backend
         labels = rasterize(record.segments, seconds, self.num_classes)
-        sampled = seconds[:: self.clip.stride]
         return Sample(
             record.video_id,
-            self._pixels(frames, rng),
+            self._pixels(frames, clip, rng),
             backend,
             torch.from_numpy(labels.astype(np.float32)),
-            torch.from_numpy(raw < count),
-            torch.from_numpy(sampled),
+            torch.from_numpy(valid),
+            torch.from_numpy(seconds[:: clip.stride].copy()),
             torch.from_numpy(seconds),
-            torch.tensor(real.sum()),
-            start / self.clip.stride,
+            torch.tensor(window.real.sum()),
+            window.start,
         )
+
+
+def spacing_of(clip: ClipConfig) -> Spacing:
+    """How far the input frames of a clip lie apart."""
+    return Spacing(clip.stride, clip.seconds_between_frames)
+
+
+def _label_times(reader: VideoReader, window: Window, clip: ClipConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(L,) seconds of the labels, `stride` of them from one input frame to the next; and which are in the video.
+
+    Every input frame's own time is one of them, also beyond the end, where nothing is valid.
+    """
+    steps = np.arange(clip.frames * clip.stride)
+    if window.first is not None:
+        return reader.seconds(window.first + steps), window.first + steps < reader.num_frames
+    seconds = window.moments[0] + steps * (clip.seconds_between_frames / clip.stride)
+    return seconds, seconds < reader.duration_seconds
 
 
 @dataclass(frozen=True)
@@ -211,29 +235,42 @@ class VideoFacts:
         video_id: Name.
         first: Raw frame of the file that the video begins with.
         raw_frames: Raw frames from there to its end.
-        stride: Raw frames from one input frame to the next.
+        spacing: How far input frames lie apart.
         frame_rate: Raw frames per second.
         duration_seconds: Of the file.
         raw_seconds: (raw_frames,) float64, when each raw frame appears.
+        end_seconds: When the last of them ends.
     """
 
     video_id: str
     first: int = 0
     raw_frames: int = 0
-    stride: int = 1
+    spacing: Spacing = Spacing()
     frame_rate: float = 0.0
     duration_seconds: float = 0.0
     raw_seconds: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    end_seconds: float = 0.0
 
     @property
     def num_frames(self) -> int:
         """Input frames."""
-        return -(-self.raw_frames // self.stride)
+        if self.spacing.seconds is None:
+            return -(-self.raw_frames // self.spacing.stride)
+        return len(self.indices)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """(T,) int64: raw frame of every input frame, counted from `first`."""
+        return self._sampled[0]
 
     @property
     def seconds(self) -> np.ndarray:
         """(T,) float64: time of every input frame in the file."""
-        return self.raw_seconds[whole_video_indices(self.raw_frames, self.stride)]
+        return self._sampled[1]
+
+    @functools.cached_property
+    def _sampled(self) -> tuple[np.ndarray, np.ndarray]:
+        return whole_video(FrameTimes(self.raw_seconds, self.end_seconds), self.spacing)
 
 
 @dataclass(frozen=True)
@@ -268,15 +305,15 @@ class VideoWindows(IterableDataset):
     Args:
         records: Videos of this process.
         data: Backend, frame rate of JPEG folders.
-        stride: Raw frames from one input frame to the next.
+        spacing: How far input frames lie apart.
         size: Side of the crop, pixels.
         windows: How a long video is cut.
     """
 
     def __init__(
-        self, records: Sequence[VideoRecord], data: DataConfig, *, stride: int, size: int, windows: Windows
+        self, records: Sequence[VideoRecord], data: DataConfig, *, spacing: Spacing, size: int, windows: Windows
     ) -> None:
-        self.records, self.stride, self.size, self.windows = tuple(records), stride, size, windows
+        self.records, self.spacing, self.size, self.windows = tuple(records), spacing, size, windows
         self.reader = ClipReader(data, size)
 
     def __iter__(self) -> Iterator[VideoWindow]:
@@ -291,14 +328,16 @@ class VideoWindows(IterableDataset):
     def facts(self, record: VideoRecord, reader: VideoReader) -> VideoFacts:
         """What an open reader says of a record."""
         first, count = used_range(record, reader)
+        times = frame_times(reader, first, count)
         return VideoFacts(
             record.video_id,
             first,
             count,
-            self.stride,
+            self.spacing,
             reader.frame_rate,
             reader.duration_seconds,
-            reader.seconds()[first : first + count],
+            times.seconds,
+            times.end,
         )
 
     def _read(self, record: VideoRecord) -> Iterator[VideoWindow]:
@@ -313,7 +352,7 @@ class VideoWindows(IterableDataset):
                 yield VideoWindow(video, start, held, own, len(spans), reader.backend)
 
     def _frames(self, reader: VideoReader, video: VideoFacts, start: int, stop: int) -> Tensor:
-        frames = reader.frames(video.first + np.arange(start, stop) * self.stride)
+        frames = reader.frames(video.first + video.indices[start:stop])
         height, width = frames.shape[1:3]
         return crop_resize(frames, centre_crop_box(height, width), self.size)
 

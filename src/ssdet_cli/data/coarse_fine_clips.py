@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ssdet_cli.config.sections import ClipConfig
 from ssdet_cli.data.annotations import VideoRecord
 from ssdet_cli.data.clips import FrameLabelledClips, Sample
 from ssdet_cli.data.fine_context import FineContext
@@ -15,7 +16,7 @@ class CoarseFineClips(FrameLabelledClips):
 
     Args:
         *args: Of `FrameLabelledClips`.
-        context: Where the features are; at the stride of the clips.
+        context: Where the features are; at the spacing of the clips.
         **options: Of `FrameLabelledClips`.
     """
 
@@ -23,8 +24,8 @@ class CoarseFineClips(FrameLabelledClips):
         super().__init__(*args, **options)
         self.context = context
 
-    def make(self, record: VideoRecord, rng: np.random.Generator) -> Sample:
+    def make(self, record: VideoRecord, clip: ClipConfig, rng: np.random.Generator, turn: int = 0) -> Sample:
         """Read a clip, then the features around it."""
-        sample = super().make(record, rng)
-        features, start = self.context.read(record.video_id, sample.start, self.clip.frames)
+        sample = super().make(record, clip, rng, turn)
+        features, start = self.context.read(record.video_id, sample.start, clip.frames)
         return replace(sample, features=features, feature_start=torch.tensor(start, dtype=torch.float32))

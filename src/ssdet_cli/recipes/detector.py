@@ -87,6 +87,7 @@ class Detector:
         fine: str | Path | None = None,
         features: str | Path | None = None,
         stride: int | None = None,
+        seconds_between_frames: float | None = None,
         size: int | None = None,
         window: int | None = None,
         session: Session | None = None,
@@ -100,6 +101,7 @@ class Detector:
             fine: Run or weights of a Coarse-Fine network's fine stream; default: as it was trained.
             features: Or its stored features.
             stride: Raw frames from one input frame to the next; None keeps the time between them of training.
+            seconds_between_frames: Or seconds from one to the next.
             size: Side of the crop, pixels; None is that of training.
             window: Input frames in one pass; None is 512, and as many as a training clip has for a live video.
             session: Where to compute, instead of `device`.
@@ -111,7 +113,8 @@ class Detector:
         """
         here = session or Session(pick_device(device))
         given = FineSource(features=features, weights=fine)
-        return cls(scanner.restore(Path(path), here, fine=given, stride=stride, size=size, window=window, log=log))
+        apart = {"stride": stride, "seconds_between_frames": seconds_between_frames}
+        return cls(scanner.restore(Path(path), here, fine=given, **apart, size=size, window=window, log=log))
 
     def predict(
         self,

@@ -23,7 +23,7 @@ from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream
 from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.results import annotated, average, finish
-from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
+from ssdet_cli.recipes.scoring import asked_spacing, at_protocol_times, trained_spacing, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.video.decode import import_decord
 from ssdet_cli.video.transforms import Normalize
@@ -141,9 +141,8 @@ def restore(state: dict[str, Any], here: Session) -> nn.Module:
 
 
 def inference_of(cfg: InferenceConfig, meta: dict[str, Any]) -> InferenceConfig:
-    """Stride and size as trained where they are not given."""
-    clip = meta["clip"]
-    return cfg.model_copy(update={"stride": cfg.stride or clip["stride"], "size": cfg.size or clip["size"]})
+    """The size as trained where it is not given."""
+    return cfg.model_copy(update={"size": cfg.size or meta["clip"]["size"]})
 
 
 def _member(
@@ -167,7 +166,7 @@ def _member(
         network,
         videos,
         data,
-        stride=inference.stride,
+        spacing=asked_spacing(inference, trained_spacing(meta["clip"])),
         size=inference.size,
         window=inference.window,
         batch_size=inference.batch_size,

@@ -76,7 +76,7 @@ class _Extraction:
         left = [record for record in self.videos.records if record.video_id not in done]
         if done and self.log.console is not None:
             self.log.say(f"{len(done)} videos are done already, {len(left)} are left.")
-        lengths = lengths_of(left, self.cfg.data, self.origin.stride, self.here)
+        lengths = lengths_of(left, self.cfg.data, self.origin.spacing, self.here)
         self._check_space(lengths)
         began = time.monotonic()
         try:
@@ -90,10 +90,10 @@ class _Extraction:
 
     def try_out(self) -> Path:
         """Say what it would cost, from one window of the first video that can be read."""
-        lengths = lengths_of(self.videos.records, self.cfg.data, self.origin.stride, self.here)
+        lengths = lengths_of(self.videos.records, self.cfg.data, self.origin.spacing, self.here)
         frames = sum(lengths.frames.values())
         for window in VideoWindows(
-            self.videos.records, self.cfg.data, stride=self.origin.stride, size=self.origin.size, windows=self.windows
+            self.videos.records, self.cfg.data, spacing=self.origin.spacing, size=self.origin.size, windows=self.windows
         ):
             if not window.failure:
                 break
@@ -165,7 +165,7 @@ class _Extraction:
 
     def _predict(self, share: list[VideoRecord], began: float) -> tuple[list[str], dict[str, str]]:
         dataset = VideoWindows(
-            share, self.cfg.data, stride=self.origin.stride, size=self.origin.size, windows=self.windows
+            share, self.cfg.data, spacing=self.origin.spacing, size=self.origin.size, windows=self.windows
         )
         self.log.start("videos", 0, len(share))
 

@@ -47,6 +47,7 @@ def run(cfg: PredictConfig) -> list[Path]:
             fine=cfg.fine.weights,
             features=cfg.fine.features,
             stride=cfg.inference.stride,
+            seconds_between_frames=cfg.inference.seconds_between_frames,
             size=cfg.inference.size,
             window=cfg.inference.window,
             session=here,

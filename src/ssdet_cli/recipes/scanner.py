@@ -23,7 +23,7 @@ from ssdet_cli.engine.streaming import RowJoin, Sink
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import evaluate_checkpoints, fine_stream
-from ssdet_cli.recipes.scoring import sigmoid
+from ssdet_cli.recipes.scoring import asked_spacing, sigmoid, trained_spacing
 from ssdet_cli.video.ahead import ahead
 from ssdet_cli.video.stream import Sampler, Stream, open_stream
 from ssdet_cli.video.transforms import Normalize, centre_crop_box, crop_resize
@@ -68,7 +68,8 @@ class Scanner:
     Attributes:
         classes: Names in the order of the scores.
         thresholds: (K,) float64, from which score on each is present: the best in the checkpoint's validation, or 0.5.
-        spacing: Seconds from one input frame to the next in training; None where the checkpoint does not know.
+        spacing: Seconds from one input frame to the next, as asked for or in training; None where frames are counted
+            because the checkpoint does not know.
         store: Stored features of the fine stream; None where there are none, or they are computed.
     """
 
@@ -80,7 +81,6 @@ class Scanner:
         here: Session,
         *,
         apply_of: fine_stream.ApplyOf | None = None,
-        stride: int | None = None,
         window: int | None = None,
     ) -> None:
         self._network, self._meta, self._inference, self._here = network, meta, inference, here
@@ -88,12 +88,14 @@ class Scanner:
         validated = meta.get("validated", {})
         self.classes: tuple[str, ...] = tuple(meta["classes"])
         self.thresholds = np.array(validated.get("thresholds") or [DEFAULT] * len(self.classes), np.float64)
-        self.spacing: float | None = validated.get("frame_seconds")
+        apart = asked_spacing(inference, trained_spacing(meta["clip"]))
+        by_time = inference.stride is None
+        self.spacing: float | None = apart.seconds or (validated.get("frame_seconds") if by_time else None)
         context = apply_of.keywords.get("context") if apply_of is not None else None
         self.store: FeatureStore | None = context.store if context is not None else None
-        # Stored features are of every so many raw frames.
-        by_number = stride is not None or self.store is not None or self.spacing is None
-        self._stride = inference.stride if by_number else None
+        # Stored features may be of every so many raw frames.
+        counted = self.store is not None and self.store.origin.seconds_between_frames is None
+        self._stride = apart.stride if counted or self.spacing is None else None
 
     def scan(
         self,
@@ -221,6 +223,7 @@ def restore(
     *,
     fine: FineSource,
     stride: int | None = None,
+    seconds_between_frames: float | None = None,
     size: int | None = None,
     window: int | None = None,
     log: RunLog | None = None,
@@ -232,6 +235,7 @@ def restore(
         here: Where to compute.
         fine: Of a Coarse-Fine network: its fine stream; empty is as it was trained.
         stride: Raw frames from one input frame to the next; None keeps the time between them of training.
+        seconds_between_frames: Or seconds from one to the next.
         size: Side of the crop, pixels; None is that of training.
         window: Input frames in one pass; None is 512, and as many as a training clip has for a live video.
         log: Told what is loaded from where.
@@ -243,16 +247,17 @@ def restore(
     state = load_checkpoint(path)
     meta = state["meta"]
     _refuse_classifier(path, meta)
-    base = InferenceConfig(stride=stride, size=size, **({"window": window} if window is not None else {}))
+    given_window = {"window": window} if window is not None else {}
+    base = InferenceConfig(stride=stride, seconds_between_frames=seconds_between_frames, size=size, **given_window)
     inference = evaluate_checkpoints.inference_of(base, meta)
     if meta["command"] == "train-coarse-fine":
         network, apply_of = fine_stream.restore(state, fine, base, (), here, log or RunLog(None, None))
-        return Scanner(network, meta, inference, here, apply_of=apply_of, stride=stride, window=window)
+        return Scanner(network, meta, inference, here, apply_of=apply_of, window=window)
     given = fine.features or fine.weights
     if given is not None:
         name = "--features" if fine.features is not None else "--fine"
         raise ConfigError(f"{name} {given} is for Coarse-Fine checkpoints, and {path} is none.")
-    return Scanner(evaluate_checkpoints.restore(state, here), meta, inference, here, stride=stride, window=window)
+    return Scanner(evaluate_checkpoints.restore(state, here), meta, inference, here, window=window)
 
 
 def _too_late(source: Source, start: float, end: float) -> DataError:

@@ -280,7 +280,7 @@ def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, 
         "classes": list(classes),
         "background": background,
         "normalization": {"mean": list(mean), "std": list(std)},
-        "clip": {"frames": cfg.clip.frames, "stride": cfg.clip.stride, "size": cfg.clip.size},
+        "clip": cfg.clip.model_dump(include={"frames", "stride", "size", "seconds_between_frames"}),
         "config": to_plain(cfg),
     }
 
