@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssdet_cli.cli.console import console, say
+from ssdet_cli.cli.data_cache import cache
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.interruption import interruptible
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ssdet_cli.data.generated import GenerateSettings
 
 app = new_app()
+app.command()(cache)
 
 #: What each dataset reads, for `list`: (videos, annotations).
 _FORMS = {

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet, rasterize
+from ssdet_cli.data.copies import open_copy
 from ssdet_cli.data.fine_context import pad_features
 from ssdet_cli.data.reading import reading
 from ssdet_cli.data.windows import Windows
@@ -81,7 +82,7 @@ class ClipReader:
     """Opens the video of a record as `data` says.
 
     Args:
-        data: Backend, frame rate of JPEG folders.
+        data: Backend, frame rate of JPEG folders, folder of copies.
         short_side: Frames are shrunk to this while decoding, pixels.
     """
 
@@ -98,6 +99,10 @@ class ClipReader:
         if record.path is None:
             raise DataError(f"{record.video_id}: no video file under {self.data.videos}.")
         reading(record.path)
+        if self.data.cache is not None:
+            copy = open_copy(self.data.cache, record.path, self.short_side)
+            if copy is not None:
+                return copy
         return open_video(
             record.path, backend=self.data.backend, frame_rate=self.data.frame_rate, short_side=self.short_side
         )

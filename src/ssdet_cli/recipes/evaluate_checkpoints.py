@@ -13,6 +13,7 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.copies import note_on_copies
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.runlog import RunLog
@@ -60,6 +61,8 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
+        if (copies := note_on_copies(data.cache, videos)) is not None:
+            log.say(copies)
         named = zip(cfg.checkpoints, states, strict=True)
         members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
         readers = readers_of(score for member in members for score in member)
@@ -117,7 +120,10 @@ def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabel
         raise ConfigError(
             f"{path} does not say what data to score it on; give --dataset NAME --annotations FILE --videos DIR."
         )
-    return FrameLabelledData.model_validate({**known, **given})
+    merged = FrameLabelledData.model_validate({**known, **given})
+    # Copies from training that are gone by now are no reason to refuse.
+    gone = "cache" not in given and merged.cache is not None and not merged.cache.is_dir()
+    return merged.model_copy(update={"cache": None}) if gone else merged
 
 
 def _refuse_useless(cfg: EvaluateConfig, states: list[dict[str, Any]]) -> None:

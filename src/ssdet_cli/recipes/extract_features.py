@@ -10,6 +10,7 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import ExtractFeaturesConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clips import VideoWindows, with_files
+from ssdet_cli.data.copies import note_on_copies
 from ssdet_cli.data.feature_writer import FeatureWriter
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session, session
@@ -54,6 +55,8 @@ def _videos(cfg: ExtractFeaturesConfig, log: RunLog) -> VideoSet:
     if missing:
         log.say(f"{len(missing)} videos have no file and are left out, the first is {missing[0]}.")
     log.say(f"{videos.name}: {len(videos)} videos.")
+    if (copies := note_on_copies(cfg.data.cache, videos)) is not None:
+        log.say(copies)
     return videos
 
 

@@ -22,6 +22,7 @@ from ssdet_cli.config.sections import HUB, DataConfig, ModelConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.clips import collate, with_files
+from ssdet_cli.data.copies import note_on_copies
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import TrainingBatches, build_loader
 from ssdet_cli.data.reading import dead_workers_named
@@ -177,6 +178,8 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
     if missing:
         log.say(f"{videos.name}: {len(missing)} videos have no file and are left out, the first is {missing[0]}.")
     log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes.")
+    if (copies := note_on_copies(data.cache, videos)) is not None:
+        log.say(copies)
     return videos
 
 

@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"(\d+)$")
 
 
 class FolderSource:
-    """A folder of numbered frames; the lowest number is frame 0.
+    """A folder of numbered frames; the lowest number is frame 0. Its times are exact, `tick_seconds` is 0.
 
     Args:
         path: The folder (`AB12C-000001.jpg`, `frame_00001.jpg`, `1.jpg`, ...).
@@ -25,6 +25,8 @@ class FolderSource:
         ConfigError: `frame_rate` is missing or not above 0.
         DataError: No numbered JPEG files, a number missing or there twice, or the first picture is unreadable.
     """
+
+    tick_seconds = 0.0
 
     def __init__(
         self, path: Path, frame_rate: float | None, scale: Callable[[int, int], tuple[int, int] | None]
