@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from unruly import unruly
 
 from ssdet_cli.__main__ import carry_out
 from ssdet_cli.config.sections import ClipConfig, DataConfig
@@ -157,28 +158,11 @@ def test_too_little_room_is_told_before_anything_is_written(films, tmp_path, mon
     assert not list((tmp_path / "out").iterdir())
 
 
-def _unruly(item, alive):
-    """Work that dies, hangs or fails as it is told."""
-    if item == "die":
-        os.kill(os.getpid(), 9)
-    if item == "hang":
-        time.sleep(600)
-    if item == "slow":
-        for _ in range(4):
-            time.sleep(0.5)
-            alive()
-    if item == "bad":
-        raise DataError("bad.mp4: damaged.")
-    if item == "full":
-        raise SsdetError("The disk is full.")
-    return item.upper()
-
-
 def test_a_file_that_kills_or_holds_up_its_reader_is_named_and_the_others_go_on():
     began = time.monotonic()
     outcomes = {
         each.item: each
-        for each in each_apart(_unruly, ["die", "a", "hang", "bad", "slow", "b"], workers=2, patience=1.2)
+        for each in each_apart(unruly, ["die", "a", "hang", "bad", "slow", "b"], workers=2, patience=1.2)
     }
     assert time.monotonic() - began < 60
     done = {item: each.result for item, each in outcomes.items() if each.result}
@@ -187,4 +171,4 @@ def test_a_file_that_kills_or_holds_up_its_reader_is_named_and_the_others_go_on(
     assert outcomes["hang"].failure == "hang: nothing could be read of it for 1.2 s."
     assert outcomes["bad"].failure == "bad.mp4: damaged."
     with pytest.raises(SsdetError, match="The disk is full"):
-        list(each_apart(_unruly, ["full", "a"], workers=1))
+        list(each_apart(unruly, ["full", "a"], workers=1))

@@ -25,6 +25,9 @@ from ssdet_cli.video._layout import Layout, read_layout
 
 #: Up to this frame, decoding from the start is cheaper than reading all packets to find a keyframe.
 _NEAR = 48
+#: Codecs whose packets say whether any other frame refers to them (H.264: nal_ref_idc); in HEVC that holds within a
+#: temporal layer only.
+_TELLS_REFERENCES = {"h264"}
 #: Codecs reorder frames over at most this distance.
 _LONGEST_REORDERING = 16
 
@@ -226,29 +229,41 @@ class PyavSource:
         return enumerate(container.decode(_video_stream(container)))
 
     def _seek(self, container: Any, table: FrameTable, wanted: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Number the frames by their timestamps, jumping over the keyframe intervals that hold none of `wanted`."""
+        """Number the frames by their timestamps, jumping over the keyframe intervals that hold none of `wanted`.
+
+        Of codecs that say which frames no other refers to, those among them that are not wanted are not decoded.
+        """
         position, decoded = -1, iter(())
+        skips = self.header.codec in _TELLS_REFERENCES
+        needed = frozenset(table.pts[wanted].tolist()) if skips else None
         for target in wanted.tolist():
             keyframe = table.keyframe_before(target)
             if position < 0 or keyframe > position + 1:
-                decoded, position = self._decode_from(container, table, keyframe), -1
+                decoded, position = self._decode_from(container, table, keyframe, needed), -1
             while position < target:
                 found, frame = next(decoded, (None, None))
-                # The first frame after a seek may lie before the keyframe; from there on none may be left out.
-                if found is None or (found > keyframe if position < 0 else found != position + 1):
+                # The first frame after a seek may lie before the keyframe; from there on none may be left out, unless
+                # it is skipped, and never one that is wanted.
+                latest = keyframe if position < 0 else target if skips else position + 1
+                if found is None or found > latest or (position >= 0 and found <= position):
                     raise _Disordered
                 position = found
                 yield position, frame
 
-    def _decode_from(self, container: Any, table: FrameTable, keyframe: int) -> Iterator[tuple[int, Any]]:
-        """Number the frames from a keyframe; frames shown before it lack what they refer to and are passed over."""
+    def _decode_from(
+        self, container: Any, table: FrameTable, keyframe: int, needed: frozenset[int] | None
+    ) -> Iterator[tuple[int, Any]]:
+        """Number the frames from a keyframe; frames shown before it lack what they refer to and are passed over.
+
+        With the timestamps that are `needed` given, others may be left out.
+        """
         stream = _video_stream(container)
         try:
             container.seek(int(table.pts[keyframe]), stream=stream, backward=True)
         except av.FFmpegError as error:
             raise _Disordered from error
         started = False
-        for frame in container.decode(stream):
+        for frame in container.decode(stream) if needed is None else _decode_needed(container, stream, needed):
             started = started or frame.key_frame
             if not started:
                 continue
@@ -260,6 +275,14 @@ class PyavSource:
     def _count_by_decoding(self) -> int:
         with contextlib.closing(_open(self.path)) as container, _damage_told(self.path):
             return sum(1 for _ in container.decode(_video_stream(container)))
+
+
+def _decode_needed(container: Any, stream: Any, needed: frozenset[int]) -> Iterator[Any]:
+    """Decode all frames but those that are not needed and that no other frame refers to."""
+    context = stream.codec_context
+    for packet in container.demux(stream):
+        context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in needed else "NONREF"
+        yield from packet.decode()
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int] | None:
