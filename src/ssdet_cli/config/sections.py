@@ -128,6 +128,9 @@ class DataConfig(Section):
     cache: Path | None = Field(
         None, description="Folder of resized copies from `ssdet data cache`; what has none is read itself."
     )
+    file_timeout: float | None = Field(
+        120.0, gt=0, description="Seconds that opening a file and reading one clip or window may take; null waits."
+    )
     workers: int = Field(2, ge=0, description="Loader processes per training process; 0 decodes in the training one.")
     prefetch: int = Field(4, ge=1, description="Batches every worker prepares ahead.")
 

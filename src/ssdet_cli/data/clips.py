@@ -24,6 +24,7 @@ from ssdet_cli.data.reading import reading
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
+from ssdet_cli.video.patience import in_time
 from ssdet_cli.video.sampling import FrameTimes, Placing, Spacing, Window, place_clip, whole_video
 from ssdet_cli.video.transforms import centre_crop_box, crop_resize, flip, random_crop_box
 
@@ -151,9 +152,12 @@ class _Clips(Dataset, ABC):
         while True:
             record = self.videos.records[index]
             try:
-                sample = self.make(record, self.clip, rng, epoch + index)
+                arguments = (record, self.clip, rng, epoch + index)
+                sample = in_time(self.reader.data.file_timeout, record.path, self.make, *arguments)
                 return replace(sample, failures=tuple(failures))
             except DataError as error:
+                # A reader that was left behind may still draw from the other one.
+                rng = np.random.default_rng([self.seed, 3, epoch, index, len(failures)])
                 failures.append((str(record.path or record.video_id), str(error)))
             if len(failures) >= MAX_REPLACEMENTS:
                 raise DataError(f"{len(failures)} files in a row cannot be read; the last: {failures[-1][1]}")
@@ -325,8 +329,10 @@ class VideoWindows(IterableDataset):
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         for record in self.records[first::step]:
+            windows, most = self._read(record), self.reader.data.file_timeout
             try:
-                yield from self._read(record)
+                while (window := in_time(most, record.path, next, windows, None)) is not None:
+                    yield window
             except DataError as error:
                 yield VideoWindow(VideoFacts(record.video_id), failure=str(error))
 

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.video._pyav import MOST_PIXELS
+from ssdet_cli.video.patience import check_time
 
 _SUFFIXES = {".jpg", ".jpeg"}
 _NUMBER = re.compile(r"(\d+)$")
@@ -38,6 +40,9 @@ class FolderSource:
         self.num_frames = len(self.files)
         with _opened(self.files[0]) as picture:
             self.width, self.height = picture.size
+        if self.width * self.height > MOST_PIXELS:
+            size = f"{self.width} x {self.height}"
+            raise DataError(f"{self.files[0]}: a picture of {size}; {MOST_PIXELS:,} pixels are the limit.")
         self.size = scale(self.height, self.width)
 
     def read(self, wanted: np.ndarray) -> np.ndarray:
@@ -49,6 +54,7 @@ class FolderSource:
         height, width = self.size or (self.height, self.width)
         frames = np.empty((len(wanted), height, width, 3), np.uint8)
         for row, number in enumerate(wanted.tolist()):
+            check_time(self.path)
             frames[row] = self._picture(self.files[number], (width, height))
         return frames
 
