@@ -34,11 +34,11 @@ def videos(tmp_path_factory):
 
 
 def test_training_takes_another_clip_and_says_why(videos):
-    clip = ClipConfig(frames=4, stride=2, size=32, flip=False)
+    clip = ClipConfig(frames=4, stride=1, size=32, flip=False)
     began = time.monotonic()
     sample = WeakClips(videos, DATA, clip, seed=0, training=False)[(0, 0)]
     assert time.monotonic() - began < 10
-    assert sample.video_id == "good" and (sample.frames == 99).float().mean() > 0.9
+    assert sample.video_id == "good" and (sample.frames.int() - 99).abs().max() <= 2
     ((path, reason),) = sample.failures
     assert path.endswith("endless") and reason == f"{path}: it could not be read within 0.6 s (data.file_timeout)."
 

@@ -164,6 +164,14 @@ class TrainCoarseFineConfig(FinetuneConfig):
         return f"coarse_fine_{self.model.backbone}"
 
 
+class EvaluateInference(InferenceConfig):
+    """Passing whole videos through detectors."""
+
+    crops: Literal[1, 3] = Field(
+        1, description="Squares along the longer side of every frame whose scores are averaged: the centre, or 3."
+    )
+
+
 class EvaluateConfig(Section):
     """Score checkpoints or prediction files."""
 
@@ -175,7 +183,7 @@ class EvaluateConfig(Section):
     allow_missing: bool = Field(False, description="Score although videos cannot be read.")
     data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
     fine: FineSource = FineSource()
-    inference: InferenceConfig = InferenceConfig()
+    inference: EvaluateInference = EvaluateInference()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")

@@ -158,11 +158,25 @@ class ClipConfig(Section):
     size: int = Field(224, ge=16, description="Side of the square that the network sees, pixels.")
     scales: Numbers = Field((0.875,), description="Side of the random crop as a part of the short side, one is drawn.")
     flip: bool = Field(True, description="Mirror half of the training clips; off where direction is the class.")
+    colour_jitter: Numbers = Field(
+        (),
+        description="Brightness, contrast, saturation and hue of a training clip vary up to so far: 0.4,0.4,0.4,0.1.",
+    )
 
     @model_validator(mode="after")
     def _scales(self) -> "ClipConfig":
         if not self.scales or any(not 0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"clip.scales={list(self.scales)} must be numbers above 0 and at most 1.")
+        return self
+
+    @model_validator(mode="after")
+    def _strengths(self) -> "ClipConfig":
+        found = list(self.colour_jitter)
+        if found and (len(found) != 4 or any(not 0 <= strength <= 1 for strength in found) or found[3] > 0.5):
+            raise ValueError(
+                f"clip.colour_jitter={found} must be four numbers from 0 to 1 (brightness, contrast, saturation, hue), "
+                "the last at most 0.5; or none."
+            )
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,15 @@ from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
 from ssdet_cli.video.patience import in_time
 from ssdet_cli.video.sampling import FrameTimes, Placing, Spacing, Window, place_clip, whole_video
-from ssdet_cli.video.transforms import centre_crop_box, crop_resize, flip, random_crop_box
+from ssdet_cli.video.transforms import (
+    centre_crop_box,
+    change_colours,
+    crop_boxes,
+    crop_resize,
+    draw_colours,
+    flip,
+    random_crop_box,
+)
 
 #: A training clip is replaced by another this many times in a row before the run gives up.
 MAX_REPLACEMENTS = 20
@@ -136,7 +144,7 @@ class _Clips(Dataset, ABC):
         self.videos, self.clip, self.seed, self.training = videos, clip, seed, training
         # The smallest crop still has the size that the network sees.
         self.reader = ClipReader(data, math.ceil(clip.size / min(clip.scales)) if training else clip.size)
-        self.num_classes = len(videos.classes)
+        self.num_classes, self.file_timeout = len(videos.classes), data.file_timeout
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -153,7 +161,7 @@ class _Clips(Dataset, ABC):
             record = self.videos.records[index]
             try:
                 arguments = (record, self.clip, rng, epoch + index)
-                sample = in_time(self.reader.data.file_timeout, record.path, self.make, *arguments)
+                sample = in_time(self.file_timeout, record.path, self.make, *arguments)
                 return replace(sample, failures=tuple(failures))
             except DataError as error:
                 # A reader that was left behind may still draw from the other one.
@@ -176,7 +184,8 @@ class _Clips(Dataset, ABC):
         if not self.training:
             return crop_resize(frames, centre_crop_box(height, width), clip.size)
         cut = crop_resize(frames, random_crop_box(height, width, clip.scales, rng), clip.size)
-        return flip(cut) if clip.flip and rng.random() < 0.5 else cut
+        cut = flip(cut) if clip.flip and rng.random() < 0.5 else cut
+        return change_colours(cut, draw_colours(clip.colour_jitter, rng)) if clip.colour_jitter else cut
 
 
 class WeakClips(_Clips):
@@ -291,9 +300,11 @@ class VideoWindow:
         start: First of them, as input frames of the video are counted.
         frames: (3, T, S, S) uint8.
         weights: (T,) float32, what each counts for where windows overlap (see `data.windows`).
-        count: Windows of this video.
+        count: Windows of this video, of all crops.
         backend: Which video reader read it.
         failure: Why the video cannot be read, from here on; frames and weights are then empty.
+        crop: Which of the squares of a frame.
+        crops: How many there are.
     """
 
     video: VideoFacts
@@ -303,10 +314,12 @@ class VideoWindow:
     count: int = 1
     backend: str = ""
     failure: str = ""
+    crop: int = 0
+    crops: int = 1
 
 
 class VideoWindows(IterableDataset):
-    """Every video of a list, window after window, centre crop; a file that cannot be read is a window that says so.
+    """Every video of a list, window after window; a file that cannot be read is a window that says so.
 
     A frame is decoded once, and no more than one window of a video is held, however long it is. Workers share the
     videos out; the windows of one video come in order.
@@ -317,19 +330,28 @@ class VideoWindows(IterableDataset):
         spacing: How far input frames lie apart.
         size: Side of the crop, pixels.
         windows: How a long video is cut.
+        crops: Squares of every frame, see `crop_boxes`; of several, a window comes once for each.
     """
 
     def __init__(
-        self, records: Sequence[VideoRecord], data: DataConfig, *, spacing: Spacing, size: int, windows: Windows
+        self,
+        records: Sequence[VideoRecord],
+        data: DataConfig,
+        *,
+        spacing: Spacing,
+        size: int,
+        windows: Windows,
+        crops: int = 1,
     ) -> None:
         self.records, self.spacing, self.size, self.windows = tuple(records), spacing, size, windows
+        self.crops, self.file_timeout = crops, data.file_timeout
         self.reader = ClipReader(data, size)
 
     def __iter__(self) -> Iterator[VideoWindow]:
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         for record in self.records[first::step]:
-            windows, most = self._read(record), self.reader.data.file_timeout
+            windows, most = self._read(record), self.file_timeout
             try:
                 while (window := in_time(most, record.path, next, windows, None)) is not None:
                     yield window
@@ -355,17 +377,23 @@ class VideoWindows(IterableDataset):
         with self.reader.open(record) as reader:
             video = self.facts(record, reader)
             spans, weights = self.windows.spans(video.num_frames), self.windows.weights(video.num_frames)
-            held, behind = torch.empty(3, 0, self.size, self.size, dtype=torch.uint8), 0
+            held, behind = [torch.empty(3, 0, self.size, self.size, dtype=torch.uint8)] * self.crops, 0
+            count = len(spans) * self.crops
             for (start, stop), own in zip(spans, weights, strict=True):
                 fresh = self._frames(reader, video, behind, stop)
-                kept = held[:, held.shape[1] - (behind - start) :] if behind > start else held[:, :0]
-                held, behind = torch.cat((kept, fresh), dim=1) if kept.shape[1] else fresh, stop
-                yield VideoWindow(video, start, held, own, len(spans), reader.backend)
+                held = [_joined(one, new, behind - start) for one, new in zip(held, fresh, strict=True)]
+                behind = stop
+                for crop, frames in enumerate(held):
+                    yield VideoWindow(video, start, frames, own, count, reader.backend, "", crop, self.crops)
 
-    def _frames(self, reader: VideoReader, video: VideoFacts, start: int, stop: int) -> Tensor:
+    def _frames(self, reader: VideoReader, video: VideoFacts, start: int, stop: int) -> list[Tensor]:
         frames = reader.frames(video.first + video.indices[start:stop])
-        height, width = frames.shape[1:3]
-        return crop_resize(frames, centre_crop_box(height, width), self.size)
+        return [crop_resize(frames, box, self.size) for box in crop_boxes(*frames.shape[1:3], self.crops)]
+
+
+def _joined(held: Tensor, fresh: Tensor, overlap: int) -> Tensor:
+    """The last `overlap` frames that are held and those that came."""
+    return torch.cat((held[:, held.shape[1] - overlap :], fresh), dim=1) if overlap > 0 else fresh
 
 
 def with_files(videos: VideoSet) -> tuple[VideoSet, list[str]]:

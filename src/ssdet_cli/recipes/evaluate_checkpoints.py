@@ -177,6 +177,7 @@ def _member(
         window=inference.window,
         batch_size=inference.batch_size,
         exact=inference.exact,
+        crops=inference.crops,
         apply_of=apply_of,
         normalize=Normalize(**meta["normalization"]).to(here.device),
         here=here,

@@ -18,6 +18,7 @@ from ssdet_cli.engine.fit import Validate
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
 from ssdet_cli.evaluation.thresholds import best_f1_thresholds
@@ -83,6 +84,7 @@ def whole_video_scores(
     here: Session,
     autocast: Callable[[], AbstractContextManager],
     exact: bool = False,
+    crops: int = 1,
     apply_of: Callable[..., Apply] | None = None,
     log: RunLog | None = None,
 ) -> tuple[list[VideoScores], dict[str, str]]:
@@ -91,11 +93,15 @@ def whole_video_scores(
     `apply_of` makes of the network what is computed of windows, where that takes more than their frames.
 
     Raises:
-        ConfigError: `exact`, and the network cannot go through a long video exactly.
+        ConfigError: `exact`, and the network cannot go through a long video exactly; or several crops where windows
+            of one video must follow one another.
     """
     windows = windows_of(network, window, exact=exact)
     records = videos.records[here.rank :: here.world_size]
-    dataset = VideoWindows(records, data, spacing=spacing, size=size, windows=windows)
+    dataset = VideoWindows(records, data, spacing=spacing, size=size, windows=windows, crops=crops)
+    if crops > 1 and (exact or apply_of is not None):
+        what = "exact (inference.exact)" if exact else "a Coarse-Fine network"
+        raise ConfigError(f"inference.crops={crops} does not go with {what}; leave it out.")
     in_chunks = exact and getattr(network, "temporal_reach", None) is None
     how = {"normalize": normalize, "device": here.device, "autocast": autocast}
     if apply_of is not None:
