@@ -21,6 +21,7 @@ from ssdet_cli.models import create_model
 from ssdet_cli.models.backbones.slowfast import SlowFast, SlowFastSize
 from ssdet_cli.models.detectors.frame import FrameDetector, stage_strides, temporal_multiple
 from ssdet_cli.models.heads.linear import LinearHead
+from ssdet_cli.video.sampling import Spacing
 
 HERE = Session(torch.device("cpu"))
 HOW = {"normalize": lambda frames: frames.float() / 255, "device": HERE.device, "autocast": nullcontext}
@@ -57,7 +58,7 @@ class Stream:
 
 
 def stream(num_frames, windows, *, stride=1, size=16, **damage):
-    dataset = VideoWindows([VideoRecord("v")], DataConfig(), stride=stride, size=size, windows=windows)
+    dataset = VideoWindows([VideoRecord("v")], DataConfig(), spacing=Spacing(stride), size=size, windows=windows)
     dataset.reader = Stream(num_frames, **damage)
     return dataset
 

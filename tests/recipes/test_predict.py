@@ -38,6 +38,7 @@ from ssdet_cli.recipes.scanner import Part
 from ssdet_cli.recipes.scoring import sigmoid, whole_video_scores
 from ssdet_cli.recipes.weights import convert
 from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.stream import AvStream
 from ssdet_cli.video.transforms import Normalize
 from ssdet_cli.video.write import write_image, write_video
@@ -79,7 +80,7 @@ def test_scores_are_those_of_evaluation(detector, tuned, videos):
         restore(load_checkpoint(tuned), here),
         VideoSet("two", tuple(meta["classes"]), records, videos[0].parent),
         DataConfig(backend="pyav", workers=0),
-        stride=clip["stride"],
+        spacing=Spacing(clip["stride"]),
         size=clip["size"],
         window=16,
         batch_size=2,

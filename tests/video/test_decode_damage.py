@@ -1,17 +1,25 @@
 """Files that are truncated, damaged or no video: one line with the path, and never a hang or a crash."""
 
+import io
 import logging
+import os
+import resource
+import struct
 import subprocess
 import sys
+import time
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.video import decode
-from ssdet_cli.video._decord import import_decord, returns_width, within
+from ssdet_cli.video._decord import import_decord, returns_width
 from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.patience import in_time, within
 from ssdet_cli.video.write import write_video
 
 everyone = pytest.mark.parametrize(
@@ -221,3 +229,62 @@ def test_the_widths_that_decord_cannot_return_are_those_that_it_refuses(tmp_path
         except (decord.DECORDError, RuntimeError):
             returned = False
         assert returned == returns_width(width), width
+
+
+def test_pictures_beyond_all_measure_are_refused_before_one_is_decoded(tmp_path):
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(buffer, "JPEG")
+    picture = bytearray(buffer.getvalue())
+    at = picture.index(b"\xff\xc0") + 5
+    picture[at : at + 4] = struct.pack(">HH", 9000, 9000)
+    path = tmp_path / "huge.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width = stream.height = 9000
+        stream.pix_fmt = "yuvj420p"
+        packet = av.Packet(bytes(picture))
+        packet.pts, packet.dts, packet.time_base, packet.stream = 0, 0, Fraction(1, 25), stream
+        container.mux(packet)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(DataError, match=r"huge\.mkv: the size of its picture .* more than 67,108,864 pixels"):
+        open_video(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(picture)
+    with pytest.raises(DataError, match="a picture of 9000 x 9000; 67,108,864 pixels are the limit"):
+        open_video(folder, frame_rate=25)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(DataError, match=r"pipe\.mp4: not a file but a pipe, a socket or a device"):
+        open_video(tmp_path / "pipe.mp4")
+
+
+def test_what_goes_on_frame_after_frame_ends_by_itself_when_its_time_is_over(noisy):
+    seen = []
+
+    def again_and_again():
+        with open_video(noisy, backend="pyav") as reader:
+            while True:
+                seen.append(reader.frames([29])[0, 0, 0, 0])
+
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"noisy\.mp4: it could not be read within 0\.5 s \(data\.file_timeout\)"):
+        in_time(0.5, noisy, again_and_again)
+    assert time.monotonic() - began < 1.4  # and not after the second that a reader which hangs is given
+    time.sleep(0.2)
+    count = len(seen)
+    time.sleep(0.2)
+    assert len(seen) == count > 1
+
+
+def test_what_hangs_in_a_call_is_left_behind():
+    began = time.monotonic()
+    with pytest.raises(DataError, match="x.mp4: it could not be read within 0.1 s"):
+        in_time(0.1, "x.mp4", time.sleep, 30)
+    assert time.monotonic() - began < 5
+    assert in_time(5, "x.mp4", sum, [1, 2]) == in_time(None, "x.mp4", sum, [1, 2]) == 3
+    with pytest.raises(ZeroDivisionError):
+        in_time(5, "x.mp4", lambda: 1 / 0)

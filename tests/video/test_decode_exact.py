@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.video import _pyav
 from ssdet_cli.video._decord import import_decord
 from ssdet_cli.video._pyav import scaled_size
 from ssdet_cli.video.decode import open_video
@@ -227,3 +228,33 @@ def test_real_clips_are_read_exactly(shared_data, backend, name, frames, rate, s
         assert (video.num_frames, video.height, video.width) == (frames, *size)
         assert video.frame_rate == pytest.approx(rate, abs=0.01)
         assert np.abs(video.frames(wanted).astype(int) - np.stack(expected)).max() <= 2
+
+
+def test_frames_that_no_other_refers_to_are_skipped_and_those_wanted_are_the_same_to_the_bit(
+    tmp_path, numbered_video, numbers, monkeypatch
+):
+    pyramid = {"x264-params": "keyint=60:bframes=7:b-pyramid=normal:b-adapt=0:scenecut=0:ref=4"}
+    for name, options, rate in (
+        ("p.mp4", pyramid, 25),
+        ("d.mkv", None, 30),
+        ("o.mp4", {"x264-params": "open-gop=1"}, 25),
+    ):
+        path = numbered_video(tmp_path / name, 200, options=options, rate=rate)
+        for wanted in ([60, 70, 81, 92, 103], [199], [3, 120, 121, 122], list(range(50, 180, 7))):
+            seen = []
+            with monkeypatch.context() as patch:
+                with open_video(path, backend="pyav") as reader:
+                    decode = reader._source._decode_needed
+                    patch.setattr(
+                        reader._source,
+                        "_decode_needed",
+                        lambda *given, decode=decode, seen=seen: (seen.append(1) or frame for frame in decode(*given)),
+                    )
+                    frames = reader.frames(wanted)
+            assert numbers(frames) == wanted
+            with monkeypatch.context() as patch:
+                patch.setattr(_pyav, "_TELLS_REFERENCES", frozenset())
+                with open_video(path, backend="pyav") as reader:
+                    assert np.array_equal(reader.frames(wanted), frames)
+            if name == "p.mp4" and len(wanted) == 5:
+                assert len(seen) < 75  # of 104

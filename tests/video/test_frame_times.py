@@ -15,6 +15,7 @@ from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.video._pyav import PyavSource
 from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.sampling import Spacing
 
 #: A screen recording that slows down: 60 frames 33 ms apart, then 30 frames 200 ms apart.
 MILLISECONDS = [33 * number for number in range(60)] + [1980 + 200 * number for number in range(30)]
@@ -92,7 +93,7 @@ def test_beyond_the_end_times_go_on_and_nothing_is_valid(varying):
 
 
 def test_whole_videos_and_the_rows_of_frame_map_have_the_times_of_the_file(varying):
-    dataset = VideoWindows(records(varying).records, DataConfig(), stride=4, size=32, windows=Windows(512))
+    dataset = VideoWindows(records(varying).records, DataConfig(), spacing=Spacing(4), size=32, windows=Windows(512))
     (window,) = dataset
     video = window.video
     np.testing.assert_allclose(video.seconds, SECONDS[::4], atol=1e-9)

@@ -14,7 +14,10 @@ from ssdet_cli.video.transforms import (
     Box,
     Normalize,
     centre_crop_box,
+    change_colours,
+    crop_boxes,
     crop_resize,
+    draw_colours,
     flip,
     random_crop_box,
 )
@@ -136,3 +139,46 @@ def test_impossible_statistics_are_refused():
         Normalize((0.5, 0.5, 0.5), (0.2, 0.0, 0.2))
     with pytest.raises(ValueError, match="equal lengths"):
         Normalize((0.5,), (0.2, 0.2))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40), (50, 50)])
+def test_three_crops_go_from_one_end_of_the_long_side_to_the_other(height, width):
+    boxes = crop_boxes(height, width, 3)
+    side = min(height, width)
+    assert {box.side for box in boxes} == {side} and boxes[1] == centre_crop_box(height, width)
+    assert (boxes[0].top, boxes[0].left) == (0, 0)
+    assert (boxes[2].top + side, boxes[2].left + side) == (height, width)
+    assert crop_boxes(height, width, 1) == (centre_crop_box(height, width),)
+
+
+def test_colours_change_alike_in_all_frames_as_torchvision_changes_them():
+    frame = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 1, 12, 12), dtype=np.uint8))
+    clip = frame.repeat(1, 5, 1, 1)
+    colours = draw_colours((0.4, 0.4, 0.4, 0.1), np.random.default_rng(3))
+    changed = change_colours(clip, colours)
+    assert changed.shape == clip.shape and changed.dtype == torch.uint8 and changed.is_contiguous()
+    assert all(torch.equal(changed[:, 0], changed[:, at]) for at in range(5)) and not torch.equal(changed, clip)
+    expected = clip[:, 0]
+    for name, factor in colours.steps:
+        expected = getattr(functional, name)(expected, factor)
+    assert torch.equal(changed[:, 0], expected)
+
+
+def test_colours_are_drawn_from_the_generator_alone_and_within_their_strengths():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    strengths, orders = (0.4, 0.0, 0.3, 0.1), set()
+    for seed in range(40):
+        colours = draw_colours(strengths, np.random.default_rng(seed))
+        assert colours == draw_colours(strengths, np.random.default_rng(seed))
+        factors = dict(colours.steps)
+        assert set(factors) == {"adjust_brightness", "adjust_saturation", "adjust_hue"}
+        assert 0.6 <= factors["adjust_brightness"] <= 1.4 and 0.7 <= factors["adjust_saturation"] <= 1.3
+        assert abs(factors["adjust_hue"]) <= 0.1
+        orders.add(tuple(factors))
+    assert len(orders) == 6 and torch.equal(torch.get_rng_state(), before)
+    rng, other = np.random.default_rng(1), np.random.default_rng(1)
+    draw_colours((0, 0, 0, 0), rng), draw_colours(strengths, other)
+    assert rng.random() == other.random()
+    clip = torch.zeros(3, 2, 4, 4, dtype=torch.uint8)
+    assert change_colours(clip, draw_colours((0, 0, 0, 0), rng)) is clip

@@ -84,8 +84,9 @@ def test_times_of_an_uneven_file_are_its_own(uneven):
     path, times = uneven
     indices, seconds, frames, ended = taken(path, spacing=0.1)
     assert seconds == pytest.approx(np.array(indices) / 10) and len(indices) == int(times[-1] / 0.1 + 1.4)
-    # What is on screen at that time: the last frame that has appeared.
-    assert [*map(shown, frames)] == (np.searchsorted(times, np.array(seconds) + 1e-6, side="right") - 1).tolist()
+    # What is nearest to that time, before or after it.
+    apart = np.abs(times[[*map(shown, frames)]] - np.array(seconds))
+    assert apart == pytest.approx(np.abs(times[:, None] - np.array(seconds)).min(axis=0), abs=0.002)
     assert ended == pytest.approx(times[-1] + 0.04, abs=0.002)
     _, seconds, frames, _ = taken(path, stride=3)
     assert seconds == pytest.approx(times[::3]) and [*map(shown, frames)] == list(range(0, len(times), 3))

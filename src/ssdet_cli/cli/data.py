@@ -8,6 +8,7 @@ import typer
 
 from ssdet_cli.cli import data_convert
 from ssdet_cli.cli.console import console, say
+from ssdet_cli.cli.data_cache import cache
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.errors import ConfigError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ssdet_cli.data.generated import GenerateSettings
 
 app = new_app()
+app.command()(cache)
 
 
 @app.callback()

@@ -31,6 +31,7 @@ def evaluate(
     features: options.Features = None,
     fine: options.Fine = None,
     annotations: options.Annotations = None,
+    cache: options.Cache = None,
     videos: options.Videos = None,
     dataset: options.Dataset = None,
     split: Annotated[

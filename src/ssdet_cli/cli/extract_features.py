@@ -27,6 +27,7 @@ def extract_features(
     videos: options.Videos = None,
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
+    cache: options.Cache = None,
     split: Annotated[
         str | None,
         typer.Option(

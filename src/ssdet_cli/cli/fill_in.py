@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Key of the clip -> attribute of `BackboneInfo`.
 _OWN = {"frames": "frames", "stride": "stride", "size": "crop"}
+#: Key of the clip that only a run may decide.
+_BY_TIME = "seconds_between_frames"
 
 
 def fill_in(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str, ...]]:
@@ -36,7 +38,9 @@ def fill_in(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str, ...]]:
     backbone = run["backbone"] if run and open_backbone else cfg.model.backbone
     same = bool(run) and _canonical(run["backbone"]) == _canonical(backbone)
     clip = run["clip"] if same else _own_clip(backbone)
-    if taken := {name: clip[name] for name in open_clip if name in clip}:
+    if "stride" in given.get("clip", {}):  # whoever counts frames does not go by time
+        open_clip = [name for name in open_clip if name != _BY_TIME]
+    if taken := {name: clip[name] for name in open_clip if clip.get(name) is not None}:
         found["clip"] = taken
     if not found:
         return cfg, told
@@ -62,8 +66,11 @@ def _follow_features(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str
     from ssdet_cli.data.feature_files import read_index
 
     origin = read_index(folder)["origin"]
-    theirs = {"model": {"backbone": origin.backbone}, "clip": {"stride": origin.stride, "size": origin.size}}
+    clip = {"stride": origin.stride, "size": origin.size}
     given = cfg.model_dump(exclude_unset=True)
+    if origin.seconds_between_frames is not None and "stride" not in given.get("clip", {}):
+        clip[_BY_TIME] = origin.seconds_between_frames
+    theirs = {"model": {"backbone": origin.backbone}, "clip": clip}
     found = {
         part: taken
         for part, values in theirs.items()
@@ -105,7 +112,7 @@ def _from_run(folder: Path) -> Mapping[str, Any]:
     if kind is None or not issubclass(kind, TrainingConfig):
         return {}
     theirs = load_config(kind, str(folder / "config.yaml"))
-    return {"backbone": theirs.model.backbone, "clip": theirs.clip.model_dump(include=set(_OWN))}
+    return {"backbone": theirs.model.backbone, "clip": theirs.clip.model_dump(include={*_OWN, _BY_TIME})}
 
 
 def _from_checkpoint(cfg: "TrainingConfig", init: Path) -> Mapping[str, Any]:

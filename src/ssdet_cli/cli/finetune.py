@@ -21,6 +21,7 @@ def finetune(
     allow_partial: options.AllowPartial = False,
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
+    cache: options.Cache = None,
     videos: options.Videos = None,
     head: Annotated[
         str | None,

@@ -29,6 +29,7 @@ KEYS = {
     "dataset": "data.dataset",
     "annotations": "data.annotations",
     "videos": "data.videos",
+    "cache": "data.cache",
     "backbone": "model.backbone",
     "head": "model.head",
     "init": "model.init",
@@ -172,6 +173,9 @@ Annotations = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Annotation file with frame labels (data.annotations).")
 ]
 Videos = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of the videos (data.videos).")]
+Cache = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder of resized copies, from ssdet data cache (data.cache).")
+]
 Features = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="Stored features of a Coarse-Fine network's fine stream (fine.features)."),

@@ -25,6 +25,7 @@ def pretrain(
     overrides: options.Overrides = None,
     config: options.Config = None,
     backbone: options.Backbone = None,
+    cache: options.Cache = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="Folder with a folder per class, or a list of videos (data.videos)."),

@@ -30,6 +30,7 @@ def train_coarse_fine(
     ] = False,
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
+    cache: options.Cache = None,
     videos: options.Videos = None,
     backbone: options.Backbone = None,
     protocol: options.Protocol = None,

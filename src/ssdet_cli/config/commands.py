@@ -118,6 +118,9 @@ class FrameLabelledClip(ClipConfig):
 
     of_backbone: ClassVar[tuple[str, ...]] = ("frames", "size")
     stride: int = Field(10, ge=1, description="Raw frames from one input frame to the next; 10 as in SSDet's Charades.")
+    sampling: Literal["random", "windows"] = Field(
+        "random", description="Training clips lie anywhere, or pass after pass side by side in their video (windows)."
+    )
 
 
 class DetectionLossConfig(Section):
@@ -203,6 +206,14 @@ class TrainCoarseFineConfig(FinetuneConfig):
         return f"coarse_fine_{self.model.backbone}"
 
 
+class EvaluateInference(InferenceConfig):
+    """Passing whole videos through detectors."""
+
+    crops: Literal[1, 3] = Field(
+        1, description="Squares along the longer side of every frame whose scores are averaged: the centre, or 3."
+    )
+
+
 class EvaluateConfig(Section):
     """Score checkpoints or prediction files."""
 
@@ -217,7 +228,7 @@ class EvaluateConfig(Section):
     )
     data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
     fine: FineSource = FineSource()
-    inference: InferenceConfig = InferenceConfig()
+    inference: EvaluateInference = EvaluateInference()
     run: RunConfig = RunConfig()
 
     @model_validator(mode="after")

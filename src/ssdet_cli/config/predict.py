@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from ssdet_cli.config.sections import FineSource, Names, RunConfig, Section, WindowLength
+from ssdet_cli.config.sections import FineSource, Names, RunConfig, Section, WindowLength, refuse_two_spacings
 
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
 
@@ -42,12 +42,20 @@ class PredictInference(Section):
     stride: int | None = Field(
         None, ge=1, description="Raw frames between input frames; default: the time between them in training."
     )
+    seconds_between_frames: float | None = Field(
+        None, gt=0, description="Seconds between input frames; default: the time between them in training."
+    )
     size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
     window: WindowLength | None = Field(
         None,
         description="Input frames in one pass, longer videos go in overlapping windows; auto is as many as memory "
         "allows; default: 512. Where a video has no end, auto and the default are as many as a training clip has.",
     )
+
+    @model_validator(mode="after")
+    def _one_spacing(self) -> "PredictInference":
+        refuse_two_spacings(self.stride, self.seconds_between_frames)
+        return self
 
 
 class PredictConfig(Section):

@@ -125,6 +125,12 @@ class DataConfig(Section):
         "auto", description="Video reader; auto is decord, and PyAV for what decord refuses."
     )
     frame_rate: float | None = Field(None, gt=0, description="Frames per second of JPEG folders.")
+    cache: Path | None = Field(
+        None, description="Folder of resized copies from `ssdet data cache`; what has none is read itself."
+    )
+    file_timeout: float | None = Field(
+        120.0, gt=0, description="Seconds that opening a file and reading one clip or window may take; null waits."
+    )
     workers: int = Field(2, ge=0, description="Loader processes per training process; 0 decodes in the training one.")
     prefetch: int = Field(4, ge=1, description="Batches every worker prepares ahead.")
 
@@ -136,17 +142,50 @@ class ClipConfig(Section):
     are given.
     """
 
-    of_backbone: ClassVar[tuple[str, ...]] = ("frames", "stride", "size")
+    of_backbone: ClassVar[tuple[str, ...]] = ("frames", "stride", "size", "seconds_between_frames")
     frames: int = Field(16, ge=1, description="Input frames T.")
     stride: int = Field(5, ge=1, description="Raw frames from one input frame to the next.")
+    seconds_between_frames: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds from one input frame to the next, whatever the rate of a file; stride is then labels from "
+        "one to the next.",
+    )
+    sampling: Literal["random", "windows", "uniform"] = Field(
+        "random",
+        description="Training clips lie anywhere, or pass after pass side by side (windows), or all over their video.",
+    )
     size: int = Field(224, ge=16, description="Side of the square that the network sees, pixels.")
     scales: Numbers = Field((0.875,), description="Side of the random crop as a part of the short side, one is drawn.")
     flip: bool = Field(True, description="Mirror half of the training clips; off where direction is the class.")
+    colour_jitter: Numbers = Field(
+        (),
+        description="Brightness, contrast, saturation and hue of a training clip vary up to so far: 0.4,0.4,0.4,0.1.",
+    )
 
     @model_validator(mode="after")
     def _scales(self) -> "ClipConfig":
         if not self.scales or any(not 0 < scale <= 1 for scale in self.scales):
             raise ValueError(f"clip.scales={list(self.scales)} must be numbers above 0 and at most 1.")
+        return self
+
+    @model_validator(mode="after")
+    def _strengths(self) -> "ClipConfig":
+        found = list(self.colour_jitter)
+        if found and (len(found) != 4 or any(not 0 <= strength <= 1 for strength in found) or found[3] > 0.5):
+            raise ValueError(
+                f"clip.colour_jitter={found} must be four numbers from 0 to 1 (brightness, contrast, saturation, hue), "
+                "the last at most 0.5; or none."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_spacing(self) -> "ClipConfig":
+        if self.sampling == "uniform" and self.seconds_between_frames is not None:
+            raise ValueError(
+                "clip.sampling=uniform spreads the frames over the whole video and clip.seconds_between_frames sets "
+                "them apart; give one of them."
+            )
         return self
 
 
@@ -290,6 +329,9 @@ class InferenceConfig(Section):
     """Scoring whole videos."""
 
     stride: int | None = Field(None, ge=1, description="Raw frames between input frames; default: as trained.")
+    seconds_between_frames: float | None = Field(
+        None, gt=0, description="Seconds between input frames, whatever the rate of a file; default: as trained."
+    )
     size: int | None = Field(None, ge=16, description="Side of the centre crop, pixels; default: as trained.")
     window: WindowLength = Field(
         512,
@@ -300,3 +342,20 @@ class InferenceConfig(Section):
         False, description="Of a longer video, what one pass would give, also where the network looks at all of it."
     )
     batch_size: int = Field(8, ge=1, description="Windows of equal length in one pass.")
+
+    @model_validator(mode="after")
+    def _one_spacing(self) -> "InferenceConfig":
+        refuse_two_spacings(self.stride, self.seconds_between_frames)
+        return self
+
+
+def refuse_two_spacings(stride: int | None, seconds: float | None) -> None:
+    """See that input frames are set apart in one way.
+
+    Raises:
+        ValueError: By number and by time.
+    """
+    if stride is not None and seconds is not None:
+        raise ValueError(
+            f"inference.stride={stride} and inference.seconds_between_frames={seconds:g} exclude each other; give one."
+        )

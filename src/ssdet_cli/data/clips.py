@@ -4,6 +4,7 @@ A sample depends on (seed, epoch, index) and the shape that is asked for alone, 
 what was read before, so that a resumed run sees the clips that an uninterrupted one would.
 """
 
+import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,14 +18,24 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import VideoRecord, VideoSet, rasterize
+from ssdet_cli.data.copies import open_copy
 from ssdet_cli.data.fine_context import pad_features
 from ssdet_cli.data.multigrid import ClipShape
 from ssdet_cli.data.reading import reading
 from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
-from ssdet_cli.video.sampling import centre_window, random_window, whole_video_indices, window_indices
-from ssdet_cli.video.transforms import centre_crop_box, crop_resize, flip, random_crop_box
+from ssdet_cli.video.patience import in_time
+from ssdet_cli.video.sampling import FrameTimes, Placing, Spacing, Taken, Window, place_clip, whole_video
+from ssdet_cli.video.transforms import (
+    centre_crop_box,
+    change_colours,
+    crop_boxes,
+    crop_resize,
+    draw_colours,
+    flip,
+    random_crop_box,
+)
 
 #: A training clip is replaced by another this many times in a row before the run gives up.
 MAX_REPLACEMENTS = 20
@@ -81,7 +92,7 @@ class ClipReader:
     """Opens the video of a record as `data` says.
 
     Args:
-        data: Backend, frame rate of JPEG folders.
+        data: Backend, frame rate of JPEG folders, folder of copies.
         short_side: Frames are shrunk to this while decoding, pixels.
     """
 
@@ -98,6 +109,10 @@ class ClipReader:
         if record.path is None:
             raise DataError(f"{record.video_id}: no video file under {self.data.videos}.")
         reading(record.path)
+        if self.data.cache is not None:
+            copy = open_copy(self.data.cache, record.path, self.short_side)
+            if copy is not None:
+                return copy
         return open_video(
             record.path,
             backend=self.data.backend,
@@ -129,6 +144,12 @@ def used_range(record: VideoRecord, reader: VideoReader) -> tuple[int, int]:
     return first, end - first
 
 
+def frame_times(reader: VideoReader, first: int, count: int) -> FrameTimes:
+    """When frames [first, first + count) of a file appear, and when the last of them ends."""
+    seconds, stop = reader.seconds(), first + count
+    return FrameTimes(seconds[first:stop], float(seconds[stop]) if stop < len(seconds) else reader.duration_seconds)
+
+
 class _Clips(Dataset, ABC):
     """Map-style dataset over (epoch, index) or (epoch, index, shape); a file that cannot be read is replaced by another
     record's clip. Without a shape, clips are those of `clip`.
@@ -143,8 +164,8 @@ class _Clips(Dataset, ABC):
         return len(self.videos)
 
     @abstractmethod
-    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
-        """Read and label one clip."""
+    def make(self, record: VideoRecord, shape: ClipShape, rng: np.random.Generator, turn: int = 0) -> Sample:
+        """Read and label one clip; `turn` is which of a video's windows, where they are taken one after the other."""
 
     def __getitem__(self, key: tuple[int, int] | tuple[int, int, ClipShape]) -> Sample:
         epoch, index, shape = key if len(key) == 3 else (*key, self.full)
@@ -153,8 +174,12 @@ class _Clips(Dataset, ABC):
         while True:
             record = self.videos.records[index]
             try:
-                return replace(self.make(record, rng, shape), failures=tuple(failures))
+                arguments = (record, shape, rng, epoch + index)
+                sample = in_time(self.data.file_timeout, record.path, self.make, *arguments)
+                return replace(sample, failures=tuple(failures))
             except DataError as error:
+                # A reader that was left behind may still draw from the other one.
+                rng = np.random.default_rng([self.seed, 3, epoch, index, len(failures)])
                 failures.append((str(record.path or record.video_id), str(error)))
             if len(failures) >= MAX_REPLACEMENTS:
                 raise DataError(f"{len(failures)} files in a row cannot be read; the last: {failures[-1][1]}")
@@ -167,69 +192,82 @@ class _Clips(Dataset, ABC):
         return ClipReader(self.data, side).open(record)
 
     def _window(
-        self, frames: int, rng: np.random.Generator, shape: ClipShape
-    ) -> tuple[np.ndarray, np.ndarray, int, int]:
-        """Raw frames of a clip, which of them exist, the first one, and how many times its stride is the usual one.
-
-        A clip of fewer frames than usual begins where a usual one would, and lies inside of it.
-        """
-        clip, factor = self.clip, 1
-        if self.training:
-            start = random_window(frames, clip.frames, clip.stride, rng)
-        else:
-            start = centre_window(frames, clip.frames, clip.stride)
+        self, reader: VideoReader, used: tuple[int, int], shape: ClipShape, rng: np.random.Generator, turn: int
+    ) -> Window:
+        """Where the clip lies in frames [first, first + count) of the file."""
+        clip, stretch = self.clip, 1
         if shape.stretch > 1:
-            factor = int(rng.integers(1, shape.stretch + 1))
-        return *window_indices(start, shape.frames, factor * clip.stride, frames), start, factor
+            stretch = int(rng.integers(1, shape.stretch + 1))
+        placing = Placing(clip.sampling, rng if self.training else None, turn)
+        part = Taken(shape.frames, stretch)
+        return place_clip(used[1], lambda: frame_times(reader, *used), clip.frames, spacing_of(clip), placing, part)
 
-    def _pixels(self, frames: np.ndarray, rng: np.random.Generator, size: int) -> Tensor:
+    def _pixels(self, frames: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
         height, width = frames.shape[1:3]
         if not self.training:
             return crop_resize(frames, centre_crop_box(height, width), size)
-        cut = crop_resize(frames, random_crop_box(height, width, self.clip.scales, rng), size)
-        return flip(cut) if self.clip.flip and rng.random() < 0.5 else cut
+        clip = self.clip
+        cut = crop_resize(frames, random_crop_box(height, width, clip.scales, rng), size)
+        cut = flip(cut) if clip.flip and rng.random() < 0.5 else cut
+        return change_colours(cut, draw_colours(clip.colour_jitter, rng)) if clip.colour_jitter else cut
 
 
 class WeakClips(_Clips):
     """Clips with one label each: labels (K + 1, T), channel 0 background, the video's class in every frame."""
 
-    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
+    def make(self, record: VideoRecord, shape: ClipShape, rng: np.random.Generator, turn: int = 0) -> Sample:
         """Read one window of the used part of the file."""
         with self._open(record, shape) as reader:
-            first, count = used_range(record, reader)
-            indices, _, _, _ = self._window(count, rng, shape)
-            frames, backend = reader.frames(first + indices), reader.backend
+            used = used_range(record, reader)
+            window = self._window(reader, used, shape, rng, turn)
+            frames, backend = reader.frames(used[0] + window.indices), reader.backend
         labels = torch.zeros(self.num_classes + 1, shape.frames)
         labels[record.label + 1] = 1.0
-        return Sample(record.video_id, self._pixels(frames, rng, shape.size), backend, labels)
+        return Sample(record.video_id, self._pixels(frames, shape.size, rng), backend, labels)
 
 
 class FrameLabelledClips(_Clips):
-    """Clips with labels at raw frame rate: (K, L), L = frames x stride, False in `valid` beyond the video's end. A clip
-    whose stride is n times the usual one has labels at every n-th raw frame.
+    """Clips with labels (K, L), L = frames x stride, False in `valid` beyond the video's end.
+
+    At the times of the raw frames; of clips that go by time, at as many moments, evenly apart. A clip whose stride is n
+    times the usual one has labels at every n-th of them.
     """
 
-    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
-        """Read one window and rasterise the segments at every raw frame of it."""
+    def make(self, record: VideoRecord, shape: ClipShape, rng: np.random.Generator, turn: int = 0) -> Sample:
+        """Read one window and rasterise the segments at every time of a label in it."""
         with self._open(record, shape) as reader:
-            indices, real, start, factor = self._window(reader.num_frames, rng, shape)
-            raw = start + np.arange(shape.frames * self.clip.stride) * factor
-            # Every sampled frame is one of the raw ones, also beyond the end, where nothing is valid.
-            seconds, count = reader.seconds(raw), reader.num_frames
-            frames, backend = reader.frames(indices), reader.backend
+            window = self._window(reader, (0, reader.num_frames), shape, rng, turn)
+            seconds, valid = _label_times(reader, window, self.clip)
+            frames, backend = reader.frames(window.indices), reader.backend
         labels = rasterize(record.segments, seconds, self.num_classes)
-        sampled = seconds[:: self.clip.stride]
         return Sample(
             record.video_id,
-            self._pixels(frames, rng, shape.size),
+            self._pixels(frames, shape.size, rng),
             backend,
             torch.from_numpy(labels.astype(np.float32)),
-            torch.from_numpy(raw < count),
-            torch.from_numpy(sampled),
+            torch.from_numpy(valid),
+            torch.from_numpy(seconds[:: self.clip.stride].copy()),
             torch.from_numpy(seconds),
-            torch.tensor(real.sum()),
-            start / self.clip.stride,
+            torch.tensor(window.real.sum()),
+            window.start,
         )
+
+
+def spacing_of(clip: ClipConfig) -> Spacing:
+    """How far the input frames of a clip lie apart."""
+    return Spacing(clip.stride, clip.seconds_between_frames)
+
+
+def _label_times(reader: VideoReader, window: Window, clip: ClipConfig) -> tuple[np.ndarray, np.ndarray]:
+    """(L,) seconds of the labels, `stride` of them from one input frame to the next; and which are in the video.
+
+    Every input frame's own time is one of them, also beyond the end, where nothing is valid.
+    """
+    steps = np.arange(len(window.indices) * clip.stride) * window.stretch
+    if window.first is not None:
+        return reader.seconds(window.first + steps), window.first + steps < reader.num_frames
+    seconds = window.moments[0] + steps * (clip.seconds_between_frames / clip.stride)
+    return seconds, seconds < reader.duration_seconds
 
 
 @dataclass(frozen=True)
@@ -240,29 +278,42 @@ class VideoFacts:
         video_id: Name.
         first: Raw frame of the file that the video begins with.
         raw_frames: Raw frames from there to its end.
-        stride: Raw frames from one input frame to the next.
+        spacing: How far input frames lie apart.
         frame_rate: Raw frames per second.
         duration_seconds: Of the file.
         raw_seconds: (raw_frames,) float64, when each raw frame appears.
+        end_seconds: When the last of them ends.
     """
 
     video_id: str
     first: int = 0
     raw_frames: int = 0
-    stride: int = 1
+    spacing: Spacing = Spacing()
     frame_rate: float = 0.0
     duration_seconds: float = 0.0
     raw_seconds: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    end_seconds: float = 0.0
 
     @property
     def num_frames(self) -> int:
         """Input frames."""
-        return -(-self.raw_frames // self.stride)
+        if self.spacing.seconds is None:
+            return -(-self.raw_frames // self.spacing.stride)
+        return len(self.indices)
+
+    @property
+    def indices(self) -> np.ndarray:
+        """(T,) int64: raw frame of every input frame, counted from `first`."""
+        return self._sampled[0]
 
     @property
     def seconds(self) -> np.ndarray:
         """(T,) float64: time of every input frame in the file."""
-        return self.raw_seconds[whole_video_indices(self.raw_frames, self.stride)]
+        return self._sampled[1]
+
+    @functools.cached_property
+    def _sampled(self) -> tuple[np.ndarray, np.ndarray]:
+        return whole_video(FrameTimes(self.raw_seconds, self.end_seconds), self.spacing)
 
 
 @dataclass(frozen=True)
@@ -274,9 +325,11 @@ class VideoWindow:
         start: First of them, as input frames of the video are counted.
         frames: (3, T, S, S) uint8.
         weights: (T,) float32, what each counts for where windows overlap (see `data.windows`).
-        count: Windows of this video.
+        count: Windows of this video, of all crops.
         backend: Which video reader read it.
         failure: Why the video cannot be read, from here on; frames and weights are then empty.
+        crop: Which of the squares of a frame.
+        crops: How many there are.
     """
 
     video: VideoFacts
@@ -286,10 +339,12 @@ class VideoWindow:
     count: int = 1
     backend: str = ""
     failure: str = ""
+    crop: int = 0
+    crops: int = 1
 
 
 class VideoWindows(IterableDataset):
-    """Every video of a list, window after window, centre crop; a file that cannot be read is a window that says so.
+    """Every video of a list, window after window; a file that cannot be read is a window that says so.
 
     A frame is decoded once, and no more than one window of a video is held, however long it is. Workers share the
     videos out; the windows of one video come in order.
@@ -297,54 +352,73 @@ class VideoWindows(IterableDataset):
     Args:
         records: Videos of this process.
         data: Backend, frame rate of JPEG folders.
-        stride: Raw frames from one input frame to the next.
+        spacing: How far input frames lie apart.
         size: Side of the crop, pixels.
         windows: How a long video is cut.
+        crops: Squares of every frame, see `crop_boxes`; of several, a window comes once for each.
     """
 
     def __init__(
-        self, records: Sequence[VideoRecord], data: DataConfig, *, stride: int, size: int, windows: Windows
+        self,
+        records: Sequence[VideoRecord],
+        data: DataConfig,
+        *,
+        spacing: Spacing,
+        size: int,
+        windows: Windows,
+        crops: int = 1,
     ) -> None:
-        self.records, self.stride, self.size, self.windows = tuple(records), stride, size, windows
+        self.records, self.spacing, self.size, self.windows = tuple(records), spacing, size, windows
+        self.crops, self.file_timeout = crops, data.file_timeout
         self.reader = ClipReader(data, size)
 
     def __iter__(self) -> Iterator[VideoWindow]:
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         for record in self.records[first::step]:
+            windows, most = self._read(record), self.file_timeout
             try:
-                yield from self._read(record)
+                while (window := in_time(most, record.path, next, windows, None)) is not None:
+                    yield window
             except DataError as error:
                 yield VideoWindow(VideoFacts(record.video_id), failure=str(error))
 
     def facts(self, record: VideoRecord, reader: VideoReader) -> VideoFacts:
         """What an open reader says of a record."""
         first, count = used_range(record, reader)
+        times = frame_times(reader, first, count)
         return VideoFacts(
             record.video_id,
             first,
             count,
-            self.stride,
+            self.spacing,
             reader.frame_rate,
             reader.duration_seconds,
-            reader.seconds()[first : first + count],
+            times.seconds,
+            times.end,
         )
 
     def _read(self, record: VideoRecord) -> Iterator[VideoWindow]:
         with self.reader.open(record) as reader:
             video = self.facts(record, reader)
             spans, weights = self.windows.spans(video.num_frames), self.windows.weights(video.num_frames)
-            held, behind = torch.empty(3, 0, self.size, self.size, dtype=torch.uint8), 0
+            held, behind = [torch.empty(3, 0, self.size, self.size, dtype=torch.uint8)] * self.crops, 0
+            count = len(spans) * self.crops
             for (start, stop), own in zip(spans, weights, strict=True):
                 fresh = self._frames(reader, video, behind, stop)
-                kept = held[:, held.shape[1] - (behind - start) :] if behind > start else held[:, :0]
-                held, behind = torch.cat((kept, fresh), dim=1) if kept.shape[1] else fresh, stop
-                yield VideoWindow(video, start, held, own, len(spans), reader.backend)
+                held = [_joined(one, new, behind - start) for one, new in zip(held, fresh, strict=True)]
+                behind = stop
+                for crop, frames in enumerate(held):
+                    yield VideoWindow(video, start, frames, own, count, reader.backend, "", crop, self.crops)
 
-    def _frames(self, reader: VideoReader, video: VideoFacts, start: int, stop: int) -> Tensor:
-        frames = reader.frames(video.first + np.arange(start, stop) * self.stride)
-        height, width = frames.shape[1:3]
-        return crop_resize(frames, centre_crop_box(height, width), self.size)
+    def _frames(self, reader: VideoReader, video: VideoFacts, start: int, stop: int) -> list[Tensor]:
+        frames = reader.frames(video.first + video.indices[start:stop])
+        return [crop_resize(frames, box, self.size) for box in crop_boxes(*frames.shape[1:3], self.crops)]
+
+
+def _joined(held: Tensor, fresh: Tensor, overlap: int) -> Tensor:
+    """The last `overlap` frames that are held and those that came."""
+    return torch.cat((held[:, held.shape[1] - overlap :], fresh), dim=1) if overlap > 0 else fresh
 
 
 def with_files(videos: VideoSet) -> tuple[VideoSet, list[str]]:

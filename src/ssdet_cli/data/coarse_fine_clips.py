@@ -16,7 +16,7 @@ class CoarseFineClips(FrameLabelledClips):
 
     Args:
         *args: Of `FrameLabelledClips`.
-        context: Where the features are; at the stride of the clips.
+        context: Where the features are; at the spacing of the clips.
         **options: Of `FrameLabelledClips`.
     """
 
@@ -24,8 +24,8 @@ class CoarseFineClips(FrameLabelledClips):
         super().__init__(*args, **options)
         self.context = context
 
-    def make(self, record: VideoRecord, rng: np.random.Generator, shape: ClipShape) -> Sample:
+    def make(self, record: VideoRecord, shape: ClipShape, rng: np.random.Generator, turn: int = 0) -> Sample:
         """Read a clip, then the features around it."""
-        sample = super().make(record, rng, shape)
+        sample = super().make(record, shape, rng, turn)
         features, start = self.context.read(record.video_id, sample.start, shape.frames)
         return replace(sample, features=features, feature_start=torch.tensor(start, dtype=torch.float32))

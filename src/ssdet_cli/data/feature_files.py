@@ -17,6 +17,7 @@ from numpy.lib import format as npy
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.files import write_atomically
+from ssdet_cli.video.sampling import Spacing
 
 INDEX = "index.json"
 #: Raised when the meaning of a key changes.
@@ -39,6 +40,7 @@ class Origin:
         checkpoint: Run or file that the weights are from, as it was given.
         command: Command that trained them; empty where the file does not say.
         stride: Raw frames from one input frame to the next.
+        seconds_between_frames: Seconds from one to the next instead; None counts frames.
         size: Side of the centre crop, pixels.
         normalization: Mean and standard deviation per channel that frames were normalised with.
         pool: Side h = w of the stored maps.
@@ -65,6 +67,12 @@ class Origin:
     offset: float = 0.0
     window: int | None = None
     format: str = "safetensors"
+    seconds_between_frames: float | None = None
+
+    @property
+    def spacing(self) -> Spacing:
+        """How far input frames lie apart."""
+        return Spacing(self.stride, self.seconds_between_frames)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Origin":
@@ -74,7 +82,9 @@ class Origin:
             DataError: A value is missing.
         """
         try:
-            return cls(**{each.name: values[each.name] for each in fields(cls)})
+            # Features that go by time are younger than the format.
+            known = {"seconds_between_frames": None, **values}
+            return cls(**{each.name: known[each.name] for each in fields(cls)})
         except (KeyError, TypeError) as error:
             raise DataError(f"the origin of the features lacks {error}.") from error
 

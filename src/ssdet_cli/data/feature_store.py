@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ssdet_cli.data.feature_files import Origin, read_header, read_index
 from ssdet_cli.errors import DataError
+from ssdet_cli.video.sampling import Spacing
 
 #: Headers read at a time; many file systems answer several requests as fast as one.
 _THREADS = 8
@@ -64,8 +65,8 @@ class FeatureStore:
         return self._entry(video_id)["frames"]
 
     def video(self, video_id: str) -> dict[str, Any]:
-        """What the file says of a video: `stride`, `frame_rate`, `first_frame`, `num_frames`, `raw_frames`,
-        `duration_seconds`, `video_id`, and `seconds`, when each input frame is shown.
+        """What the file says of a video: `stride`, `seconds_between_frames`, `frame_rate`, `first_frame`,
+        `num_frames`, `raw_frames`, `duration_seconds`, `video_id`, and `seconds`, when each input frame is shown.
 
         Raises:
             DataError: No such video, or its file is damaged.
@@ -120,6 +121,7 @@ class FeatureStore:
         video_ids: Iterable[str],
         *,
         stride: int | None = None,
+        spacing: Spacing | None = None,
         size: int | None = None,
         weights_sha256: str | None = None,
         stages: Sequence[str] | None = None,
@@ -130,6 +132,7 @@ class FeatureStore:
         Args:
             video_ids: Videos that must be there, whole.
             stride: Raw frames between input frames that the features must have; None does not ask.
+            spacing: How far apart input frames must be, in frames or in seconds, likewise.
             size: Side of the crop, likewise.
             weights_sha256: Of the backbone, likewise.
             stages: Names that must be there.
@@ -138,6 +141,9 @@ class FeatureStore:
         Raises:
             DataError: One line on the first kind of fault.
         """
+        if spacing is not None:
+            stride = spacing.stride if spacing.seconds is None else None
+            self._check_time_between(spacing.seconds)
         wanted = {"stride": stride, "size": size, "weights_sha256": weights_sha256, "pool": pool}
         for name, value in wanted.items():
             if value is not None and getattr(self.origin, name) != value:
@@ -183,6 +189,14 @@ class FeatureStore:
             "pool": "maps of {held}x{held}, {wanted}x{wanted} are needed (--pool)",
         }[name].format(held=held, wanted=wanted)
         return f"{what}; extract them again."
+
+    def _check_time_between(self, seconds: float | None) -> None:
+        if self.origin.seconds_between_frames != seconds:
+            wanted = "frames counted" if seconds is None else str(Spacing(seconds=seconds))
+            raise DataError(
+                f"{self.folder}: features of {self.origin.spacing}, {wanted} is needed (clip.seconds_between_frames); "
+                "extract them again."
+            )
 
     def _check_stages(self, names: Iterable[str]) -> None:
         for name in names:

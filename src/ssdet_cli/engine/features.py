@@ -38,7 +38,8 @@ class FeatureJoin:
             {
                 "video_id": video.video_id,
                 "num_frames": video.num_frames,
-                "stride": video.stride,
+                "stride": video.spacing.stride,
+                "seconds_between_frames": video.spacing.seconds,
                 "first_frame": video.first,
                 "frame_rate": video.frame_rate,
                 "raw_frames": video.raw_frames,

@@ -42,7 +42,7 @@ class Join(Protocol):
 
 
 class ScoreJoin:
-    """Weighted mean of the logits (K, T) of a video's windows."""
+    """Weighted mean of the logits (K, T) of a video's windows; of several crops, the mean of their probabilities."""
 
     def __init__(self, video: VideoFacts) -> None:
         self.video = video
@@ -53,8 +53,8 @@ class ScoreJoin:
         """Add a window's logits."""
         logits = outputs[LOGITS].float().T.cpu().numpy()
         if self._logits is None:
-            self._logits = np.zeros((self.video.num_frames, logits.shape[1]), np.float32)
-        self._logits[window.start : window.start + len(logits)] += logits * window.weights[:, None]
+            self._logits = np.zeros((window.crops, self.video.num_frames, logits.shape[1]), np.float32)
+        self._logits[window.crop, window.start : window.start + len(logits)] += logits * window.weights[:, None]
         self._added, self._backend = self._added + 1, window.backend
         return self._added == window.count
 
@@ -64,7 +64,7 @@ class ScoreJoin:
         return VideoScores(
             video_id=video.video_id,
             seconds=video.seconds,
-            logits=self._logits,
+            logits=self._logits[0] if len(self._logits) == 1 else _mean_of_crops(self._logits),
             duration_seconds=video.duration_seconds,
             frame_rate=video.frame_rate,
             num_frames=video.raw_frames,
@@ -74,6 +74,12 @@ class ScoreJoin:
 
     def discard(self) -> None:
         """Nothing is held outside."""
+
+
+def _mean_of_crops(logits: np.ndarray) -> np.ndarray:
+    """(crops, T, K) logits -> (T, K), the logit of the mean of the crops' sigmoids."""
+    present, absent = (-np.logaddexp(0, sign * logits.astype(np.float64)) for sign in (-1, 1))
+    return (np.logaddexp.reduce(present) - np.logaddexp.reduce(absent)).astype(np.float32)
 
 
 def in_batches(

@@ -79,6 +79,7 @@ class Detector:
         fine: str | Path | None = None,
         features: str | Path | None = None,
         stride: int | None = None,
+        seconds_between_frames: float | None = None,
         size: int | None = None,
         window: int | Literal["auto"] | None = None,
     ) -> "Detector":
@@ -90,6 +91,7 @@ class Detector:
             fine: Run or weights of a Coarse-Fine network's fine stream; default: as it was trained.
             features: Or its stored features.
             stride: Raw frames from one input frame to the next; None keeps the time between them of training.
+            seconds_between_frames: Or seconds from one to the next.
             size: Side of the crop, pixels; None is that of training.
             window: Input frames in one pass; None is 512, auto as many as memory allows, and both as many as a training
                 clip has for a live video.
@@ -101,7 +103,12 @@ class Detector:
         asked = {
             "checkpoint": path,
             "fine": {"features": features, "weights": fine},
-            "inference": {"stride": stride, "size": size, "window": window},
+            "inference": {
+                "stride": stride,
+                "seconds_between_frames": seconds_between_frames,
+                "size": size,
+                "window": window,
+            },
             "run": {"device": str(device)},
         }
         cfg = validate(PredictConfig, asked, "Detector.from_run")
@@ -122,7 +129,14 @@ class Detector:
         how = cfg.inference
         return cls(
             scanner.restore(
-                cfg.checkpoint, here, fine=cfg.fine, stride=how.stride, size=how.size, window=how.window, log=log
+                cfg.checkpoint,
+                here,
+                fine=cfg.fine,
+                stride=how.stride,
+                seconds_between_frames=how.seconds_between_frames,
+                size=how.size,
+                window=how.window,
+                log=log,
             )
         )
 

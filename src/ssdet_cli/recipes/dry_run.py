@@ -50,8 +50,11 @@ class HeldOut:
 
     def frames(self, cfg: TrainingConfig, spacing: float) -> float:
         """Input frames that the network sees, at `spacing` seconds from one to the next."""
-        given = cfg.inference.stride if hasattr(cfg, "inference") else None
-        return self.clips * cfg.clip.frames + self.seconds / spacing * cfg.clip.stride / (given or cfg.clip.stride)
+        of_videos = spacing
+        if hasattr(cfg, "inference"):
+            given = cfg.inference
+            of_videos = given.seconds_between_frames or spacing * (given.stride or cfg.clip.stride) / cfg.clip.stride
+        return self.clips * cfg.clip.frames + self.seconds / of_videos
 
 
 def _by_header(videos: VideoSet) -> list[float]:

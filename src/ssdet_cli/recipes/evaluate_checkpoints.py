@@ -14,6 +14,7 @@ from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.class_names import class_difference
+from ssdet_cli.data.copies import note_on_copies
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS
@@ -25,11 +26,12 @@ from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream
 from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.results import annotated, average, finish, refuse_bootstrap, scored
-from ssdet_cli.recipes.scoring import at_protocol_times, whole_video_scores
+from ssdet_cli.recipes.scoring import asked_spacing, at_protocol_times, trained_spacing, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
 from ssdet_cli.recipes.window_length import PassSize, measured
 from ssdet_cli.video.decode import import_decord
+from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.transforms import Normalize
 
 
@@ -66,6 +68,8 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
+        if (copies := note_on_copies(data.cache, videos)) is not None:
+            log.say(copies)
         named = zip(cfg.checkpoints, states, strict=True)
         members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
         readers = readers_of(score for member in members for score in member)
@@ -125,7 +129,10 @@ def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabel
         raise ConfigError(
             f"{path} does not say what data to score it on; give --dataset NAME --annotations FILE --videos DIR."
         )
-    return FrameLabelledData.model_validate({**known, **given})
+    merged = FrameLabelledData.model_validate({**known, **given})
+    # Copies from training that are gone by now are no reason to refuse.
+    gone = "cache" not in given and merged.cache is not None and not merged.cache.is_dir()
+    return merged.model_copy(update={"cache": None}) if gone else merged
 
 
 def _refuse_useless(cfg: EvaluateConfig, states: list[dict[str, Any]]) -> None:
@@ -149,9 +156,8 @@ def restore(state: dict[str, Any], here: Session) -> nn.Module:
 
 
 def inference_of(cfg: InferenceConfig, meta: dict[str, Any]) -> InferenceConfig:
-    """Stride and size as trained where they are not given."""
-    clip = meta["clip"]
-    return cfg.model_copy(update={"stride": cfg.stride or clip["stride"], "size": cfg.size or clip["size"]})
+    """The size as trained where it is not given."""
+    return cfg.model_copy(update={"size": cfg.size or meta["clip"]["size"]})
 
 
 def _member(
@@ -171,13 +177,14 @@ def _member(
         network, apply_of = fine_stream.restore(state, cfg.fine, inference, ids, here, log)
     else:
         network, apply_of = restore(state, here), None
+    spacing = asked_spacing(inference, trained_spacing(meta["clip"]))
     how = {
         "normalize": Normalize(**meta["normalization"]).to(here.device),
         "autocast": precision("auto", here.device),
         "here": here,
     }
     if inference.window == "auto":
-        passes = _measured(network, inference, videos, data, how)
+        passes = _measured(network, inference, spacing, videos, data, how)
         log.say(f"inference.window=auto: windows of up to {passes.window} input frames fit on {here.device}.")
     else:
         passes = PassSize(inference.window)
@@ -185,12 +192,13 @@ def _member(
         network,
         videos,
         data,
-        stride=inference.stride,
+        spacing=spacing,
         size=inference.size,
         window=passes.window,
         most_frames=passes.most_frames,
         batch_size=inference.batch_size,
         exact=inference.exact,
+        crops=inference.crops,
         apply_of=apply_of,
         log=log,
         **how,
@@ -200,12 +208,17 @@ def _member(
 
 
 def _measured(
-    network: nn.Module, inference: InferenceConfig, videos: VideoSet, data: FrameLabelledData, how: dict[str, Any]
+    network: nn.Module,
+    inference: InferenceConfig,
+    spacing: Spacing,
+    videos: VideoSet,
+    data: FrameLabelledData,
+    how: dict[str, Any],
 ) -> PassSize:
     """The window of `inference.window=auto`."""
     here = how["here"]
     records = [record for record in videos.records if record.path is not None]
-    lengths = lengths_of(records, data, inference.stride, here).frames
+    lengths = lengths_of(records, data, spacing, here).frames
     return measured(
         network,
         lambda frames: {LOGITS: network(frames)},

@@ -148,7 +148,7 @@ def _metadata(checkpoint: Path, meta: dict[str, Any], frames: int, lengths: Leng
         "normalization": meta["normalization"],
         "size": meta["clip"]["size"],
         "stride": meta["clip"]["stride"],
-        "frame_seconds": validated.get("frame_seconds"),
+        "frame_seconds": meta["clip"].get("seconds_between_frames") or validated.get("frame_seconds"),
         "frames": {"usual": frames, "fewest": lengths.shortest, "multiple": lengths.multiple},
         "weights_sha256": digest,
     }

@@ -16,6 +16,7 @@ from ssdet_cli.config.commands import ExtractFeaturesConfig
 from ssdet_cli.config.life import taken
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clips import VideoWindows, with_files
+from ssdet_cli.data.copies import note_on_copies
 from ssdet_cli.data.feature_writer import FeatureWriter, window_of
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session, session
@@ -61,6 +62,8 @@ def _videos(cfg: ExtractFeaturesConfig, log: RunLog) -> VideoSet:
     if missing:
         log.say(f"{len(missing)} videos have no file and are left out, the first is {missing[0]}.")
     log.say(f"{videos.name}: {len(videos)} videos.")
+    if (copies := note_on_copies(cfg.data.cache, videos)) is not None:
+        log.say(copies)
     return videos
 
 
@@ -106,7 +109,7 @@ class _Extraction:
     def _lengths(self, records: Sequence[VideoRecord]) -> dict[str, int]:
         """Video id -> input frames, of those whose header can be read; every rank must ask for the same."""
         unknown = [record for record in records if record.video_id not in self._frames]
-        self._frames |= lengths_of(unknown, self.cfg.data, self.origin.stride, self.here).frames
+        self._frames |= lengths_of(unknown, self.cfg.data, self.origin.spacing, self.here).frames
         ids = [record.video_id for record in records]
         return {video_id: self._frames[video_id] for video_id in ids if video_id in self._frames}
 
@@ -136,7 +139,7 @@ class _Extraction:
         lengths = self._lengths(self.videos.records)
         frames = sum(lengths.values())
         for window in VideoWindows(
-            self.videos.records, self.cfg.data, stride=self.origin.stride, size=self.origin.size, windows=self.windows
+            self.videos.records, self.cfg.data, spacing=self.origin.spacing, size=self.origin.size, windows=self.windows
         ):
             if not window.failure:
                 break
@@ -216,7 +219,7 @@ class _Extraction:
 
     def _predict(self, share: list[VideoRecord], began: float) -> tuple[list[str], dict[str, str]]:
         dataset = VideoWindows(
-            share, self.cfg.data, stride=self.origin.stride, size=self.origin.size, windows=self.windows
+            share, self.cfg.data, spacing=self.origin.spacing, size=self.origin.size, windows=self.windows
         )
         self.log.start("videos", 0, len(share))
 

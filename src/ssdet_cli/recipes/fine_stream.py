@@ -12,6 +12,7 @@ from torch import nn
 from ssdet_cli.config.commands import ExtractFeaturesConfig, TrainCoarseFineConfig
 from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import FineSource, InferenceConfig, ModelConfig
+from ssdet_cli.data.clips import spacing_of
 from ssdet_cli.data.feature_files import Origin
 from ssdet_cli.data.feature_store import FeatureStore
 from ssdet_cli.data.fine_context import LENGTHS, FineContext
@@ -26,7 +27,9 @@ from ssdet_cli.models.detectors.coarse_fine import FINE_POINTS, CoarseFine, Coar
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.recipes import frozen
+from ssdet_cli.recipes.scoring import trained_spacing
 from ssdet_cli.recipes.training import Run, load_init, options_of
+from ssdet_cli.video.sampling import Spacing
 
 #: Network, `normalize`, `device`, `autocast` -> what is computed of windows.
 ApplyOf = Callable[..., Apply]
@@ -85,7 +88,7 @@ def fine_stream(
         ConfigError: Videos are to be scored at another sampling than the clips have, or exactly.
         DataError: A fault of the features.
     """
-    _refuse_other_sampling(cfg.inference, cfg.clip.stride, cfg.clip.size)
+    _refuse_other_sampling(cfg.inference, spacing_of(cfg.clip), cfg.clip.size)
     _refuse_exact(cfg.inference)
     longest = _longest(cfg.inference, joint=cfg.fine.in_graph)
     if cfg.fine.in_graph:
@@ -97,7 +100,7 @@ def fine_stream(
     if cfg.fine.weights is not None:
         sha256 = _frozen(cfg.fine.weights, cfg.model.backbone, run.session, run.log).origin.weights_sha256
     stages = network.fine_channels
-    _check(store, video_ids, stages, stride=cfg.clip.stride, size=cfg.clip.size, weights_sha256=sha256)
+    _check(store, video_ids, stages, spacing=spacing_of(cfg.clip), size=cfg.clip.size, weights_sha256=sha256)
     if run.state is not None:
         _refuse_other_origin(store, run.state["meta"]["fine"]["origin"])
     run.log.say(f"Fine features: {len(store)} videos in {store.folder}, of {store.origin.checkpoint}.")
@@ -133,7 +136,7 @@ def restore(
     """
     meta = state["meta"]
     fine, clip = meta["fine"], meta["clip"]
-    _refuse_other_sampling(inference, clip["stride"], clip["size"])
+    _refuse_other_sampling(inference, trained_spacing(clip), clip["size"])
     _refuse_exact(inference)
     if inference.window == "auto":
         raise ConfigError(
@@ -148,7 +151,7 @@ def restore(
     if features is not None:
         store, stages = FeatureStore(features), model.coarse.fine_channels
         sha256 = fine["origin"]["weights_sha256"] if fine["origin"] else None
-        _check(store, video_ids, stages, stride=clip["stride"], size=clip["size"], weights_sha256=sha256)
+        _check(store, video_ids, stages, spacing=trained_spacing(clip), size=clip["size"], weights_sha256=sha256)
         log.say(f"Fine stream: features in {features}.")
         context = FineContext(store, tuple(stages), longest)
         apply_of = partial(with_stored_features, context=context, batch_size=inference.batch_size)
@@ -226,7 +229,7 @@ def _check(
     video_ids: Iterable[str],
     stages: dict[str, int],
     *,
-    stride: int,
+    spacing: Spacing,
     size: int,
     weights_sha256: str | None,
 ) -> None:
@@ -239,7 +242,7 @@ def _check(
                 f"this network needs {channels} (model.backbone)."
             )
     store.check(
-        video_ids, stride=stride, size=size, weights_sha256=weights_sha256, stages=tuple(stages), pool=FINE_POINTS
+        video_ids, spacing=spacing, size=size, weights_sha256=weights_sha256, stages=tuple(stages), pool=FINE_POINTS
     )
 
 
@@ -253,12 +256,15 @@ def _refuse_exact(inference: InferenceConfig) -> None:
         raise ConfigError("inference.exact: a Coarse-Fine network looks at all of a window; leave it out.")
 
 
-def _refuse_other_sampling(inference: InferenceConfig, stride: int, size: int) -> None:
-    for name, wanted in (("stride", stride), ("size", size)):
+def _refuse_other_sampling(inference: InferenceConfig, spacing: Spacing, size: int) -> None:
+    apart = ("stride", spacing.stride) if spacing.seconds is None else ("seconds_between_frames", spacing.seconds)
+    trained = dict([apart, ("size", size)])
+    for name in ("stride", "seconds_between_frames", "size"):
         value = getattr(inference, name)
-        if value not in (None, wanted):
+        if value not in (None, trained.get(name)):
+            key, wanted = (name, trained[name]) if name in trained else apart
             raise ConfigError(
-                f"inference.{name}={value}: a Coarse-Fine network is scored as it is trained, clip.{name}={wanted}."
+                f"inference.{name}={value}: a Coarse-Fine network is scored as it is trained, clip.{key}={wanted}."
             )
 
 

@@ -11,6 +11,7 @@ from ssdet_cli.errors import CheckpointError
 from ssdet_cli.models import create_model, load_weights
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.models.weights.streams import COARSE, is_both, is_coarse
+from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing
 from ssdet_cli.recipes.weights import Description, describe
 
 _OF_A_CHECKPOINT = {"format", "model", "meta"}
@@ -59,10 +60,8 @@ def checkpoint_of(path: Path, inference: InferenceConfig, log: RunLog) -> dict[s
         **said,
         "normalization": {"mean": list(mean), "std": list(std)},
     }
-    log.say(
-        f"{path}: {found.backbone}, {found.num_classes} classes, one frame in {meta['clip']['stride']}, "
-        f"{meta['clip']['size']} pixels."
-    )
+    spacing = asked_spacing(inference, trained_spacing(meta["clip"]))
+    log.say(f"{path}: {found.backbone}, {found.num_classes} classes, {spacing}, {meta['clip']['size']} pixels.")
     return {"model": network.state_dict(), "meta": meta}
 
 

@@ -19,6 +19,7 @@ from ssdet_cli.models.detectors.frame import stage_strides
 from ssdet_cli.models.weights.fingerprint import fingerprint
 from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.models.weights.report import LoadReport
+from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,14 @@ def restore(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> Frozen:
     clip = told.pop("clip", None)
     normalization = told.pop("normalization", None) or dict(zip(("mean", "std"), backbone.normalization, strict=True))
     frames_apart, size = (clip["stride"], clip["size"]) if clip else backbone.default_clip[1:]
+    spacing = asked_spacing(cfg.inference, trained_spacing(clip or {"stride": frames_apart}))
     names = _stages(cfg, backbone)
     channels = dict(zip(backbone.stage_names, backbone.stage_channels, strict=True))
     strides = dict(zip(backbone.stage_names, stage_strides(backbone), strict=True))
     origin = Origin(
         weights_sha256=fingerprint(backbone),
-        stride=cfg.inference.stride or frames_apart,
+        stride=spacing.stride,
+        seconds_between_frames=spacing.seconds,
         size=cfg.inference.size or size,
         normalization=[list(normalization["mean"]), list(normalization["std"])],
         pool=1 if cfg.format == "npy" else cfg.pool,
@@ -64,7 +67,7 @@ def restore(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> Frozen:
         **told,
     )
     log.say(
-        f"{origin.backbone} of {origin.checkpoint} on {here.device}: one frame in {origin.stride}, "
+        f"{origin.backbone} of {origin.checkpoint} on {here.device}: {origin.spacing}, "
         f"{origin.size} pixels, stages {', '.join(names)}."
     )
     return Frozen(backbone, origin)

@@ -23,7 +23,7 @@ from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import evaluate_checkpoints, fine_stream
 from ssdet_cli.recipes.foreign import checkpoint_of
-from ssdet_cli.recipes.scoring import sigmoid
+from ssdet_cli.recipes.scoring import asked_spacing, sigmoid, trained_spacing
 from ssdet_cli.recipes.stored_video import refuse_other_count, refuse_other_video
 from ssdet_cli.recipes.window_length import LONGEST, measured
 from ssdet_cli.video.ahead import ahead
@@ -71,7 +71,8 @@ class Scanner:
         classes: Names in the order of the scores.
         thresholds: (K,) float64, from which score on each is present: the best in the checkpoint's validation, or 0.5.
         validated: Whether the checkpoint knows them.
-        spacing: Seconds from one input frame to the next in training; None where the checkpoint does not know.
+        spacing: Seconds from one input frame to the next, as asked for or in training; None where frames are counted
+            because the checkpoint does not know.
         store: Stored features of the fine stream; None where there are none, or they are computed.
     """
 
@@ -83,7 +84,6 @@ class Scanner:
         here: Session,
         *,
         apply_of: fine_stream.ApplyOf | None = None,
-        stride: int | None = None,
         window: int | None = None,
     ) -> None:
         self._network, self._meta, self._inference, self._here = network, meta, inference, here
@@ -92,12 +92,14 @@ class Scanner:
         self.classes: tuple[str, ...] = tuple(meta["classes"])
         self.validated = bool(validated.get("thresholds"))
         self.thresholds = np.array(validated.get("thresholds") or [DEFAULT] * len(self.classes), np.float64)
-        self.spacing: float | None = validated.get("frame_seconds")
+        apart = asked_spacing(inference, trained_spacing(meta["clip"]))
+        by_time = inference.stride is None
+        self.spacing: float | None = apart.seconds or (validated.get("frame_seconds") if by_time else None)
         context = apply_of.keywords.get("context") if apply_of is not None else None
         self.store: FeatureStore | None = context.store if context is not None else None
-        # Stored features are of every so many raw frames.
-        by_number = stride is not None or self.store is not None or self.spacing is None
-        self._stride = inference.stride if by_number else None
+        # Stored features may be of every so many raw frames.
+        counted = self.store is not None and self.store.origin.seconds_between_frames is None
+        self._stride = apart.stride if counted or self.spacing is None else None
 
     def scan(
         self,
@@ -223,6 +225,7 @@ def restore(
     *,
     fine: FineSource,
     stride: int | None = None,
+    seconds_between_frames: float | None = None,
     size: int | None = None,
     window: int | Literal["auto"] | None = None,
     log: RunLog | None = None,
@@ -234,6 +237,7 @@ def restore(
         here: Where to compute.
         fine: Of a Coarse-Fine network: its fine stream; empty is as it was trained.
         stride: Raw frames from one input frame to the next; None keeps the time between them of training.
+        seconds_between_frames: Or seconds from one to the next.
         size: Side of the crop, pixels; None is that of training.
         window: Input frames in one pass; None is 512, auto as many as memory allows, and both as many as a training
             clip has for a live video.
@@ -244,14 +248,15 @@ def restore(
         ConfigError: Something is given that does not fit the network.
     """
     log = log or RunLog(None, None)
-    base = InferenceConfig(stride=stride, size=size, **({"window": window} if window is not None else {}))
+    given_window = {"window": window} if window is not None else {}
+    base = InferenceConfig(stride=stride, seconds_between_frames=seconds_between_frames, size=size, **given_window)
     state = checkpoint_of(path, base, log)
     meta = state["meta"] = _complete(path, state["meta"], log)
     _refuse_classifier(path, meta)
     inference = evaluate_checkpoints.inference_of(base, meta)
     if meta["command"] == "train-coarse-fine":
         network, apply_of = fine_stream.restore(state, fine, base, (), here, log)
-        return Scanner(network, meta, inference, here, apply_of=apply_of, stride=stride, window=window)
+        return Scanner(network, meta, inference, here, apply_of=apply_of, window=window)
     given = fine.features or fine.weights
     if given is not None:
         name = "--features" if fine.features is not None else "--fine"
@@ -267,10 +272,9 @@ def restore(
             here=here,
             **_how(meta, here),
         )
-        if log is not None:
-            log.say(f"inference.window=auto: windows of up to {found.window} input frames fit on {here.device}.")
+        log.say(f"inference.window=auto: windows of up to {found.window} input frames fit on {here.device}.")
         inference, window = inference.model_copy(update={"window": found.window}), None
-    return Scanner(network, meta, inference, here, stride=stride, window=window)
+    return Scanner(network, meta, inference, here, window=window)
 
 
 def _how(meta: dict[str, Any], here: Session) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From a network and a set of videos to a protocol's score."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from ssdet_cli.config.commands import FinetuneConfig
-from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.config.sections import DataConfig, InferenceConfig
 from ssdet_cli.data.annotations import VideoSet, rasterize
-from ssdet_cli.data.clips import VideoWindows
+from ssdet_cli.data.clips import VideoWindows, spacing_of
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import logits_in_chunks, windows_of
@@ -18,9 +18,11 @@ from ssdet_cli.engine.fit import Validate
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
 from ssdet_cli.evaluation.thresholds import best_f1_thresholds
+from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.viz.run_report import CLASS_SCORES
 
 
@@ -42,7 +44,7 @@ def at_protocol_times(
     return predictions, seconds
 
 
-def learned(videos: VideoSet, scores: list[VideoScores], stride: int) -> dict[str, Any]:
+def learned(videos: VideoSet, scores: list[VideoScores], spacing: Spacing) -> dict[str, Any]:
     """What validation videos tell about prediction: `thresholds`, the best of each class by F1 over their frames, and
     `frame_seconds`, the time from one input frame to the next in most of them.
     """
@@ -51,7 +53,22 @@ def learned(videos: VideoSet, scores: list[VideoScores], stride: int) -> dict[st
     predictions = np.concatenate([sigmoid(score.logits) for score in scores])
     thresholds = best_f1_thresholds(predictions, np.concatenate(targets))
     rate = float(np.median([score.frame_rate for score in scores]))
-    return {"thresholds": thresholds.round(6).tolist(), "frame_seconds": stride / rate}
+    apart = spacing.stride / rate if spacing.seconds is None else spacing.seconds
+    return {"thresholds": thresholds.round(6).tolist(), "frame_seconds": apart}
+
+
+def asked_spacing(inference: InferenceConfig, trained: Spacing) -> Spacing:
+    """How far the frames of whole videos lie apart: as asked for, by number or by time, else as trained."""
+    if inference.stride is not None:
+        return Spacing(inference.stride)
+    if inference.seconds_between_frames is not None:
+        return Spacing(trained.stride, inference.seconds_between_frames)
+    return trained
+
+
+def trained_spacing(clip: Mapping[str, Any]) -> Spacing:
+    """How far the frames of the clips lay apart that a checkpoint was trained on, from what it says of them."""
+    return Spacing(clip["stride"], clip.get("seconds_between_frames"))
 
 
 def whole_video_scores(
@@ -59,7 +76,7 @@ def whole_video_scores(
     videos: VideoSet,
     data: DataConfig,
     *,
-    stride: int,
+    spacing: Spacing,
     size: int,
     window: int,
     batch_size: int,
@@ -68,6 +85,7 @@ def whole_video_scores(
     autocast: Callable[[], AbstractContextManager],
     exact: bool = False,
     most_frames: int | None = None,
+    crops: int = 1,
     apply_of: Callable[..., Apply] | None = None,
     log: RunLog | None = None,
 ) -> tuple[list[VideoScores], dict[str, str]]:
@@ -76,11 +94,15 @@ def whole_video_scores(
     `apply_of` makes of the network what is computed of windows, where that takes more than their frames.
 
     Raises:
-        ConfigError: `exact`, and the network cannot go through a long video exactly.
+        ConfigError: `exact`, and the network cannot go through a long video exactly; or several crops where windows
+            of one video must follow one another.
     """
     windows = windows_of(network, window, exact=exact)
     records = videos.records[here.rank :: here.world_size]
-    dataset = VideoWindows(records, data, stride=stride, size=size, windows=windows)
+    dataset = VideoWindows(records, data, spacing=spacing, size=size, windows=windows, crops=crops)
+    if crops > 1 and (exact or apply_of is not None):
+        what = "exact (inference.exact)" if exact else "a Coarse-Fine network"
+        raise ConfigError(f"inference.crops={crops} does not go with {what}; leave it out.")
     in_chunks = exact and getattr(network, "temporal_reach", None) is None
     how = {"normalize": normalize, "device": here.device, "autocast": autocast}
     if apply_of is not None:
@@ -129,7 +151,7 @@ def score_while_training(
             network,
             videos,
             data,
-            stride=cfg.inference.stride or cfg.clip.stride,
+            spacing=asked_spacing(cfg.inference, spacing_of(cfg.clip)),
             size=cfg.inference.size or cfg.clip.size,
             window=cfg.inference.window,
             batch_size=cfg.inference.batch_size,
@@ -142,7 +164,7 @@ def score_while_training(
         for reason in failures.values():
             log.say(f"Left out of validation: {reason}")
         if scores:
-            meta["validated"] = learned(videos, scores, cfg.clip.stride)
+            meta["validated"] = learned(videos, scores, spacing_of(cfg.clip))
         predictions, seconds = at_protocol_times(protocol, videos, scores)
         result = protocol.score(videos, predictions, seconds)
         log.write_json(CLASS_SCORES, {"classes": result.classes, "AP": result.per_class_AP})

@@ -24,6 +24,7 @@ from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.data.clips import collate, with_files
+from ssdet_cli.data.copies import note_on_copies
 from ssdet_cli.data.generated import GenerateSettings, is_generated
 from ssdet_cli.data.loader import PlannedBatches, TrainingBatches, build_loader
 from ssdet_cli.data.multigrid import Plan
@@ -195,6 +196,8 @@ def load_split(data: DataConfig, split: str, log: RunLog) -> VideoSet:
     if missing:
         log.say(f"{videos.name}: {len(missing)} videos have no file and are left out, the first is {missing[0]}.")
     log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes.")
+    if (copies := note_on_copies(data.cache, videos)) is not None:
+        log.say(copies)
     return videos
 
 
@@ -308,7 +311,7 @@ def meta_of(cfg: TrainingConfig, model: nn.Module, classes: tuple[str, ...], *, 
         "classes": list(classes),
         "background": background,
         "normalization": {"mean": list(mean), "std": list(std)},
-        "clip": {"frames": cfg.clip.frames, "stride": cfg.clip.stride, "size": cfg.clip.size},
+        "clip": cfg.clip.model_dump(include={"frames", "stride", "size", "seconds_between_frames"}),
         "config": to_plain(cfg),
     }
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from ssdet_cli.config.commands import ExtractData
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
-from ssdet_cli.data.clips import ClipReader, used_range
+from ssdet_cli.data.clips import ClipReader, frame_times, used_range
 from ssdet_cli.data.lookup import SPLITS
 from ssdet_cli.data.plain_videos import load_plain_videos
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.video.sampling import Spacing, whole_video
 
 _THREADS = 8
 
@@ -43,7 +44,7 @@ def listed(data: ExtractData, split: str) -> VideoSet:
     return replace(parts[0], name=f"{data.dataset}, all splits", records=tuple(records.values()), notes=notes)
 
 
-def lengths_of(records: Sequence[VideoRecord], data: ExtractData, stride: int, here: Session) -> Lengths:
+def lengths_of(records: Sequence[VideoRecord], data: ExtractData, spacing: Spacing, here: Session) -> Lengths:
     """Read the headers, each on one rank; every rank gets all lengths. A file that cannot be read is left out here."""
     as_given = ClipReader(data, 16)
     # Headers need no decoder, and decord would make an index of each file.
@@ -53,7 +54,10 @@ def lengths_of(records: Sequence[VideoRecord], data: ExtractData, stride: int, h
         is_file = record.path is not None and record.path.is_file()
         try:
             with (by_header if is_file else as_given).open(record) as video:
-                return record.video_id, -(-used_range(record, video)[1] // stride)
+                first, count = used_range(record, video)
+                if spacing.seconds is None:
+                    return record.video_id, -(-count // spacing.stride)
+                return record.video_id, len(whole_video(frame_times(video, first, count), spacing)[0])
         except DataError:
             return None
 

@@ -8,8 +8,6 @@ fork (see `decode.loader_context`).
 """
 
 import functools
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +16,7 @@ import numpy as np
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.video._pyav import FrameTable, Header
+from ssdet_cli.video.patience import within
 
 _CONTAINERS = {"mp4", "matroska"}
 #: The FFmpeg 4.1 inside decord 0.6.0 knows AV1 by name only.
@@ -107,32 +106,6 @@ def returns_width(width: int) -> bool:
     """
     padded = -(-width // _ROW) * _ROW
     return padded == width or 3 * padded % width != 0
-
-
-def within(seconds: float, work: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:
-    """Return `work(*arguments)`, or give up waiting for it; a call that never returns is left to a daemon thread.
-
-    Raises:
-        TimeoutError: No result after `seconds`.
-        Exception: Whatever `work` raised.
-    """
-    outcome: list[tuple[np.ndarray | None, BaseException | None]] = []
-
-    def run() -> None:
-        try:
-            outcome.append((work(*arguments), None))
-        except BaseException as error:
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not outcome:
-        raise TimeoutError(f"no result within {seconds:g} s")
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return result
 
 
 def _unsuitable(header: Header, table: FrameTable | None) -> str | None:

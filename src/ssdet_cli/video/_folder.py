@@ -8,13 +8,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.video._pyav import MOST_PIXELS
+from ssdet_cli.video.patience import check_time
 
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 _NUMBER = re.compile(r"(\d+)$")
 
 
 class FolderSource:
-    """A folder of numbered frames; the lowest number is frame 0.
+    """A folder of numbered frames; the lowest number is frame 0. Its times are exact, `tick_seconds` is 0.
 
     Args:
         path: The folder (`AB12C-000001.jpg`, `frame_00001.jpg`, `1.jpg`, ...).
@@ -27,6 +29,8 @@ class FolderSource:
         ConfigError: `frame_rate` is not above 0, or neither it nor `duration` is known.
         DataError: No numbered JPEG or PNG files, a number missing or there twice, or the first picture is unreadable.
     """
+
+    tick_seconds = 0.0
 
     def __init__(
         self,
@@ -43,6 +47,9 @@ class FolderSource:
         self.frame_rate = self.num_frames / duration if frame_rate is None else float(frame_rate)
         with _opened(self.files[0]) as picture:
             self.width, self.height = picture.size
+        if self.width * self.height > MOST_PIXELS:
+            size = f"{self.width} x {self.height}"
+            raise DataError(f"{self.files[0]}: a picture of {size}; {MOST_PIXELS:,} pixels are the limit.")
         self.size = scale(self.height, self.width)
 
     def read(self, wanted: np.ndarray) -> np.ndarray:
@@ -54,6 +61,7 @@ class FolderSource:
         height, width = self.size or (self.height, self.width)
         frames = np.empty((len(wanted), height, width, 3), np.uint8)
         for row, number in enumerate(wanted.tolist()):
+            check_time(self.path)
             frames[row] = self._picture(self.files[number], (width, height))
         return frames
 

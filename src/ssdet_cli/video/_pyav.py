@@ -9,6 +9,7 @@ decoded from the start and counted instead.
 import contextlib
 import functools
 import itertools
+import stat
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,9 +23,15 @@ from av.video.reformatter import VideoReformatter
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.video._layout import Layout, read_layout
+from ssdet_cli.video.patience import check_time
 
 #: Up to this frame, decoding from the start is cheaper than reading all packets to find a keyframe.
 _NEAR = 48
+#: Pixels of the largest picture that is read, twice those of 8K; a damaged header may promise any number.
+MOST_PIXELS = 2**26
+#: Codecs whose packets say whether any other frame refers to them (H.264: nal_ref_idc); in HEVC that holds within a
+#: temporal layer only.
+_TELLS_REFERENCES = {"h264"}
 #: Codecs reorder frames over at most this distance.
 _LONGEST_REORDERING = 16
 
@@ -125,7 +132,7 @@ class PyavSource:
         """Timestamps of all frames, from reading every packet once; None where packets carry none or repeat them."""
         self._container, self._at_start = self._container or _open(self.path), False
         with _damage_told(self.path):
-            return _read_table(self._container)
+            return _read_table(self._container, self.path)
 
     @functools.cached_property
     def num_frames(self) -> int:
@@ -213,6 +220,7 @@ class PyavSource:
         done, number = 0, -1
         with _damage_told(self.path, lambda: f"{number + 1} of {self.num_frames} frames could be read, then "):
             for number, frame in numbered:
+                check_time(self.path)
                 if number == wanted[done]:
                     rgb = converter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
                     frames[done] = rgb.to_ndarray()
@@ -226,29 +234,41 @@ class PyavSource:
         return enumerate(container.decode(_video_stream(container)))
 
     def _seek(self, container: Any, table: FrameTable, wanted: np.ndarray) -> Iterator[tuple[int, Any]]:
-        """Number the frames by their timestamps, jumping over the keyframe intervals that hold none of `wanted`."""
+        """Number the frames by their timestamps, jumping over the keyframe intervals that hold none of `wanted`.
+
+        Of codecs that say which frames no other refers to, those among them that are not wanted are not decoded.
+        """
         position, decoded = -1, iter(())
+        skips = self.header.codec in _TELLS_REFERENCES
+        needed = frozenset(table.pts[wanted].tolist()) if skips else None
         for target in wanted.tolist():
             keyframe = table.keyframe_before(target)
             if position < 0 or keyframe > position + 1:
-                decoded, position = self._decode_from(container, table, keyframe), -1
+                decoded, position = self._decode_from(container, table, keyframe, needed), -1
             while position < target:
                 found, frame = next(decoded, (None, None))
-                # The first frame after a seek may lie before the keyframe; from there on none may be left out.
-                if found is None or (found > keyframe if position < 0 else found != position + 1):
+                # The first frame after a seek may lie before the keyframe; from there on none may be left out, unless
+                # it is skipped, and never one that is wanted.
+                latest = keyframe if position < 0 else target if skips else position + 1
+                if found is None or found > latest or (position >= 0 and found <= position):
                     raise _Disordered
                 position = found
                 yield position, frame
 
-    def _decode_from(self, container: Any, table: FrameTable, keyframe: int) -> Iterator[tuple[int, Any]]:
-        """Number the frames from a keyframe; frames shown before it lack what they refer to and are passed over."""
+    def _decode_from(
+        self, container: Any, table: FrameTable, keyframe: int, needed: frozenset[int] | None
+    ) -> Iterator[tuple[int, Any]]:
+        """Number the frames from a keyframe; frames shown before it lack what they refer to and are passed over.
+
+        With the timestamps that are `needed` given, others may be left out.
+        """
         stream = _video_stream(container)
         try:
             container.seek(int(table.pts[keyframe]), stream=stream, backward=True)
         except av.FFmpegError as error:
             raise _Disordered from error
         started = False
-        for frame in container.decode(stream):
+        for frame in container.decode(stream) if needed is None else self._decode_needed(container, needed):
             started = started or frame.key_frame
             if not started:
                 continue
@@ -257,9 +277,21 @@ class PyavSource:
                 raise _Disordered
             yield number, frame
 
+    def _decode_needed(self, container: Any, needed: frozenset[int]) -> Iterator[Any]:
+        """Decode all frames but those that are not needed and that no other frame refers to."""
+        stream = _video_stream(container)
+        for packet in container.demux(stream):
+            check_time(self.path)
+            stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in needed else "NONREF"
+            yield from packet.decode()
+
     def _count_by_decoding(self) -> int:
         with contextlib.closing(_open(self.path)) as container, _damage_told(self.path):
-            return sum(1 for _ in container.decode(_video_stream(container)))
+            count = 0
+            for _ in container.decode(_video_stream(container)):
+                check_time(self.path)
+                count += 1
+            return count
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int] | None:
@@ -299,6 +331,8 @@ def _reason(error: av.FFmpegError) -> str:
 
 def _checked_layout(path: Path) -> Layout:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: not a file but a pipe, a socket or a device.")
         layout = read_layout(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such video file.") from error
@@ -324,7 +358,8 @@ def _what_is_left(path: Path) -> str:
 
 def _open(path: Path) -> Any:
     try:
-        container = av.open(str(path), metadata_errors="ignore")
+        # The limit is that of the codecs which look into the file here.
+        container = av.open(str(path), metadata_errors="ignore", options={"max_pixels": str(MOST_PIXELS)})
     except (av.FFmpegError, OSError) as error:
         reason = _reason(error) if isinstance(error, av.FFmpegError) else error
         raise DataError(f"{path}: not a readable video file ({reason}).") from error
@@ -343,7 +378,12 @@ def _read_header(path: Path, container: Any, quarter_turns: int) -> Header:
     stream = _video_stream(container)
     context = stream.codec_context
     if not (context.width and context.height):
-        raise DataError(f"{path}: the size of its picture cannot be told; the file is damaged.")
+        limit = f"or its pictures have more than {MOST_PIXELS:,} pixels"
+        raise DataError(f"{path}: the size of its picture cannot be told; the file is damaged, {limit}.")
+    if context.width * context.height > MOST_PIXELS:
+        raise DataError(
+            f"{path}: pictures of {context.width} x {context.height}; {MOST_PIXELS:,} pixels are the limit."
+        )
     header = Header(
         path=path,
         num_frames=_frames_in_header(stream),
@@ -367,12 +407,13 @@ def _frames_in_header(stream: Any) -> int:
     return 0 if cut else stream.frames
 
 
-def _read_table(container: Any) -> FrameTable | None:
+def _read_table(container: Any, path: Path) -> FrameTable | None:
     stream = _video_stream(container)
     # Nine bytes per frame: ten hours are a million frames.
     stamps, is_key = array("q"), bytearray()
     last, last_ticks = None, 0
     for packet in container.demux(stream):
+        check_time(path)
         if packet.size and not packet.is_discard:
             if packet.pts is None:
                 return None

@@ -22,6 +22,7 @@ from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.video._decord import DecordSource, import_decord, returns_width
 from ssdet_cli.video._folder import FolderSource
+from ssdet_cli.video._packed import PackedSource
 from ssdet_cli.video._pyav import PyavSource, scaled_size
 
 BACKENDS = ("auto", "decord", "pyav", "frames")
@@ -50,8 +51,8 @@ class VideoReader:
 
     Attributes:
         path: File or folder.
-        backend: What really reads: "decord", "pyav" or "frames". Changes to "pyav" when decord fails while reading
-            and the backend was left to choose.
+        backend: What really reads: "decord", "pyav", "frames" or "copy". Changes to "pyav" when decord fails while
+            reading and the backend was left to choose.
         num_frames: Frames in the video.
         frame_rate: Average frames per second; `seconds` says when each frame appears, also where the rate varies.
         width: Of the frames that are returned, pixels.
@@ -59,7 +60,13 @@ class VideoReader:
     """
 
     def __init__(
-        self, path: Path, backend: str, source: _Source, timing: PyavSource | FolderSource, *, fallback: bool = False
+        self,
+        path: Path,
+        backend: str,
+        source: _Source,
+        timing: PyavSource | FolderSource | PackedSource,
+        *,
+        fallback: bool = False,
     ) -> None:
         self.path, self.backend = path, backend
         self.num_frames = source.num_frames
@@ -157,10 +164,14 @@ class VideoReader:
         return None if np.abs(told - even).max(initial=0) <= 1e-6 + 2 * self._rounding else told
 
     @property
+    def tick_seconds(self) -> float:
+        """How finely the file can say when a frame appears, as far as that is no matter of its frame rate."""
+        return 2 * self._rounding
+
+    @property
     def _rounding(self) -> float:
         """By how much the file may have moved a time to fit its ticks (1/1000 s in Matroska), seconds."""
-        tick = self._timing.tick_seconds if isinstance(self._timing, PyavSource) else 0.0
-        return min(tick / 2, _LARGEST_ROUNDING)
+        return min(self._timing.tick_seconds / 2, _LARGEST_ROUNDING)
 
     def indices_at(self, seconds: Sequence[float] | np.ndarray) -> np.ndarray:
         """Return the numbers of the frames that `frames_at` gives: (N,) int64.
@@ -229,6 +240,18 @@ def open_video(
     if place.is_dir() or backend == "frames":
         return _open_folder(place, backend, frame_rate, short_side, duration_seconds)
     return _open_file(place, backend, short_side)
+
+
+def open_packed(path: Path, copy: PackedSource, *, short_side: int | None = None) -> VideoReader:
+    """Open the copy of a video that `ssdet data cache` made, as if it were the video itself.
+
+    Args:
+        path: The video.
+        copy: Its copy.
+        short_side: As in `open_video`.
+    """
+    copy.size = scaled_size(copy.height, copy.width, short_side)
+    return VideoReader(path, "copy", copy, copy)
 
 
 def loader_context() -> str:

@@ -1,10 +1,21 @@
 """Which frames of a video a clip takes. Pure functions of numbers; nothing is decoded here.
 
 A window of `length` frames at `stride` starts at raw frame s and takes s, s + stride, ..., so that it spans
-(length - 1) * stride + 1 raw frames.
+(length - 1) * stride + 1 raw frames. Where frames are so many seconds apart instead (`Spacing.seconds`), a window
+starts at a moment, its frames belong to that moment, the moment + seconds, ..., and the raw frame that is nearest in
+time is taken for each: files of different and of varying rates then show the same moments.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
+
+#: How a clip is placed in its video: anywhere, one of the windows that lie side by side in it, or all over it.
+Sampling = Literal["random", "windows", "uniform"]
+#: Moments that differ by less are the same, seconds.
+SAME_MOMENT = 1e-6
 
 
 def _check(num_frames: int, length: int, stride: int) -> None:
@@ -77,3 +88,172 @@ def whole_video_indices(num_frames: int, stride: int) -> np.ndarray:
     """
     _check(num_frames, 1, stride)
     return np.arange(0, num_frames, stride, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """How far input frames lie apart.
+
+    Attributes:
+        stride: Raw frames from one input frame to the next.
+        seconds: Seconds from one to the next instead, whatever the rate of the file; None counts frames.
+    """
+
+    stride: int = 1
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"one frame in {self.stride}" if self.seconds is None else f"one frame every {self.seconds:g} s"
+
+
+@dataclass(frozen=True)
+class FrameTimes:
+    """When the raw frames of a video, or of the part of it that is used, appear.
+
+    Attributes:
+        seconds: (N,) float64, rising.
+        end: When the last of them ends.
+    """
+
+    seconds: np.ndarray
+    end: float
+
+    @property
+    def duration(self) -> float:
+        """From the first frame to the end, seconds."""
+        return self.end - float(self.seconds[0])
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where the frames of a clip are in its video.
+
+    Attributes:
+        indices: (T,) int64, raw frames in [0, num_frames); beyond the end the last one is repeated.
+        real: (T,) bool, False where the last frame stands in for one beyond the end.
+        start: The first frame, counted in input frames of the whole video; a fraction where it is none of them.
+        first: Raw frame at which a window that counts frames starts; None for one that goes by time.
+        moments: (T,) float64, what the frames of a window that goes by time stand for, seconds; else None.
+        stretch: How many times the usual spacing its frames are apart.
+    """
+
+    indices: np.ndarray
+    real: np.ndarray
+    start: float
+    first: int | None = None
+    moments: np.ndarray | None = None
+    stretch: int = 1
+
+
+@dataclass(frozen=True)
+class Placing:
+    """What decides where a clip lies.
+
+    Attributes:
+        sampling: See `Sampling`.
+        rng: Source of the draw; None places it in the middle, where there is a choice.
+        turn: Which of the windows side by side: this one, counted on from the first after the last.
+    """
+
+    sampling: Sampling = "random"
+    rng: np.random.Generator | None = None
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a clip takes of the window that a usual one would have: from its begin, so many frames, farther apart.
+
+    Attributes:
+        length: Input frames.
+        stretch: Times the usual spacing.
+    """
+
+    length: int
+    stretch: int = 1
+
+
+def place_clip(
+    num_frames: int,
+    times: Callable[[], FrameTimes],
+    length: int,
+    spacing: Spacing,
+    placing: Placing,
+    taken: Taken | None = None,
+) -> Window:
+    """Say which raw frames a clip takes.
+
+    Args:
+        num_frames: Raw frames of the video.
+        times: When they appear; asked only where that matters.
+        length: Input frames of a usual clip.
+        spacing: How far apart they are. A clip all over the video has a spacing of its own.
+        placing: What decides where it lies.
+        taken: The part of it that is wanted; None is all.
+
+    Raises:
+        ValueError: A count is smaller than 1.
+    """
+    taken = taken or Taken(length)
+    _check(num_frames, length, spacing.stride)
+    if placing.sampling == "uniform":
+        seen = times()
+        apart = seen.duration / taken.length
+        shift = 0.5 if placing.rng is None else float(placing.rng.random())
+        return _window_at(seen, shift * apart, taken.length, apart)
+    if spacing.seconds is None:
+        first = _first_frame(num_frames, length, spacing.stride, placing)
+        indices, real = window_indices(first, taken.length, taken.stretch * spacing.stride, num_frames)
+        return Window(indices, real, first / spacing.stride, first, stretch=taken.stretch)
+    seen = times()
+    room = max(0.0, float(seen.seconds[-1] - seen.seconds[0]) - (length - 1) * spacing.seconds)
+    start = _first_moment(room, length * spacing.seconds, placing)
+    return _window_at(seen, start, taken.length, spacing.seconds, taken.stretch)
+
+
+def whole_video(times: FrameTimes, spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
+    """Return the raw frames that a whole video is sampled at, and the time of each.
+
+    By frames: every `stride`-th from the first. By time: what is nearest to every moment from the first frame on that
+    comes before the end.
+
+    Returns:
+        indices: (T,) int64.
+        seconds: (T,) float64, rising.
+    """
+    if spacing.seconds is None:
+        indices = whole_video_indices(len(times.seconds), spacing.stride)
+        return indices, times.seconds[indices]
+    count = max(1, int(np.ceil((times.duration - SAME_MOMENT) / spacing.seconds)))
+    moments = times.seconds[0] + np.arange(count) * spacing.seconds
+    return nearest_frames(times.seconds, moments), moments
+
+
+def nearest_frames(seconds: np.ndarray, moments: np.ndarray) -> np.ndarray:
+    """Return the frame that is nearest in time to each moment, the later one of two: (N,) and (M,) -> (M,) int64."""
+    between = (seconds[1:] + seconds[:-1]) / 2
+    return np.searchsorted(between, np.asarray(moments) + SAME_MOMENT, side="right").astype(np.int64)
+
+
+def _first_frame(num_frames: int, length: int, stride: int, placing: Placing) -> int:
+    if placing.rng is None:
+        return centre_window(num_frames, length, stride)
+    if placing.sampling == "random":
+        return random_window(num_frames, length, stride, placing.rng)
+    room = _last_start(num_frames, length, stride)
+    return min(placing.turn % (-(-room // (length * stride)) + 1) * length * stride, room)
+
+
+def _first_moment(room: float, span: float, placing: Placing) -> float:
+    """Seconds from the video's first frame to that of a window which may start up to `room` seconds after it."""
+    if placing.rng is None:
+        return room / 2
+    if placing.sampling == "random":
+        return float(placing.rng.random()) * room
+    return min(placing.turn % (int(np.ceil((room - SAME_MOMENT) / span)) + 1) * span, room)
+
+
+def _window_at(times: FrameTimes, start: float, length: int, apart: float, stretch: int = 1) -> Window:
+    moments = times.seconds[0] + start + np.arange(length) * (stretch * apart)
+    real = moments < times.end - SAME_MOMENT
+    return Window(nearest_frames(times.seconds, moments), real, start / apart, moments=moments, stretch=stretch)

@@ -279,7 +279,7 @@ class Sampler:
 
     Args:
         video: An open one.
-        spacing: Seconds from one to the next; what is on screen at that time is taken.
+        spacing: Seconds from one to the next; the picture nearest to that time is taken, the later one of two.
         stride: Or frames from one to the next.
         start: The first is not before this, seconds.
         end: All are before this, seconds; None is as long as it goes on.
@@ -330,19 +330,19 @@ class Sampler:
 
     def _by_time(self, pictures: Iterator[Picture]) -> Iterator[tuple[int, float, np.ndarray]]:
         index = int(np.ceil(self.start / self.spacing - 1e-6))
-        on_screen: Picture | None = None
+        latest: Picture | None = None
         for picture in self._seen(pictures):
             # A frame whose time the file rounded up counts as shown when it was due.
-            while on_screen is not None and index * self.spacing + self._slack < picture.seconds:
+            while latest is not None and index * self.spacing + self._slack < (latest.seconds + picture.seconds) / 2:
                 if self._is_over(index * self.spacing):
                     return
-                yield index, index * self.spacing, on_screen.read()
+                yield index, index * self.spacing, latest.read()
                 index += 1
-            on_screen = picture
-        while on_screen is not None and index * self.spacing + self._slack < self.ended:
+            latest = picture
+        while latest is not None and index * self.spacing + self._slack < self.ended:
             if self._is_over(index * self.spacing):
                 return
-            yield index, index * self.spacing, on_screen.read()
+            yield index, index * self.spacing, latest.read()
             index += 1
 
 

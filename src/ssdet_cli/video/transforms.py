@@ -63,6 +63,20 @@ def centre_crop_box(height: int, width: int) -> Box:
     return Box((height - side) // 2, (width - side) // 2, side)
 
 
+def crop_boxes(height: int, width: int, count: int) -> tuple[Box, ...]:
+    """Return squares over the full short side, evenly from one end of the long side to the other; one is the centre.
+
+    Raises:
+        ValueError: The frame is empty.
+    """
+    centre = centre_crop_box(height, width)
+    if count == 1:
+        return (centre,)
+    down, along = height - centre.side, width - centre.side
+    places = [number / (count - 1) for number in range(count)]
+    return tuple(Box(round(down * place), round(along * place), centre.side) for place in places)
+
+
 def crop_resize(frames: np.ndarray | Tensor, box: Box, size: int) -> Tensor:
     """Cut a square out of every frame and resize it, bilinear with antialiasing.
 
@@ -91,6 +105,43 @@ def crop_resize(frames: np.ndarray | Tensor, box: Box, size: int) -> Tensor:
 def flip(clip: Tensor) -> Tensor:
     """Mirror a clip (..., H, W) left to right."""
     return clip.flip(-1)
+
+
+class Colours(NamedTuple):
+    """A change of colours: (name of a function, factor) in the order in which they are applied."""
+
+    steps: tuple[tuple[str, float], ...]
+
+
+def draw_colours(strengths: Sequence[float], rng: np.random.Generator) -> Colours:
+    """Draw how a clip's colours change.
+
+    Args:
+        strengths: Of brightness, contrast and saturation, factors from 1 - s to 1 + s; and of the hue, turned by -s to
+            s of the circle.
+        rng: Source of the draws: four factors and an order, whatever the strengths.
+
+    Raises:
+        ValueError: There are not four strengths.
+    """
+    if len(strengths) != 4:
+        raise ValueError(f"strengths must be four numbers, got {list(strengths)}.")
+    drawn = rng.uniform(-1, 1, 4) * np.asarray(strengths)
+    factors = {f"adjust_{name}": 1 + drawn[at] for at, name in enumerate(("brightness", "contrast", "saturation"))}
+    steps = [*factors.items(), ("adjust_hue", drawn[3])]
+    return Colours(tuple((steps[at][0], float(steps[at][1])) for at in rng.permutation(4) if strengths[at] > 0))
+
+
+def change_colours(clip: Tensor, colours: Colours) -> Tensor:
+    """Change the colours of (3, T, S, S) uint8 frames, of all in the same way, with torchvision's functions."""
+    if not colours.steps:
+        return clip
+    from torchvision.transforms.v2 import functional
+
+    frames = clip.transpose(0, 1)
+    for name, factor in colours.steps:
+        frames = getattr(functional, name)(frames, factor)
+    return frames.transpose(0, 1).contiguous()
 
 
 class Normalize(nn.Module):
