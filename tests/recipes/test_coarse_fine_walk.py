@@ -179,11 +179,11 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(data, tuned, featur
     made = []
     make = CoarseFineClips.make
 
-    def interrupted(self, record, rng):
+    def interrupted(self, record, rng, shape):
         made.append(record)
         if len(made) == 10:  # in the third step
             signal.raise_signal(signal.SIGINT)
-        return make(self, record, rng)
+        return make(self, record, rng, shape)
 
     monkeypatch.setattr(CoarseFineClips, "make", interrupted)
     with pytest.raises(Interrupted, match="at step 3 of 4.*ssdet train-coarse-fine --resume"):
