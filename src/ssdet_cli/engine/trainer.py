@@ -94,8 +94,8 @@ class Trainer:
         self.meter, self.watch = Meter(), LossWatch()
         self._meters: list[dict[str, Tensor]] = []
         self.replica = self._replica(compiled)
-        dynamic = None if plan is None else False
-        self.network: nn.Module = torch.compile(self.replica, dynamic=dynamic) if compiled else self.replica
+        shapes = {} if plan is None else {"dynamic": False}
+        self.network: nn.Module = torch.compile(self.replica, **shapes) if compiled else self.replica
         if compiled:
             say("torch.compile compiles the network in the first step; that may take minutes.")
         self.autocast = precision(loop.precision, session.device)
