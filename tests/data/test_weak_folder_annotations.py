@@ -93,6 +93,12 @@ def test_the_list_of_validation_clips_may_carry_the_name_of_the_list(tmp_path):
         ("a.csv", "path,label,start,end\nx.mp4,run,3,3\n", r"line 2: the clip ends at 3 s and starts at 3 s"),
         ("a.csv", "label,youtube_id,time_start,time_end,split\nrun,x,0,10,train\n", r"line 1: .*a folder per class"),
         ("a.txt", "x.mp4 run\ny.mp4\n", r"line 2: there is no path or no label"),
+        (
+            "a.csv",
+            "movie,mood\nx.mp4,glad\n",
+            r"line 1: 'movie,mood' looks like a header, and its columns are not known",
+        ),
+        ("a.csv", "path,label,split\nx.mp4,run,third\n", r"line 2: the split 'third' is none of train, val and test"),
         ("a.txt", "\n", "lists no clips"),
         ("a.txt", "x.mp4 run\ny.mp4 sit\n", r"first clip .* does not exist; paths start from"),
     ],
