@@ -1,6 +1,8 @@
 import pytest
 
+from ssdet_cli.data.clip_tree import list_folder
 from ssdet_cli.data.folder import load_weak_folder
+from ssdet_cli.data.lookup import is_frame_folder
 from ssdet_cli.data.weak_splits import held_out
 from ssdet_cli.errors import ConfigError, DataError
 
@@ -93,6 +95,12 @@ def test_the_list_of_validation_clips_may_carry_the_name_of_the_list(tmp_path):
         ("a.csv", "path,label,start,end\nx.mp4,run,3,3\n", r"line 2: the clip ends at 3 s and starts at 3 s"),
         ("a.csv", "label,youtube_id,time_start,time_end,split\nrun,x,0,10,train\n", r"line 1: .*a folder per class"),
         ("a.txt", "x.mp4 run\ny.mp4\n", r"line 2: there is no path or no label"),
+        (
+            "a.csv",
+            "movie,mood\nx.mp4,glad\n",
+            r"line 1: 'movie,mood' looks like a header, and its columns are not known",
+        ),
+        ("a.csv", "path,label,split\nx.mp4,run,third\n", r"line 2: the split 'third' is none of train, val and test"),
         ("a.txt", "\n", "lists no clips"),
         ("a.txt", "x.mp4 run\ny.mp4 sit\n", r"first clip .* does not exist; paths start from"),
     ],
@@ -193,3 +201,18 @@ def test_pictures_beside_clips_make_no_frame_folder(tmp_path):
     )
     found = [load_weak_folder(tmp_path, None, split) for split in ("train", "val")]
     assert found[0].classes == ("run",) and sum(map(len, found)) == 4
+
+
+def test_a_line_that_can_be_no_path_is_a_clip_that_is_not_there(tmp_path):
+    path = touch(tmp_path, "a.mp4") / "train.csv"
+    path.write_text(f"path,label\na.mp4,run\n{'x' * 300}/{'y' * 5000}.mp4,run\nb\0/c.mp4,run\n")
+    (tmp_path / "val.csv").write_text("path,label\na.mp4,run\n")
+    found = load_weak_folder(path, None, "train")
+    assert [record.path for record in found.records] == [tmp_path / "a.mp4", None, None]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(DataError, match="Cannot read the folder .*: File name too long"):
+        list_folder(tmp_path / ("x" * 300))
+    with pytest.raises(DataError, match="Cannot read the folder .*: No such file"):
+        is_frame_folder(tmp_path / "gone")

@@ -123,3 +123,13 @@ def test_videos_of_another_set_and_no_videos_at_all_are_told(data, tmp_path, cap
     line = refused(capfd, *words, "--videos", data.weak / "train" / "move-down", "--output", tmp_path / "run")
     assert re.search(r"; it holds \d+ others, such as .*\.mp4\.$", line)
     assert untrained(tmp_path / "run")
+
+
+def test_what_was_understood_of_a_table_is_said_once(data, tmp_path, capfd):
+    lines = [f"{path.name};turn;0;0,5" for path in sorted((data.dense / "videos").glob("*.mp4"))]
+    (tmp_path / "own.csv").write_text("\n".join(["clip;action;begin;stop", *lines]))
+    words = ("data.dataset=csv", f"data.annotations={tmp_path / 'own.csv'}", "loop.steps=1", "optim.warmup_steps=0")
+    finetune.run(configured(FinetuneConfig, data.dense / "videos", tmp_path / "run", *words))
+    said = " ".join(capfd.readouterr().err.split())
+    assert said.count("own.csv is read as a table: video is 'clip', label is 'action'") == 1
+    assert said.count("has no subsets: 1 of its 12 videos are held out") == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ssdet_cli.data.lookup import SPLIT_WORDS, VIDEO_SUFFIXES, is_frame_folder
+from ssdet_cli.errors import DataError
 
 #: Folders below the root in which clips are looked for: a split, a part of it, a class.
 DEPTH = 4
@@ -65,7 +66,11 @@ def _walk(folder: str, folders: tuple[str, ...], depth: int) -> Iterator[Clip]:
 
 
 def list_folder(folder: str | Path) -> tuple[list[str], list[str]]:
-    """Names of the video files and of the folders in a folder, none that begins with a dot; empty where it is none."""
+    """Names of the video files and of the folders in a folder, none that begins with a dot; empty where it is none.
+
+    Raises:
+        DataError: It may not be read.
+    """
     videos, folders = [], []
     try:
         with os.scandir(folder) as entries:
@@ -78,6 +83,8 @@ def list_folder(folder: str | Path) -> tuple[list[str], list[str]]:
                     folders.append(entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return [], []
+    except OSError as error:
+        raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error
     return videos, folders
 
 
@@ -99,7 +106,7 @@ class Listings:
     def _list(folder: str) -> dict[str, str]:
         try:
             names = sorted(os.listdir(folder))
-        except (FileNotFoundError, NotADirectoryError):
+        except (OSError, ValueError):  # a line may hold anything, also what can be no path
             return {}
         videos = [name for name in names if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES]
         return {**{os.path.splitext(name)[0]: name for name in reversed(videos)}, **{name: name for name in names}}

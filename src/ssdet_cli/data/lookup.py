@@ -138,10 +138,17 @@ def find_videos(folder: Path | None, wanted: Collection[str] = ()) -> dict[str, 
 
 
 def is_frame_folder(folder: str | Path) -> bool:
-    """Whether the first entries of a folder are numbered pictures."""
-    with os.scandir(folder) as entries:
-        visible = (entry.name for entry in entries if not entry.name.startswith("."))
-        names = [os.path.splitext(name) for name in islice(visible, _PEEK)]
+    """Whether the first entries of a folder are numbered pictures.
+
+    Raises:
+        DataError: It may not be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            visible = (entry.name for entry in entries if not entry.name.startswith("."))
+            names = [os.path.splitext(name) for name in islice(visible, _PEEK)]
+    except OSError as error:
+        raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error
     pictures = [stem for stem, suffix in names if suffix.lower() in IMAGE_SUFFIXES and stem[-1:].isdigit()]
     videos = any(suffix.lower() in VIDEO_SUFFIXES for _, suffix in names)
     return bool(pictures) and not videos

@@ -17,7 +17,19 @@ _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 #: Column -> other names for it, the preferred ones first, as `normal_form` gives them.
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "path": (
-        *("path", "video", "videopath", "filepath", "filename", "file", "videofile", "videoname", "clip", "clippath"),
+        *(
+            "path",
+            "video",
+            "videopath",
+            "filepath",
+            "filename",
+            "file",
+            "videofile",
+            "videoname",
+            "clip",
+            "clippath",
+            "clipname",
+        ),
         *("videoid", "clipid", "youtubeid", "vid", "id", "name"),
     ),
     "label": ("label", "labels", "class", "classname", "action", "actionname", "activity", "category", "event", "tag"),

@@ -87,6 +87,11 @@ def _plain_lines(path: Path, text: str) -> tuple[list[tuple[int, dict[str, str]]
         )
     separator = _separated(lines)
     rows = [(number, _halves(line, separator)) for number, line in lines]
+    files = [bool(_VIDEO.search(fields[0])) for _, fields in rows]
+    if len(files) > 1 and not files[0] and all(files[1:]):
+        raise DataError(
+            f"{path}, line 1: '{lines[0][1]}' looks like a header, and its columns are not known; needed: {SUPPORTED}."
+        )
     # A number between two is that of frames.
     inner = [_halves(fields[0], separator) for _, fields in rows]
     if all(len(fields) == 2 and fields[1].isdecimal() for fields in (*(fields for _, fields in rows), *inner)):

@@ -72,6 +72,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
             log.say(copies)
         named = zip(cfg.checkpoints, states, strict=True)
         members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
+        videos = with_lengths(videos, members[0])
         readers = readers_of(score for member in members for score in member)
         if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
             taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
@@ -104,6 +105,20 @@ def _scored(
     if here.is_main:
         finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
     return result
+
+
+def with_lengths(videos: VideoSet, scores: Iterable[VideoScores]) -> VideoSet:
+    """Fill in the lengths of the files where the annotations tell none, and note it."""
+    lengths = {score.video_id: score.duration_seconds for score in scores}
+    silent = {record.video_id for record in videos.records if record.duration_seconds is None} & lengths.keys()
+    if not silent:
+        return videos
+    records = tuple(
+        replace(record, duration_seconds=lengths[record.video_id]) if record.video_id in silent else record
+        for record in videos.records
+    )
+    told = f"{len(silent)} videos have no annotated duration: that of their files is taken."
+    return replace(videos, records=records, notes=(*videos.notes, told))
 
 
 def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:

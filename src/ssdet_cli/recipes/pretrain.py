@@ -37,7 +37,7 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
         data = prepared_data(cfg.data, "weak", here, now.log)
         train_videos = load_split(data, "train", now.log)
         check_labels(train_videos, "weak", cfg.command)
-        val_videos = load_split(data, "val", now.log)
+        val_videos = load_split(data, "val", now.log, told=train_videos.notes)
         if train_videos.classes != val_videos.classes:
             other = class_difference(val_videos.classes, train_videos.classes)
             raise DataError(
