@@ -117,6 +117,8 @@ def bare_torchcodec(video: Path, count: int) -> Read | str:
     """The reader, or why there is none."""
     try:
         from torchcodec.decoders import VideoDecoder
+
+        VideoDecoder(str(video))
     except (ImportError, OSError, RuntimeError) as error:  # it is there, and its FFmpeg is not
         return str(error).strip().splitlines()[0]
 
