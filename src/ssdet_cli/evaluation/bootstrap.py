@@ -12,14 +12,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ssdet_cli.evaluation.average_precision import ranking, sort_keys
-
-if TYPE_CHECKING:
-    from ssdet_cli.evaluation.rows import Rows
+from ssdet_cli.evaluation.rows import Rows
 
 Interval = tuple[float, float]
 #: Of the draws that lie inside an interval.
@@ -48,7 +45,7 @@ class Intervals:
 
 
 def bootstrap(
-    rows: "Rows", samples: int, *, seed: int = 0, advance: Callable[[int], object] = lambda classes: None
+    rows: Rows, samples: int, *, seed: int = 0, advance: Callable[[int], object] = lambda classes: None
 ) -> Intervals:
     """Draw intervals of the mAP and of the AP of every class.
 
