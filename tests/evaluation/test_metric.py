@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +98,16 @@ def test_two_processes_give_what_one_gives(tmp_path):
     both = [subprocess.Popen([*map(str, words), str(rank)], stderr=subprocess.PIPE, text=True) for rank in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
+
+
+def test_the_examples_of_the_documentation_run(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    plain, metric = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    scores, targets = drawn()
+    known = {"scores": scores, "targets": targets}
+    exec(compile(plain, "docs/evaluation.md", "exec"), known)
+    assert known["ap"].shape == (5,)
+    shape = (2, 157, 6)
+    batch = (torch.randn(shape), torch.rand(shape) < 0.5, torch.ones(2, 6, dtype=torch.bool))
+    exec(compile(metric, "docs/evaluation.md", "exec"), {"batches": [batch]})
+    assert "tensor(0." in capsys.readouterr().out

@@ -16,7 +16,8 @@ import numpy as np
 from ssdet_cli.evaluation.average_precision import average_precision
 from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import EvaluationResult, RecordLike, VideoScores, VideoSetLike, missing_videos
-from ssdet_cli.evaluation.rows import Rows, summarize
+from ssdet_cli.evaluation.rows import Rows
+from ssdet_cli.evaluation.summary import summarize
 from ssdet_cli.evaluation.thresholds import DEFAULT
 
 #: Rows to look back, 0 is at the same time.

@@ -12,20 +12,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ssdet_cli.evaluation.average_precision import ranking, sort_keys
-
-if TYPE_CHECKING:
-    from ssdet_cli.evaluation.rows import Rows
+from ssdet_cli.evaluation.rows import Rows
 
 Interval = tuple[float, float]
 #: Of the draws that lie inside an interval.
 CONFIDENCE = 0.95
 #: Numbers that one thread holds at a time.
-_NUMBERS = 2**21
+_NUMBERS = 2**19
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Intervals:
 
 
 def bootstrap(
-    rows: "Rows", samples: int, *, seed: int = 0, advance: Callable[[int], object] = lambda classes: None
+    rows: Rows, samples: int, *, seed: int = 0, advance: Callable[[int], object] = lambda classes: None
 ) -> Intervals:
     """Draw intervals of the mAP and of the AP of every class.
 
@@ -126,16 +123,18 @@ def _one_class(
         return np.full(len(weights), np.nan)
     order = ranking(keys)
     at = np.flatnonzero(positive[order])
-    ranked = videos[order[: at[-1] + 1]]
+    ranked = videos[order[: at[-1] + 1]].astype(np.intp)
+    theirs = ranked[at]
     begins = np.concatenate(([0], at[:-1] + 1))  # rows from one positive to the next are summed at once
     ap = np.empty(len(weights))
     step = max(1, _NUMBERS // len(ranked))
     for first in range(0, len(weights), step):
         part = weights[first : first + step]
-        own = part[:, ranked[at]]
-        upto = np.cumsum(np.add.reduceat(part[:, ranked], begins, axis=1), axis=1)
+        own = np.take(part, theirs, axis=1)
+        # `clip` checks no index, which are all right: half the time of everything here.
+        upto = np.cumsum(np.add.reduceat(np.take(part, ranked, axis=1, mode="clip"), begins, axis=1), axis=1)
         found = np.cumsum(own, axis=1)
-        added = own + (found - upto) * (harmonic[upto] - harmonic[upto - own])
+        added = own + (found - upto) * (np.take(harmonic, upto) - np.take(harmonic, upto - own))
         total = found[:, -1]
         ap[first : first + step] = np.where(total > 0, added.sum(axis=1) / np.maximum(total, 1), np.nan)
     return ap

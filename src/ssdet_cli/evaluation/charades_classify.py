@@ -19,8 +19,9 @@ from ssdet_cli.evaluation.interface import (
     check_predictions,
     missing_videos,
 )
-from ssdet_cli.evaluation.rows import Rows, summarize
+from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import classification_text, read_classification
+from ssdet_cli.evaluation.summary import summarize
 
 
 class CharadesClassify:

@@ -19,8 +19,9 @@ from ssdet_cli.evaluation.interface import (
     check_predictions,
     missing_videos,
 )
-from ssdet_cli.evaluation.rows import Rows, summarize
+from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import localization_text, read_localization
+from ssdet_cli.evaluation.summary import summarize
 
 POINTS = 25
 

@@ -19,8 +19,9 @@ from ssdet_cli.evaluation.interface import (
     check_predictions,
     missing_videos,
 )
-from ssdet_cli.evaluation.rows import Rows, summarize
+from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import read_timed, timed_text
+from ssdet_cli.evaluation.summary import summarize
 
 #: Second field of a charades-localize file; rows of this protocol stand at the times of frames, the first at 0.
 _LOCALIZE = np.arange(1.0, 26.0)

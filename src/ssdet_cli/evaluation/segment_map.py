@@ -15,7 +15,7 @@ from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.average_precision import mean_ap, weighted_ap
 from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import EvaluationResult, VideoSetLike, missing_videos
-from ssdet_cli.evaluation.rows import described
+from ssdet_cli.evaluation.summary import described
 
 #: Of an annotated action's and a detection's time together, the part that both hold.
 OVERLAPS = np.arange(1, 10) / 10
