@@ -14,6 +14,7 @@ from typing import Any
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
+from ssdet_cli.data.flaws import UnknownClassError, refuse
 from ssdet_cli.data.lookup import (
     check_split,
     classes_beside,
@@ -106,8 +107,8 @@ def known_class(value: Any, classes: tuple[str, ...]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
         return value
     if isinstance(value, str):
-        raise ValueError(f"class '{value}' is not among the {len(classes)} known.{nearest(value, classes)}")
-    raise ValueError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name.")
+        raise UnknownClassError(f"class '{value}' is not among the {len(classes)} known.{nearest(value, classes)}")
+    raise UnknownClassError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name.")
 
 
 def _finished(
@@ -169,12 +170,19 @@ def _answering_subset(path: Path, document: dict[str, Any], split: str) -> str:
 
 
 def _json_record(path: Path, video_id: str, entry: dict[str, Any], class_index: Callable[[Any], int]) -> VideoRecord:
+    duration, segments = None, []
     try:
         duration = _seconds(entry["duration"], "duration")
-        segments = tuple(_json_segment(action, class_index) for action in entry["actions"])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}, video '{video_id}': {error}") from error
-    return VideoRecord(video_id, duration_seconds=duration, segments=segments)
+    except ValueError as error:
+        refuse(f"{path}, video '{video_id}': {error}", video_id, error)
+    if not isinstance(entry["actions"], list):
+        raise DataError(f"{path}, video '{video_id}': actions must be a list of [class, start, end].")
+    for action in entry["actions"]:
+        try:
+            segments.append(_json_segment(action, class_index))
+        except ValueError as error:
+            refuse(f"{path}, video '{video_id}': {error}", video_id, error)
+    return VideoRecord(video_id, duration_seconds=duration, segments=tuple(segments))
 
 
 def _json_segment(action: Any, class_index: Callable[[Any], int]) -> Segment:
@@ -219,19 +227,30 @@ def _csv_records(path: Path, text: str, classes: tuple[str, ...]) -> Iterator[Vi
     first_line: dict[str, int] = {}
     try:
         for row in lines:
-            yield _csv_record(row, classes)
-            if row["id"] in first_line:
-                raise ValueError(f"the id '{row['id']}' stands in line {first_line[row['id']]} already.")
-            first_line[row["id"]] = lines.line_num
-    except (ValueError, csv.Error) as error:
+            where = f"{path}, line {lines.line_num}"
+            try:
+                if row["id"] in first_line:
+                    raise ValueError(f"the id '{row['id']}' stands in line {first_line[row['id']]} already.")
+                record = _csv_record(where, row, classes)
+            except ValueError as error:
+                refuse(f"{where}: {error}", row["id"] or "", error)
+                continue
+            first_line[record.video_id] = lines.line_num
+            yield record
+    except csv.Error as error:
         raise DataError(f"{path}, line {lines.line_num}: {error}") from error
 
 
-def _csv_record(row: dict[str, str | None], classes: tuple[str, ...]) -> VideoRecord:
+def _csv_record(where: str, row: dict[str, str | None], classes: tuple[str, ...]) -> VideoRecord:
     if not row["id"] or row["length"] is None or row["actions"] is None:
         raise ValueError("the line has too few fields or no id.")
-    segments = tuple(_csv_segment(triple, classes) for triple in row["actions"].split(";") if triple.strip())
-    return VideoRecord(row["id"], duration_seconds=_seconds(row["length"], "length"), segments=segments)
+    duration, segments = _seconds(row["length"], "length"), []
+    for triple in filter(str.strip, row["actions"].split(";")):
+        try:
+            segments.append(_csv_segment(triple, classes))
+        except ValueError as error:
+            refuse(f"{where}: {error}", row["id"], error)
+    return VideoRecord(row["id"], duration_seconds=duration, segments=tuple(segments))
 
 
 def _csv_segment(triple: str, classes: tuple[str, ...]) -> Segment:

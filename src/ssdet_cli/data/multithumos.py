@@ -7,6 +7,7 @@ from typing import Any
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.charades import json_set
+from ssdet_cli.data.flaws import UnknownClassError, kept_raw
 from ssdet_cli.data.lookup import check_split, required, some
 
 #: In the order of the ids 1 to 65 of `multithumos.json`, which holds no names.
@@ -43,6 +44,8 @@ def load_multithumos(videos: Path | None, annotations: Path | None, split: str) 
     path = required(annotations, "multithumos", "multithumos.json or the folder that holds it")
     path = path / "multithumos.json" if path.is_dir() else path
     found = json_set("multithumos", videos, path, split, MULTITHUMOS_CLASSES, _from_one)
+    if kept_raw():
+        return found
     records, notes = _within_video(found.records)
     return replace(found, records=records, notes=(*notes, *found.notes))
 
@@ -50,7 +53,7 @@ def load_multithumos(videos: Path | None, annotations: Path | None, split: str) 
 def _from_one(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= len(MULTITHUMOS_CLASSES):
         return value - 1
-    raise ValueError(f"class {value!r} is not a number from 1 to {len(MULTITHUMOS_CLASSES)}.")
+    raise UnknownClassError(f"class {value!r} is not a number from 1 to {len(MULTITHUMOS_CLASSES)}.")
 
 
 def _within_video(records: Iterable[VideoRecord]) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
