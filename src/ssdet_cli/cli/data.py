@@ -1,4 +1,4 @@
-"""`ssdet data`: generate, list."""
+"""`ssdet data`: generate, check, list."""
 
 import shlex
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ssdet_cli.cli import data_check
 from ssdet_cli.cli.console import console, say
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.interruption import interruptible
@@ -27,7 +28,10 @@ _FORMS = {
 
 @app.callback()
 def data() -> None:
-    """Generate data, and list the datasets that can be read."""
+    """Generate data, check a dataset, and list the datasets that can be read."""
+
+
+app.command("check")(data_check.check)
 
 
 @app.command()
@@ -59,23 +63,26 @@ def generate(
     given = {"size": size, "classes": classes, "seconds": seconds, "fps": fps, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = GenerateSettings(**chosen) if videos is None else GenerateSettings.for_videos(videos, **chosen)
-    with interruptible(), _Progress() as progress:
+    with interruptible(), ProgressBar("Generating videos") as progress:
         made = recipe.run(out or recipe.DEFAULT, settings, workers=workers, progress=progress)
     if not made.written:
         say(f"{made.folder} is complete already.")
     _summary(made.folder, settings, made.annotations)
 
 
-class _Progress:
+class ProgressBar:
     """A rich progress bar as a plain function of (done, total, what)."""
 
-    def __enter__(self) -> "_Progress":
+    def __init__(self, title: str) -> None:
+        self.title = title
+
+    def __enter__(self) -> "ProgressBar":
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         drawn = console()
         self.drawn = Progress(*columns, console=drawn, transient=True, disable=not drawn.is_terminal)
-        self.task = self.drawn.add_task("Generating videos", total=None)
+        self.task = self.drawn.add_task(self.title, total=None)
         self.drawn.start()
         return self
 
@@ -83,6 +90,7 @@ class _Progress:
         self.drawn.stop()
 
     def __call__(self, done: int, total: int, what: str) -> None:
+        """Show how far it is."""
         self.drawn.update(self.task, completed=done, total=total, description=what)
 
 

@@ -178,7 +178,9 @@ class FrameRuns:
         return zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
 
 
-def split_statistics(records: Sequence[VideoRecord], num_classes: int, frame_rate: float = FRAME_RATE) -> dict[str, Any]:
+def split_statistics(
+    records: Sequence[VideoRecord], num_classes: int, frame_rate: float = FRAME_RATE
+) -> dict[str, Any]:
     """All numbers of one frame-labelled split, plain enough for JSON.
 
     Args:
