@@ -30,6 +30,7 @@ def write_clean_list(
     Raises:
         SsdetError: The disk is full or the folder cannot be written.
     """
+    splits = {split: videos for split, videos in splits.items() if videos.records}
     records = [record for videos in splits.values() for record in videos.records]
     if not records:
         return None

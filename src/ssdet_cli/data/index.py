@@ -11,11 +11,12 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from types import TracebackType
 
 from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.video.inspection import FileFacts, stamp
@@ -25,7 +26,7 @@ INDEX_NAME = "ssdet-index.jsonl"
 #: Codes that say more of the machine than of the file: looked at again the next time.
 PASSING = ("missing", "crash", "timeout", "out-of-memory")
 _DEFAULTS = {one.name: one.default for one in fields(FileFacts) if one.default is not MISSING}
-_STAT_THREADS = 16
+_STAT_THREADS, _STAT_CHUNK = 16, 512
 
 
 class VideoIndex:
@@ -51,10 +52,14 @@ class VideoIndex:
 
     def all_known(self, paths: Iterable[str | Path]) -> dict[str, FileFacts]:
         """The same for many files, by absolute path; file systems across a network answer several at a time."""
-        wanted = [os.path.abspath(path) for path in paths]
+        wanted = [path for path in map(os.path.abspath, paths) if path in self.facts]
+        # A task for every file would cost more than the look at it.
+        parts = [wanted[first : first + _STAT_CHUNK] for first in range(0, len(wanted), _STAT_CHUNK)]
         with ThreadPoolExecutor(_STAT_THREADS) as threads:
-            found = threads.map(self.known, wanted, chunksize=1024)
-            return {path: facts for path, facts in zip(wanted, found, strict=True) if facts is not None}
+            found = [
+                one for part in threads.map(lambda part: [self.known(path) for path in part], parts) for one in part
+            ]
+        return {facts.path: facts for facts in found if facts is not None}
 
     def unusable(self, paths: Iterable[str | Path]) -> dict[str, FileFacts]:
         """Those of the files that are known to be bad, and have not changed since."""
@@ -166,3 +171,22 @@ def find_index(data: DataConfig) -> VideoIndex | None:
         return VideoIndex(data.index)
     beside = data.videos / INDEX_NAME if data.videos is not None else None
     return VideoIndex(beside) if beside is not None and beside.is_file() else None
+
+
+def without_unusable(videos: VideoSet, data: DataConfig) -> tuple[VideoSet, str]:
+    """The records whose files no index calls bad, and a sentence on those that are left out; only those are looked at.
+
+    Raises:
+        DataError: As `find_index`, or nothing is left.
+    """
+    index = find_index(data)
+    bad = index.unusable(record.path for record in videos.records if record.path is not None) if index else {}
+    if not bad:
+        return videos, ""
+    kept = tuple(one for one in videos.records if one.path is None or os.path.abspath(one.path) not in bad)
+    first = next(iter(bad.values()))
+    told = f"cannot be read by {index.path}, the first is {first.path} ({first.code}: {first.detail})"
+    if not kept:
+        raise DataError(f"{videos.name}: all its {len(videos)} videos {told}.")
+    left = f"{videos.name}: {len(videos) - len(kept)} of {len(videos)} videos are left out, as they {told}."
+    return replace(videos, records=kept), left

@@ -11,7 +11,7 @@ from typing import Any
 
 from ssdet_cli.config.data_check import DataCheckConfig
 from ssdet_cli.data.annotations import VideoSet
-from ssdet_cli.data.check_splits import CheckedSplits, clean, read_splits
+from ssdet_cli.data.check_splits import CheckedSplits, clean, is_weak, read_splits
 from ssdet_cli.data.clean_list import write_clean_list
 from ssdet_cli.data.file_checks import HowToLook, Looked, Progress, look_at_all
 from ssdet_cli.data.findings import (
@@ -120,16 +120,12 @@ def _findings(cfg: DataCheckConfig, splits: CheckedSplits, looked: Looked | None
     found = list(splits.findings)
     limits = Limits(cfg.fewest_frames, cfg.min_seconds)
     for split, videos in splits.raw.items():
-        found += of_weak_labels(split, videos) if _is_weak(videos) else of_annotations(split, videos)
+        found += of_weak_labels(split, videos) if is_weak(videos) else of_annotations(split, videos)
         if looked is not None:
             found += of_files(split, videos.records, looked.facts, limits, cfg.data.frame_rate)
     found += duplicates(splits.raw, looked.facts if looked else {})
     order = {code: number for number, code in enumerate(CODES)}
     return sorted(found, key=lambda finding: order[finding.code])
-
-
-def _is_weak(videos: VideoSet) -> bool:
-    return bool(videos.records) and all(record.label is not None for record in videos.records)
 
 
 def _report(
@@ -154,14 +150,14 @@ def _report(
             split: {
                 "annotated": len(videos),
                 "usable": len(kept[split]),
-                "labels": "weak" if _is_weak(videos) else "frame",
+                "labels": "weak" if is_weak(videos) else "frame",
                 "sha256": videos.sha256,
                 "notes": list(splits.loaded[split].notes),
                 "statistics": _statistics(cfg, videos, looked),
             }
             for split, videos in splits.raw.items()
         },
-        "score": [_score(split, len(videos), len(kept[split]), looked) for split, videos in splits.raw.items()],
+        "score": [_score(split, videos, len(kept[split]), looked) for split, videos in splits.raw.items()],
         "findings": [finding.to_plain() for finding in findings],
     }
 
@@ -194,7 +190,7 @@ def _codes(findings: Sequence[Finding]) -> dict[str, Any]:
 
 
 def _statistics(cfg: DataCheckConfig, videos: VideoSet, looked: Looked | None) -> dict[str, Any]:
-    if not _is_weak(videos):
+    if not is_weak(videos):
         return split_statistics(videos.records, len(videos.classes), cfg.statistics_rate)
     seconds = []
     for record in videos.records:
@@ -204,14 +200,16 @@ def _statistics(cfg: DataCheckConfig, videos: VideoSet, looked: Looked | None) -
     return weak_statistics(videos.records, len(videos.classes), seconds)
 
 
-def _score(split: str, annotated: int, usable: int, looked: Looked | None) -> str:
+def _score(split: str, videos: VideoSet, usable: int, looked: Looked | None) -> str:
+    """On how many videos a number will rest."""
+    annotated = len(videos)
     if looked is None:
         return f"{split}: {annotated:,} annotated videos; whether their files can be read was not looked at."
     lost = annotated - usable
     if not lost:
         return f"{split}: all {annotated:,} annotated videos can be used."
-    if split == "train":
-        return f"{split}: a training sees {usable:,} of {annotated:,} annotated videos, {lost:,} are left out."
+    if split == "train" or is_weak(videos):
+        return f"{split}: {usable:,} of {annotated:,} annotated videos can be used, {lost:,} cannot."
     return (
         f"{split}: a score is computed on {usable:,} of {annotated:,} annotated videos, with --allow-missing; without "
         f"it, `ssdet evaluate` refuses for the other {lost:,}."

@@ -169,17 +169,22 @@ def _folder(job: Inspection, facts: FileFacts) -> FileFacts:
         return replace(facts, code="empty", detail="a folder without numbered frames")
     facts = replace(facts, frames=len(numbers), frame_rate=job.frame_rate or 0.0)
     facts = replace(facts, seconds=len(numbers) / job.frame_rate if job.frame_rate else 0.0)
-    gaps = numbers[-1] - numbers[0] + 1 - len(numbers)
-    if gaps:
-        missing = next(number for number in range(numbers[0], numbers[-1]) if number not in set(numbers))
-        what = f"{gaps} frames are missing" if gaps > 0 else f"{-gaps} numbers are there twice"
-        return replace(facts, code="missing-frames", detail=f"{what}, the first is {missing}" if gaps > 0 else what)
+    if numbers[-1] - numbers[0] + 1 != len(numbers) or len(set(numbers)) < len(numbers):
+        return replace(facts, code="missing-frames", detail=_gaps(numbers))
     try:
         with open_video(job.path, frame_rate=job.frame_rate or 1.0) as reader:
             facts = replace(facts, width=reader.width, height=reader.height)
     except DataError as error:
         return _bad(facts, "unreadable", error)
     return facts if job.depth == "headers" else _decoded(replace(job, backend="frames"), facts)
+
+
+def _gaps(numbers: list[int]) -> str:
+    """What is wrong with sorted numbers that should follow each other."""
+    missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
+    if not missing:
+        return f"{len(numbers) - len(set(numbers))} numbers are there more than once"
+    return f"{len(missing)} missing between {numbers[0]} and {numbers[-1]}, the first is {missing[0]}"
 
 
 def _content(path: str, size: int) -> str:

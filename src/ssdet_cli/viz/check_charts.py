@@ -62,7 +62,7 @@ def heat_map(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
     cells = []
     for row, own in enumerate(shares):
         y = top + row * side
-        cells.append(_text(left - 6, y + 12, _short(names[row]), "end"))
+        cells.append(_text(left - 6, y + 12, f"{_short(names[row])} {row + 1}", "end"))
         for column, share in enumerate(own):
             if row == column:
                 continue

@@ -48,7 +48,7 @@ def check_report_html(report: Mapping[str, Any]) -> str:
         _tiles(report),
         "<p>" + "<br>".join(escape(sentence) for sentence in report["score"]) + "</p>",
         _section("What was found", _findings(report)),
-        _section("Splits in numbers", _numbers(splits)),
+        _section("Splits in numbers", _numbers(splits, looked=report["files"] is not None)),
         _section("Class balance", _pictures(splits, lambda part: _balance(report["classes"], part))),
         _section("Classes in numbers", _classes(report["classes"], splits)),
         _section("Lengths of actions", _pictures(splits, lambda part: _histogram(part, "segment_seconds"))),
@@ -105,8 +105,10 @@ def _findings(report: Mapping[str, Any]) -> str:
     return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>{"".join(lists)}'
 
 
-def _numbers(splits: Mapping[str, Any]) -> str:
+def _numbers(splits: Mapping[str, Any], *, looked: bool) -> str:
     columns = {split: _rows_of(part) for split, part in splits.items()}
+    if looked:
+        columns = {split: {"can be used": f"{splits[split]['usable']:,}", **rows} for split, rows in columns.items()}
     names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
     head = "".join(f'<th class="number">{escape(split)}</th>' for split in columns)
     body = "".join(
@@ -120,7 +122,7 @@ def _numbers(splits: Mapping[str, Any]) -> str:
 
 def _rows_of(part: Mapping[str, Any]) -> dict[str, str]:
     told = part["statistics"]
-    rows = {"videos": f"{told['videos']:,}", "can be used": f"{part['usable']:,}"}
+    rows = {"annotated videos": f"{told['videos']:,}"}
     length = told["duration_seconds"]
     if length["mean"] is not None:
         rows["video s: min / median / mean / max"] = _of(length, "min", "median", "mean", "max")
@@ -212,7 +214,7 @@ def _together(classes: Sequence[str], splits: Mapping[str, Any]) -> str:
             chosen = [label for label in chosen if shared[label]]
             if not chosen:
                 return ""
-            names = [f"{classes[label]} {place}" for place, label in enumerate(chosen, start=1)]
+            names = [classes[label] for label in chosen]
             shares = [[both[row][column] / max(both[row][row], 1) for column in chosen] for row in chosen]
             told = (
                 f"Of the frames of a row's class, how many show a column's class as well ({split}; "
