@@ -7,6 +7,7 @@ Paths are relative to `root`, which is "." where the index lies in the folder of
 Of two lines for one path the later one counts. An entry whose file has another size or time of change is ignored.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -113,7 +114,7 @@ class IndexWriter:
         if not index.path.exists():
             write_atomically(index.path, self._head())
         self._mend_tail()
-        self._file = open(index.path, "a", encoding="utf-8")  # closed by __exit__
+        self._file = open(index.path, "ab", buffering=0)  # closed by __exit__
 
     def __enter__(self) -> "IndexWriter":
         return self
@@ -126,9 +127,10 @@ class IndexWriter:
     def add(self, facts: FileFacts) -> None:
         """Append the facts of one file."""
         self.index.facts[facts.path] = facts
+        line = self._line(facts).encode()
         try:
-            self._file.write(self._line(facts))
-            self._file.flush()
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise SsdetError(
                 f"Cannot write {self.index.path}: {error.strerror}; what was there before is whole."
