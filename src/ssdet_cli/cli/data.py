@@ -10,6 +10,7 @@ from ssdet_cli.cli import data_check
 from ssdet_cli.cli.console import console, say
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.interruption import interruptible
+from ssdet_cli.cli.progress import ProgressBar
 
 if TYPE_CHECKING:
     from ssdet_cli.data.generated import GenerateSettings
@@ -68,30 +69,6 @@ def generate(
     if not made.written:
         say(f"{made.folder} is complete already.")
     _summary(made.folder, settings, made.annotations)
-
-
-class ProgressBar:
-    """A rich progress bar as a plain function of (done, total, what)."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-
-    def __enter__(self) -> "ProgressBar":
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        drawn = console()
-        self.drawn = Progress(*columns, console=drawn, transient=True, disable=not drawn.is_terminal)
-        self.task = self.drawn.add_task(self.title, total=None)
-        self.drawn.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.drawn.stop()
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        """Show how far it is."""
-        self.drawn.update(self.task, completed=done, total=total, description=what)
 
 
 def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 from ssdet_cli.cli import completion, options
 from ssdet_cli.cli.console import console, say
 from ssdet_cli.cli.interruption import interruptible
+from ssdet_cli.cli.progress import ProgressBar
 from ssdet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -100,7 +101,6 @@ def check(
     }
     flags = {key: value for key, value in given.items() if value is not None}
     cfg = load_check_config(config, overrides or [], flags)
-    from ssdet_cli.cli.data import ProgressBar
     from ssdet_cli.recipes.data_check import run
 
     with interruptible(), ProgressBar("Checking files") as progress:
