@@ -114,6 +114,15 @@ def test_headers_alone_do_not_see_damage_and_a_deeper_look_is_not_spared(ssdet, 
     assert report["files"]["known_before"] == 0
 
 
+def test_a_trainings_configuration_says_what_is_too_short(ssdet, clips, tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        f"data: {{dataset: folder, videos: {clips}}}\nclip: {{frames: 8, stride: 2}}\noptim: {{lr: 0.5}}\n"
+    )
+    words = ("--config", "run.yaml", "--output", "out", "--fast", "--split", "val", "--workers", 1)
+    assert "too-short" not in codes(check(ssdet, *words)[1])
+    assert codes(check(ssdet, *words, "clip.stride=4")[1])["too-short"] == ["val/run/held.mp4", "val/walk/held.mp4"]
+
+
 def annotations(folder: Path, **videos: object) -> Path:
     path = folder / "set.json"
     plain = {name: {"subset": "training", "duration": one[0], "actions": one[1]} for name, one in videos.items()}
