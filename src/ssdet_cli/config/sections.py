@@ -127,6 +127,9 @@ class DataConfig(Section):
     frame_rate: float | None = Field(
         None, gt=0, description="Frames per second of folders of frames; without it, frames / duration."
     )
+    index: Path | None = Field(
+        None, description="Index from ssdet data check; default: ssdet-index.jsonl in data.videos, where it is there."
+    )
     workers: int = Field(2, ge=0, description="Loader processes per training process; 0 decodes in the training one.")
     prefetch: int = Field(4, ge=1, description="Batches every worker prepares ahead.")
 
