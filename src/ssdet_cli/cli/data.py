@@ -1,4 +1,4 @@
-"""`ssdet data`: generate, convert, list."""
+"""`ssdet data`: generate, check, convert, list."""
 
 import shlex
 from pathlib import Path
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssdet_cli.cli import data_convert
-from ssdet_cli.cli.console import console, say
+from ssdet_cli.cli import data_check, data_convert
+from ssdet_cli.cli.console import say
 from ssdet_cli.cli.data_cache import cache
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.interruption import interruptible
+from ssdet_cli.cli.progress import ProgressBar
 from ssdet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,9 +23,10 @@ app.command()(cache)
 
 @app.callback()
 def data() -> None:
-    """Generate data, convert annotations, and list the datasets that can be read."""
+    """Generate, check and convert data, and list the datasets that can be read."""
 
 
+app.command("check")(data_check.check)
 app.command("convert")(data_convert.convert)
 
 
@@ -57,31 +59,11 @@ def generate(
     given = {"size": size, "classes": classes, "seconds": seconds, "fps": fps, "seed": seed}
     chosen = {name: value for name, value in given.items() if value is not None}
     settings = GenerateSettings(**chosen) if videos is None else GenerateSettings.for_videos(videos, **chosen)
-    with interruptible(), _Progress() as progress:
+    with interruptible(), ProgressBar("Generating videos") as progress:
         made = recipe.run(out or recipe.DEFAULT, settings, workers=workers, progress=progress)
     if not made.written:
         say(f"{made.folder} is complete already.")
     _summary(made.folder, settings, made.annotations)
-
-
-class _Progress:
-    """A rich progress bar as a plain function of (done, total, what)."""
-
-    def __enter__(self) -> "_Progress":
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        drawn = console()
-        self.drawn = Progress(*columns, console=drawn, transient=True, disable=not drawn.is_terminal)
-        self.task = self.drawn.add_task("Generating videos", total=None)
-        self.drawn.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.drawn.stop()
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        self.drawn.update(self.task, completed=done, total=total, description=what)
 
 
 def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> None:

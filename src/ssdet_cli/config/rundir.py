@@ -32,6 +32,7 @@ _FREE_ON_RESUME = (
     "data.prefetch",
     "data.videos",
     "data.annotations",
+    "data.index",
     "fine.features",
     "loop.log_every",
     "loop.max_time",

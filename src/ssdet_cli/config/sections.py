@@ -127,6 +127,9 @@ class DataConfig(Section):
     frame_rate: float | None = Field(
         None, gt=0, description="Frames per second of folders of frames; without it, frames / duration."
     )
+    index: Path | None = Field(
+        None, description="Index from ssdet data check; default: ssdet-index.jsonl in data.videos, where it is there."
+    )
     cache: Path | None = Field(
         None, description="Folder of resized copies from `ssdet data cache`; what has none is read itself."
     )

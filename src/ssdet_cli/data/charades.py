@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.file_kinds import text_kind
+from ssdet_cli.data.flaws import refuse
 from ssdet_cli.data.frame_json import json_set, known_class
 from ssdet_cli.data.frame_lists import frame_list_records, is_frame_list
 from ssdet_cli.data.frame_splits import answers, finished
@@ -87,19 +88,30 @@ def _csv_records(path: Path, text: str, classes: tuple[str, ...]) -> Iterator[Vi
     first_line: dict[str, int] = {}
     try:
         for row in lines:
-            yield _csv_record(row, classes)
-            if row["id"] in first_line:
-                raise ValueError(f"the id '{row['id']}' stands in line {first_line[row['id']]} already.")
-            first_line[row["id"]] = lines.line_num
-    except (ValueError, csv.Error) as error:
+            where = f"{path}, line {lines.line_num}"
+            try:
+                if row["id"] in first_line:
+                    raise ValueError(f"the id '{row['id']}' stands in line {first_line[row['id']]} already.")
+                record = _csv_record(where, row, classes)
+            except ValueError as error:
+                refuse(f"{where}: {error}", row["id"] or "", error)
+                continue
+            first_line[record.video_id] = lines.line_num
+            yield record
+    except csv.Error as error:
         raise DataError(f"{path}, line {lines.line_num}: {error}") from error
 
 
-def _csv_record(row: dict[str, str | None], classes: tuple[str, ...]) -> VideoRecord:
+def _csv_record(where: str, row: dict[str, str | None], classes: tuple[str, ...]) -> VideoRecord:
     if not row["id"] or row["length"] is None or row["actions"] is None:
         raise ValueError("the line has too few fields or no id.")
-    segments = tuple(_csv_segment(triple, classes) for triple in row["actions"].split(";") if triple.strip())
-    return VideoRecord(row["id"], duration_seconds=_time(row["length"], "length"), segments=segments)
+    duration, segments = _time(row["length"], "length"), []
+    for triple in filter(str.strip, row["actions"].split(";")):
+        try:
+            segments.append(_csv_segment(triple, classes))
+        except ValueError as error:
+            refuse(f"{where}: {error}", row["id"], error)
+    return VideoRecord(row["id"], duration_seconds=duration, segments=tuple(segments))
 
 
 def _csv_segment(triple: str, classes: tuple[str, ...]) -> Segment:

@@ -17,6 +17,7 @@ from typing import Any
 from ssdet_cli.catalog import nearest
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.class_names import sorted_classes
+from ssdet_cli.data.flaws import UnknownClassError, refuse
 from ssdet_cli.data.frame_splits import answering, finished
 from ssdet_cli.data.lookup import check_split, classes_beside, read_json, required
 from ssdet_cli.data.tables import seconds_of
@@ -119,18 +120,23 @@ def known_class(value: Any, classes: tuple[str, ...]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
         return value
     if isinstance(value, str):
-        raise ValueError(f"class '{value}' is not among the {len(classes)} known.{nearest(value, classes)}")
-    raise ValueError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name.")
+        raise UnknownClassError(f"class '{value}' is not among the {len(classes)} known.{nearest(value, classes)}")
+    raise UnknownClassError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name.")
 
 
 def _record(path: Path, video_id: str, entry: Entry, class_index: Callable[[Any], int]) -> VideoRecord:
+    where, duration, segments = f"{path}, video '{video_id}'", None, []
     try:
         duration = None if entry.duration is None else _seconds(entry.duration, "duration")
-        actions = [action_parts(action) for action in entry.actions]
-        segments = tuple(Segment(class_index(label), start, end) for label, start, end in actions)
     except ValueError as error:
-        raise DataError(f"{path}, video '{video_id}': {error}") from error
-    return VideoRecord(video_id, duration_seconds=duration, segments=segments)
+        refuse(f"{where}: {error}", video_id, error)
+    for action in entry.actions:
+        try:
+            label, start, end = action_parts(action)
+            segments.append(Segment(class_index(label), start, end))
+        except ValueError as error:
+            refuse(f"{where}: {error}", video_id, error)
+    return VideoRecord(video_id, duration_seconds=duration, segments=tuple(segments))
 
 
 def _seconds(value: Any, what: str) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from ssdet_cli.data.annotations import VideoRecord
 from ssdet_cli.data.class_names import parse_classes
 from ssdet_cli.data.file_kinds import HEAD_BYTES, binary_kind, text_kind
+from ssdet_cli.data.flaws import kept_raw
 from ssdet_cli.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -195,7 +196,9 @@ def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tup
 
 
 def without_reversed(records: Iterable[VideoRecord]) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
-    """Drop actions that end before they start, and say which videos had some."""
+    """Drop actions that end before they start, and say which videos had some; a check keeps them."""
+    if kept_raw():
+        return tuple(records), ()
     kept, odd = [], []
     for record in records:
         segments = tuple(segment for segment in record.segments if segment.end >= segment.start)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
+from ssdet_cli.data.flaws import UnknownClassError, kept_raw
 from ssdet_cli.data.frame_json import json_set
 from ssdet_cli.data.lookup import check_split, read_text, required, some, stand_in, with_paths, without_reversed
 from ssdet_cli.errors import DataError
@@ -58,6 +59,8 @@ def load_multithumos(videos: Path | None, annotations: Path | None, split: str) 
         return _from_texts(videos, path, split)
     path = path / "multithumos.json" if path.is_dir() else path
     found = json_set("multithumos", videos, path, split, MULTITHUMOS_CLASSES, _from_one)
+    if kept_raw():
+        return found
     records, notes = _within_video(found.records)
     return replace(found, records=records, notes=(*notes, *found.notes))
 
@@ -104,7 +107,7 @@ def _text_lines(path: Path) -> Iterator[tuple[str, float, float]]:
 def _from_one(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= len(MULTITHUMOS_CLASSES):
         return value - 1
-    raise ValueError(f"class {value!r} is not a number from 1 to {len(MULTITHUMOS_CLASSES)}.")
+    raise UnknownClassError(f"class {value!r} is not a number from 1 to {len(MULTITHUMOS_CLASSES)}.")
 
 
 def _within_video(records: Iterable[VideoRecord]) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:

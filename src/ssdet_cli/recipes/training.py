@@ -27,6 +27,7 @@ from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.data.clips import collate, with_files
 from ssdet_cli.data.copies import note_on_copies
 from ssdet_cli.data.generated import GenerateSettings, is_generated
+from ssdet_cli.data.index import without_unusable
 from ssdet_cli.data.loader import PlannedBatches, TrainingBatches, build_loader
 from ssdet_cli.data.multigrid import Plan
 from ssdet_cli.data.reading import dead_workers_named
@@ -205,6 +206,9 @@ def load_split(data: DataConfig, split: str, log: RunLog, *, told: tuple[str, ..
     videos, missing = with_files(videos)
     if missing:
         log.say(f"{videos.name}: {len(missing)} videos have no file and are left out, the first is {missing[0]}.")
+    videos, note = without_unusable(videos, data)
+    if note:
+        log.say(note)
     log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes.")
     if (copies := note_on_copies(data.cache, videos)) is not None:
         log.say(copies)

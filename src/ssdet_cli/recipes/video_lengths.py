@@ -1,5 +1,6 @@
 """Which videos there are, and how long they are by their headers."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from ssdet_cli.config.commands import ExtractData
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clips import ClipReader, frame_times, used_range
+from ssdet_cli.data.index import find_index
 from ssdet_cli.data.lookup import SPLITS
 from ssdet_cli.data.plain_videos import load_plain_videos
 from ssdet_cli.engine.distributed import Session
@@ -45,7 +47,12 @@ def listed(data: ExtractData, split: str) -> VideoSet:
 
 
 def lengths_of(records: Sequence[VideoRecord], data: ExtractData, spacing: Spacing, here: Session) -> Lengths:
-    """Read the headers, each on one rank; every rank gets all lengths. A file that cannot be read is left out here."""
+    """Read the headers, each on one rank; every rank gets all lengths. A file that cannot be read is left out here.
+
+    What the index of `ssdet data check` knows of a whole file is taken from there, where frames are counted.
+    """
+    own = records[here.rank :: here.world_size]
+    known = _by_index(own, data, spacing.stride) if spacing.seconds is None else {}
     as_given = ClipReader(data, 16)
     # Headers need no decoder, and decord would make an index of each file.
     by_header = ClipReader(data.model_copy(update={"backend": "pyav"}), 16)
@@ -62,5 +69,21 @@ def lengths_of(records: Sequence[VideoRecord], data: ExtractData, spacing: Spaci
             return None
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = [pair for pair in threads.map(length, records[here.rank :: here.world_size]) if pair is not None]
+        unknown = [record for record in own if record.video_id not in known]
+        found = [*known.items(), *(pair for pair in threads.map(length, unknown) if pair is not None)]
     return Lengths({video_id: frames for part in here.gather(found) for video_id, frames in part})
+
+
+def _by_index(records: Sequence[VideoRecord], data: ExtractData, stride: int) -> dict[str, int]:
+    """Video id -> input frames, of whole files that the index knows as they are now."""
+    index = find_index(data)
+    if index is None:
+        return {}
+    whole = {
+        record.video_id: os.path.abspath(record.path)
+        for record in records
+        if record.path is not None and not record.start_seconds and record.end_seconds is None
+    }
+    facts = index.all_known(whole.values())
+    usable = ((video_id, facts.get(path)) for video_id, path in whole.items())
+    return {video_id: -(-one.frames // stride) for video_id, one in usable if one is not None and not one.code}

@@ -1,0 +1,111 @@
+"""The splits of a set for a check: as their files are written, and as loading would give them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.data.findings import CODES, Finding, of_flaws
+from ssdet_cli.data.flaws import tolerated
+from ssdet_cli.errors import DataError
+from ssdet_cli.video.inspection import FileFacts
+
+#: Benchmarks of this field have no third split: their test split answers for validation, and is read first.
+_ORDER = ("train", "test", "val")
+
+
+@dataclass(frozen=True)
+class CheckedSplits:
+    """What there is to check.
+
+    Attributes:
+        raw: Split -> records with all actions that could be read.
+        loaded: Split -> records as a training would get them; lines that would have stopped it are left out.
+        findings: Of loading.
+    """
+
+    raw: dict[str, VideoSet]
+    loaded: dict[str, VideoSet]
+    findings: list[Finding]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the first split; the others have the same ones or cannot be trained with it."""
+        return next(iter(self.raw.values())).classes
+
+
+def read_splits(data: DataConfig, split: str) -> CheckedSplits:
+    """Load one split, or all that are there; one that another answers for is not counted again.
+
+    Raises:
+        ConfigError: Something that the dataset needs is not given.
+        DataError: Nothing can be loaded.
+    """
+    load = DATASETS.get(data.dataset)
+    found = CheckedSplits({}, {}, [])
+    errors: list[tuple[str, DataError]] = []
+    for name in _ORDER if split == "all" else (split,):
+        try:
+            with tolerated(raw=True) as flaws:
+                raw = load(data.videos, data.annotations, name)
+            with tolerated(raw=False):
+                loaded = load(data.videos, data.annotations, name)
+        except DataError as error:
+            errors.append((name, error))
+            continue
+        twin = next((other for other, videos in found.raw.items() if _same_videos(raw, videos)), None)
+        if twin is None:
+            found.raw[name], found.loaded[name] = raw, loaded
+            found.findings.extend(of_flaws(name, flaws))
+        elif is_weak(raw) and twin == "test":  # what pretraining holds out is for validation
+            found.raw[name], found.loaded[name] = found.raw.pop(twin), found.loaded.pop(twin)
+            found.findings[:] = [replace(one, split=name) if one.split == twin else one for one in found.findings]
+    if not found.raw:
+        raise errors[0][1]
+    found.findings.extend(Finding("split-unreadable", name, name, str(error)) for name, error in errors)
+    return found
+
+
+def is_weak(videos: VideoSet) -> bool:
+    """Whether its clips have one class each."""
+    return bool(videos.records) and all(record.label is not None for record in videos.records)
+
+
+def _same_videos(one: VideoSet, other: VideoSet) -> bool:
+    return len(one) == len(other) and {r.video_id for r in one.records} == {r.video_id for r in other.records}
+
+
+def clean(
+    splits: CheckedSplits, findings: list[Finding], leave_out: tuple[str, ...], facts: Mapping[str, FileFacts] | None
+) -> dict[str, VideoSet]:
+    """Take out the videos that cannot be read, and those with a code of `leave_out`.
+
+    Args:
+        splits: What there is.
+        findings: All of them.
+        leave_out: Codes of warnings and notes that count as well.
+        facts: By absolute path; None where no video was looked at.
+    """
+    out = {
+        (split, finding.subject)
+        for finding in findings
+        if finding.code in leave_out and finding.subject
+        for split in finding.split.split("+")[-1:]
+    }
+
+    def stays(split: str, record: VideoRecord) -> bool:
+        if (split, record.video_id) in out:
+            return False
+        return facts is None or _is_readable(record, facts)
+
+    return {
+        split: replace(videos, records=tuple(record for record in videos.records if stays(split, record)))
+        for split, videos in splits.loaded.items()
+    }
+
+
+def _is_readable(record: VideoRecord, facts: Mapping[str, FileFacts]) -> bool:
+    file = facts.get(os.path.abspath(record.path)) if record.path is not None else None
+    return file is not None and not (file.code and CODES[file.code][0] == "error")

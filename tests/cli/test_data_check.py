@@ -1,0 +1,263 @@
+"""`ssdet data check` on real files: what it finds, writes and survives."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssdet_cli.data.folder import load_weak_folder
+from ssdet_cli.data.frame_json import load_json
+from ssdet_cli.video.write import write_video
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weakly labelled set with one file of every kind of fault."""
+    root = tmp_path_factory.mktemp("set") / "clips"
+    rng = np.random.default_rng(0)
+    names = [
+        "train/run/good.mp4",
+        "train/run/short.mp4",
+        "train/walk/long.mp4",
+        "val/run/held.mp4",
+        "val/walk/held.mp4",
+    ]
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        count = 3 if "short" in name else 24
+        write_video(root / name, rng.integers(0, 255, (count, 48, 48, 3), dtype=np.uint8), 12)
+    whole = (root / "train/walk/long.mp4").read_bytes()
+    (root / "train/walk/truncated.mp4").write_bytes(whole[: len(whole) // 2])
+    middle = len(whole) // 2
+    (root / "train/walk/damaged.mp4").write_bytes(whole[:middle] + b"\xff" * 4000 + whole[middle + 4000 :])
+    (root / "train/walk/empty.mp4").touch()
+    (root / "train/run/text.mp4").write_text("no video\n" * 20)
+    (root / "train/run/copy.mp4").write_bytes((root / "val/run/held.mp4").read_bytes())
+    (root / "train/rest/gaps").mkdir(parents=True)
+    for number in (1, 2, 4):
+        Image.new("RGB", (32, 32)).save(root / f"train/rest/gaps/{number:05d}.jpg")
+    return root
+
+
+def codes(report: dict) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for finding in report["findings"]:
+        found.setdefault(finding["code"], []).append(finding["subject"])
+    return found
+
+
+def check(ssdet, *words):
+    answer = ssdet("data", "check", *words)
+    return answer, json.loads(Path("out/report.json").read_text())
+
+
+def test_every_fault_is_named_the_good_are_listed_and_a_second_look_is_spared(ssdet, clips, monkeypatch):
+    words = ("--dataset", "folder", "--data", clips, "--output", "out", "--min-frames", 10, "--workers", 1)
+    answer, report = check(ssdet, *words)
+    assert answer.code == 0
+    found = codes(report)
+    assert found == {
+        "empty": ["train/walk/empty.mp4"],
+        "unreadable": ["train/run/text.mp4"],
+        "truncated": ["train/walk/truncated.mp4"],
+        "damaged": ["train/walk/damaged.mp4"],
+        "missing-frames": ["train/rest/gaps"],
+        "too-short": ["train/run/short.mp4"],
+        "duplicate-across-splits": ["train/run/copy.mp4"],
+        "class-never-seen": ["rest"],
+    }
+    for subject in (name for names in found.values() for name in names):
+        assert subject in answer.out
+    assert "train: 4 of 9 annotated videos can be used, 5 cannot." in answer.out
+    assert "val: all 2 annotated videos can be used." in answer.out
+    assert answer.err.splitlines()[-1].startswith("Next: ssdet pretrain --data out/clean/train.csv data.index=out/")
+
+    kept = load_weak_folder(Path("out/clean/train.csv"), None, "train")
+    names = [record.path.relative_to(clips).as_posix() for record in kept.records]
+    assert names == ["train/run/copy.mp4", "train/run/good.mp4", "train/run/short.mp4", "train/walk/long.mp4"]
+    assert kept.classes == ("rest", "run", "walk")  # also the class that lost its only video
+    assert [record.label for record in kept.records] == [1, 1, 1, 2]
+    assert len(load_weak_folder(Path("out/clean/train.csv"), None, "val")) == 2
+
+    page = Path("out/report.html").read_text()
+    assert "prefers-color-scheme: dark" in page
+    assert not re.search(r"(src|href)=|url\(|@import", page)  # needs nothing else
+
+    def never(*_, **__):
+        raise AssertionError("a file is looked at again")
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ssdet_cli.data.isolated._start", never)
+        again, second = check(ssdet, *words, "--strict", "--leave-out", "too-short,duplicate-across-splits")
+    assert again.code == 1
+    assert (second["files"]["all"], second["files"]["known_before"]) == (11, 11)
+    assert second["findings"] == report["findings"]
+    assert len(load_weak_folder(Path("out/clean/train.csv"), None, "train")) == 2
+
+
+def test_headers_alone_do_not_see_damage_and_a_deeper_look_is_not_spared(ssdet, clips):
+    words = ("--dataset", "folder", "--data", clips, "--output", "out", "--split", "train", "--workers", 1)
+    _, report = check(ssdet, *words, "--fast")
+    assert "damaged" not in codes(report)
+    answer, report = check(ssdet, *words, "--decode", "all", "--strict")
+    assert (answer.code, codes(report)["damaged"]) == (1, ["train/walk/damaged.mp4"])
+    assert report["files"]["known_before"] == 0
+
+
+def test_a_trainings_configuration_says_what_is_too_short(ssdet, clips, tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        f"data: {{dataset: folder, videos: {clips}}}\nclip: {{frames: 8, stride: 2}}\noptim: {{lr: 0.5}}\n"
+    )
+    words = ("--config", "run.yaml", "--output", "out", "--fast", "--split", "val", "--workers", 1)
+    assert "too-short" not in codes(check(ssdet, *words)[1])
+    assert codes(check(ssdet, *words, "clip.stride=4")[1])["too-short"] == ["val/run/held.mp4", "val/walk/held.mp4"]
+
+
+def annotations(folder: Path, **videos: object) -> Path:
+    path = folder / "set.json"
+    plain = {name: {"subset": "training", "duration": one[0], "actions": one[1]} for name, one in videos.items()}
+    path.write_text(json.dumps(plain))
+    (folder / "classes.txt").write_text("sit\nstand\nfly\n")
+    return path
+
+
+def test_frame_labels_are_checked_against_themselves_and_the_files(ssdet, clips, tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in ("a", "b"):
+        shutil.copy(clips / "train/run/good.mp4", videos / f"{name}.mp4")
+    shutil.copy(clips / "train/walk/empty.mp4", videos / "e.mp4")
+    path = annotations(
+        tmp_path,
+        a=(2.0, [[0, 0.5, 3.0], [1, 1.5, 0.5], [7, 0.0, 1.0], ["sit", 1.0, 1.0], [1, "x", 2.0]]),
+        b=(9.0, [[1, 8.0, 60.0]]),
+        c=(4.0, []),
+        e=(2.0, [[0, 0.0, 1.0]]),
+    )
+    answer, report = check(
+        ssdet, "--dataset", "json", "--annotations", path, "--videos", videos, "--output", "out", "--workers", 1
+    )
+    assert answer.code == 0
+    assert codes(report) == {
+        "missing": ["c"],
+        "empty": ["e"],
+        "bad-annotation": ["a"],
+        "unknown-class": ["a"],
+        "duplicate-within-split": ["b"],
+        "segment-end-before-start": ["a"],
+        "segment-outside-video": ["b"],
+        "duration": ["b"],
+        "split-unreadable": ["test", "val"],
+        "class-never-seen": ["fly"],
+        "zero-length-segment": ["a"],
+        "segment-past-end": ["a"],
+        "no-actions": ["c"],
+    }
+    assert report["splits"]["train"]["statistics"]["segments"] == 5
+    assert "train: 2 of 4 annotated videos can be used, 2 cannot." in answer.out
+    kept = load_json(videos, Path("out/clean/annotations.json"), "train")
+    assert [(record.video_id, len(record.segments)) for record in kept.records] == [("a", 2), ("b", 1)]
+    assert kept.classes == ("sit", "stand", "fly")
+
+
+def test_a_duplicate_of_a_test_video_leaves_the_training_split(ssdet, tmp_path):
+    path = tmp_path / "train.csv"
+    for name in ("train", "test"):
+        lines = ["a,c000 0 1,5", "b,c001 0 1,5"] if name == "train" else ["b,c001 0 1,5"]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,actions,length", *lines]) + "\n")
+    words = ("--dataset", "charades", "--annotations", path, "--annotations-only", "--output", "out")
+    answer, report = check(ssdet, *words, "--leave-out", "duplicate-across-splits")
+    assert answer.code == 0
+    assert codes(report)["duplicate-across-splits"] == ["b"]
+    assert {name: part["usable"] for name, part in report["splits"].items()} == {"train": 1, "test": 1}
+    assert report["files"] is None
+
+
+@pytest.mark.needs_shared_data
+def test_the_real_annotations_give_the_known_counts(ssdet, shared_data):
+    for dataset, expected in (
+        ("charades", {"segment-end-before-start": (7, 4), "segment-past-end": (19618, 7431), "no-actions": (223, 223)}),
+        (
+            "multithumos",
+            {"segment-outside-video": (64, 11), "segment-past-end": (1, 1), "zero-length-segment": (7, 4)},
+        ),
+    ):
+        words = ("--dataset", dataset, "--annotations", shared_data / dataset, "--annotations-only", "--output", "out")
+        answer, report = check(ssdet, *words)
+        assert answer.code == 0
+        assert {code: (row["count"], row["subjects"]) for code, row in report["codes"].items()} == expected
+
+
+@pytest.mark.needs_shared_data
+def test_the_real_clips_are_told_apart(ssdet, shared_data, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "clips").symlink_to(shared_data / "clips")
+    _, report = check(ssdet, "--dataset", "folder", "--data", "set", "--output", "out", "--workers", 1)
+    found = {code: subjects for code, subjects in codes(report).items() if code != "class-never-seen"}
+    assert found == {
+        "damaged": ["clips/corrupted.mp4"],
+        "variable-frame-rate": ["clips/fullhd_72frames.mp4"],
+        "no-index": ["clips/flipping_a_pancake.mkv"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "data.dataset: name the kind of dataset with --dataset"),
+        (("--dataset", "folder"), "data.videos: give the videos with --videos DIR"),
+        (("--dataset", "charade", "--data", "."), "Unknown dataset 'charade'. Did you mean 'charades'?"),
+        (("--dataset", "folder", "--data", "nowhere"), "nowhere does not exist"),
+        (("--dataset", "folder", "--data", "hollow"), "hollow holds no folders of classes"),
+        (("--dataset", "folder", "--data", ".", "--videos", "."), "--videos and --data are the same"),
+        (("--dataset", "folder", "--data", ".", "--fast", "--decode", "all"), "contradict each other"),
+        (("--dataset", "folder", "--data", "clips", "--leave-out", "ugly"), "there is no such code"),
+        (("--dataset", "folder", "--data", "clips", "--output", "file"), "--output=file is a file"),
+        (("--dataset", "folder", "--data", "clips", "data.frame_rat=3"), "Did you mean 'data.frame_rate'?"),
+        (("--dataset", "json", "--annotations-only"), "needs data.annotations"),
+    ],
+)
+def test_wrong_use_is_one_line(ssdet, tmp_path, words, told):
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "clips" / "a").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    answer = ssdet("data", "check", *words)
+    assert answer.code == 2
+    assert told in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes and signals")
+def test_an_interrupted_check_keeps_what_it_knew(clips, tmp_path):
+    root = tmp_path / "clips"
+    for name in ("train/run/a.mp4", "train/run/b.mp4", "train/walk/c.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clips / "train/run/good.mp4", root / name)
+    os.mkfifo(root / "train/walk/hangs.mp4")
+    words = ["data", "check", "--dataset", "folder", "--data", "clips", "--split", "train", "--output", "out"]
+    index = tmp_path / "out" / "ssdet-index.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-m", "ssdet_cli", *words, "--workers", "1", "--timeout", "500"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        while process.poll() is None and (not index.exists() or index.read_text().count("\n") < 3):
+            time.sleep(0.05)
+        time.sleep(0.3)  # the pipe is being waited for
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.stderr.read()
+        assert process.wait(30) == 130, said
+    assert said == "ssdet: interrupted.\n"
+    assert index.read_text().count('"frames": 24') >= 2
