@@ -123,6 +123,19 @@ def test_a_trainings_configuration_says_what_is_too_short(ssdet, clips, tmp_path
     assert codes(check(ssdet, *words, "clip.stride=4")[1])["too-short"] == ["val/run/held.mp4", "val/walk/held.mp4"]
 
 
+def test_a_folder_of_frames_needs_a_rate_that_fits_its_annotation(ssdet, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "frames" / "x" / name).mkdir(parents=True)
+        for number in range(12 if name == "a" else 30):
+            Image.new("RGB", (32, 32)).save(tmp_path / "frames" / "x" / name / f"{number:03d}.jpg")
+    words = ("--videos", "frames", "--output", "out", "--split", "train", "--fast", "--workers", 1)
+    weak = check(ssdet, "--dataset", "folder", *words)[1]
+    assert "a folder of frames says no rate itself" in weak["findings"][0]["detail"]
+    path = annotations(tmp_path, a=(1.0, [[0, 0.0, 1.0]]), b=(1.0, [[1, 0.0, 1.0]]))
+    words = ("--dataset", "json", "--annotations", path, *words[:1], "frames/x", *words[2:], "data.frame_rate=12")
+    assert codes(check(ssdet, *words)[1])["frame-rate"] == ["b"]
+
+
 def annotations(folder: Path, **videos: object) -> Path:
     path = folder / "set.json"
     plain = {name: {"subset": "training", "duration": one[0], "actions": one[1]} for name, one in videos.items()}
