@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssdet_cli.data import DATASETS
 from ssdet_cli.data.folder import load_weak_folder
 from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.video.write import write_video
@@ -123,6 +124,19 @@ def test_a_trainings_configuration_says_what_is_too_short(ssdet, clips, tmp_path
     assert codes(check(ssdet, *words, "clip.stride=4")[1])["too-short"] == ["val/run/held.mp4", "val/walk/held.mp4"]
 
 
+def test_a_folder_of_frames_needs_a_rate_that_fits_its_annotation(ssdet, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "frames" / "x" / name).mkdir(parents=True)
+        for number in range(12 if name == "a" else 30):
+            Image.new("RGB", (32, 32)).save(tmp_path / "frames" / "x" / name / f"{number:03d}.jpg")
+    words = ("--videos", "frames", "--output", "out", "--split", "train", "--fast", "--workers", 1)
+    weak = check(ssdet, "--dataset", "folder", *words)[1]
+    assert "a folder of frames says no rate itself" in weak["findings"][0]["detail"]
+    path = annotations(tmp_path, a=(1.0, [[0, 0.0, 1.0]]), b=(1.0, [[1, 0.0, 1.0]]))
+    words = ("--dataset", "json", "--annotations", path, *words[:1], "frames/x", *words[2:], "data.frame_rate=12")
+    assert codes(check(ssdet, *words)[1])["frame-rate"] == ["b"]
+
+
 def annotations(folder: Path, **videos: object) -> Path:
     path = folder / "set.json"
     plain = {name: {"subset": "training", "duration": one[0], "actions": one[1]} for name, one in videos.items()}
@@ -165,7 +179,7 @@ def test_frame_labels_are_checked_against_themselves_and_the_files(ssdet, clips,
     }
     assert report["splits"]["train"]["statistics"]["segments"] == 5
     assert "train: 2 of 4 annotated videos can be used, 2 cannot." in answer.out
-    kept = load_json(videos, Path("out/clean/annotations.json"), "train")
+    kept = DATASETS.get("json")(videos, Path("out/clean/annotations.json"), "train")
     assert [(record.video_id, len(record.segments)) for record in kept.records] == [("a", 2), ("b", 1)]
     assert kept.classes == ("sit", "stand", "fly")
 

@@ -33,7 +33,7 @@ def laid_out(records):
     return np.concatenate(parts, axis=1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(videos)
 def test_frames_counted_on_intervals_are_those_that_are_laid_out(drawn):
     records = records_of(drawn)
@@ -44,7 +44,7 @@ def test_frames_counted_on_intervals_are_those_that_are_laid_out(drawn):
     assert np.array_equal(runs.together(CLASSES), labels.astype(int) @ labels.T.astype(int))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(videos)
 def test_overlapping_pairs_and_duplicates_are_those_found_one_by_one(drawn):
     records = records_of(drawn)

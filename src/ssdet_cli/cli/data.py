@@ -1,4 +1,4 @@
-"""`ssdet data`: generate, check, convert, list."""
+"""`ssdet data`: generate, check, convert, cache, list."""
 
 import shlex
 from pathlib import Path
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssdet_cli.cli import data_check, data_convert
+from ssdet_cli.cli import data_cache, data_check, data_convert
 from ssdet_cli.cli.console import say
-from ssdet_cli.cli.data_cache import cache
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.cli.progress import ProgressBar
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
     from ssdet_cli.data.generated import GenerateSettings
 
 app = new_app()
-app.command()(cache)
 
 
 @app.callback()
 def data() -> None:
-    """Generate, check and convert data, and list the datasets that can be read."""
+    """Generate, check and convert data, keep resized copies, and list the datasets that can be read."""
 
 
 app.command("check")(data_check.check)
 app.command("convert")(data_convert.convert)
+app.command("cache")(data_cache.cache)
 
 
 @app.command()

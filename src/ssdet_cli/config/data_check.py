@@ -23,7 +23,7 @@ class DataCheckConfig(Section):
 
     command: ClassVar[str] = "data-check"
     data: CheckedData = CheckedData()
-    clip: ClipConfig | None = Field(None, description="Clips that videos must be long enough for.")
+    clip: ClipConfig | None = Field(None, description="Clips that videos must be long enough for: frames and stride.")
     split: Literal["train", "val", "test", "all"] = Field("all", description="Split of the dataset.")
     decode: Literal["headers", "ends", "all"] = Field(
         "ends", description="headers only; the first, middle and last frame and all timestamps; or all frames."
@@ -43,7 +43,8 @@ class DataCheckConfig(Section):
         """Raw frames under which a video is too short; 0 where nothing says so."""
         if self.min_frames is not None:
             return self.min_frames
-        return self.clip.frames * self.clip.stride if self.clip is not None else 0
+        told = self.clip is not None and {"frames", "stride"} <= self.clip.model_fields_set
+        return self.clip.frames * self.clip.stride if told else 0
 
     @model_validator(mode="after")
     def _something_to_read(self) -> "DataCheckConfig":

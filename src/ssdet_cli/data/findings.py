@@ -43,7 +43,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "segment-end-before-start": ("warning", "actions end before they start; loading leaves them out"),
     "segment-outside-video": ("warning", "actions start after their video, or end more than 2 s after it"),
     "duration": ("warning", "the file is longer or shorter than its annotation says"),
-    "frame-rate": ("warning", "the frame rate is implausible, or contradicts the annotated duration"),
+    "frame-rate": ("warning", "the frame rate is implausible, not known, or contradicts the annotation"),
     "too-short": ("warning", "the video is shorter than a clip"),
     "split-unreadable": ("warning", "a split of the set cannot be loaded"),
     "class-never-seen": ("warning", "no video of the split shows the class"),
@@ -176,6 +176,8 @@ def _of_file(
         yield file.code, file.detail
         return
     annotated, is_folder = record.duration_seconds, not file.content
+    if is_folder and not frame_rate and not annotated:
+        yield "frame-rate", "a folder of frames says no rate itself; give data.frame_rate=X"
     if is_folder and annotated and frame_rate and abs(file.frames / annotated - frame_rate) > _RATE_PART * frame_rate:
         seen = file.frames / annotated
         yield (

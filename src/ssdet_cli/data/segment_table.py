@@ -15,6 +15,7 @@ from pathlib import Path
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.class_names import sorted_classes
 from ssdet_cli.data.file_kinds import text_kind
+from ssdet_cli.data.flaws import refuse
 from ssdet_cli.data.footage import Export, Footage, video_id
 from ssdet_cli.data.frame_json import known_class
 from ssdet_cli.data.frame_splits import answering, answers, finished
@@ -80,7 +81,7 @@ def read_footage(path: Path) -> Export:
         try:
             _add_line(videos, fields)
         except ValueError as error:
-            raise DataError(f"{path}, line {line}: {error}") from error
+            refuse(f"{path}, line {line}: {error}", video_id(fields.get("path", "")), error)
     if not videos:
         raise DataError(f"{path} lists no videos; needed: {_WANTED}.")
     return Export(videos, notes=table.understood(path, {"path": "video", "split": "subset"}))
@@ -116,11 +117,13 @@ def _time(fields: Mapping[str, str], name: str) -> float | None:
 
 
 def _record(path: Path, name: str, footage: Footage, classes: tuple[str, ...]) -> VideoRecord:
-    try:
-        segments = tuple(Segment(class_number(label, classes), start, end) for label, start, end in footage.actions)
-    except ValueError as error:
-        raise DataError(f"{path}, video '{name}': {error}") from error
-    return VideoRecord(name, duration_seconds=footage.duration, segments=segments)
+    segments = []
+    for label, start, end in footage.actions:
+        try:
+            segments.append(Segment(class_number(label, classes), start, end))
+        except ValueError as error:
+            refuse(f"{path}, video '{name}': {error}", name, error)
+    return VideoRecord(name, duration_seconds=footage.duration, segments=tuple(segments))
 
 
 def class_number(label: str, classes: tuple[str, ...]) -> int:

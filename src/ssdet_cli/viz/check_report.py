@@ -30,7 +30,7 @@ svg line { stroke: var(--rule); } .wide svg { min-width: 560px; max-width: 720px
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 td, th { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 th { font-weight: 500; white-space: nowrap; } td { font-variant-numeric: tabular-nums; }
-td.number, th.number { text-align: right; }
+td.number, th.number { text-align: right; } td.words { min-width: 14rem; }
 .error { color: var(--error); } .warning { color: var(--warning); } .note { color: var(--note); }
 b.error, b.warning, b.note { font-weight: 600; white-space: nowrap; }
 details { margin: .4rem 0; } summary { cursor: pointer; } details p, details li { overflow-wrap: anywhere; }
@@ -75,7 +75,10 @@ def _tiles(report: Mapping[str, Any]) -> str:
         "classes": f"{len(report['classes']):,}",
     }
     if files:
-        facts |= {"files": f"{files['all']:,}", "hours": f"{files['hours']:,.1f}", "GB": f"{files['bytes'] / 1e9:,.1f}"}
+        hours, size = files["hours"], files["bytes"]
+        facts["files"] = f"{files['all']:,}"
+        facts |= {"hours": f"{hours:,.1f}"} if hours >= 1 else {"minutes": f"{60 * hours:.1f}"}
+        facts |= {"GB": f"{size / 1e9:,.1f}"} if size >= 1e9 else {"MB": f"{size / 1e6:.1f}"}
     for severity in ("error", "warning"):
         count = sum(row["subjects"] for row in report["codes"].values() if row["severity"] == severity)
         facts[f"{severity}s"] = f"{count:,}"
@@ -92,7 +95,7 @@ def _findings(report: Mapping[str, Any]) -> str:
         rows.append(
             f'<tr><td><b class="{row["severity"]}">{escape(code)}</b></td><td class="{row["severity"]}">'
             f'{row["severity"]}</td><td class="number">{row["subjects"]:,}</td><td class="number">{row["count"]:,}</td>'
-            f"<td>{escape(row['meaning'])}</td></tr>"
+            f'<td class="words">{escape(row["meaning"])}</td></tr>'
         )
         own = sorted((one for one in report["findings"] if one["code"] == code), key=lambda one: -one["count"])
         lines = "".join(
