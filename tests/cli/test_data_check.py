@@ -16,7 +16,6 @@ from PIL import Image
 
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.folder import load_weak_folder
-from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.video.write import write_video
 
 

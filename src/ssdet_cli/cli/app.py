@@ -21,7 +21,7 @@ class Root(LazyGroup):
         ),
         "evaluate": ("ssdet_cli.cli.evaluate", "Score checkpoints or prediction files under a benchmark's protocol."),
         "predict": ("ssdet_cli.cli.predict", "Find what happens in a video, a folder of videos or a stream."),
-        "export": ("ssdet_cli.cli.export", "Write a trained network as ONNX or for torch.export, and check the file."),
+        "export": ("ssdet_cli.cli.export", "Write a trained network as ONNX or for torch.export, and compare."),
         "augment-preview": ("ssdet_cli.cli.augment_preview", "Show what the volume augmentations do to a clip."),
         "demo": ("ssdet_cli.cli.demo", "Walk the whole path on generated video, on any machine."),
         "data": ("ssdet_cli.cli.data", "Generate, check and convert data, and list the datasets that can be read."),

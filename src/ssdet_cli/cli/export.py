@@ -35,7 +35,7 @@ def export(
     fine: options.Fine = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
-    """Write a trained network as ONNX or for torch.export, run the file and compare it with the network."""
+    """Write a trained network as ONNX or for torch.export, and compare the file, run, with the network."""
     if format not in _FORMATS:
         raise ConfigError(
             f"Unknown format '{format}' (--format).{nearest(format, _FORMATS)} Known: {', '.join(_FORMATS)}."

@@ -195,12 +195,9 @@ class _Clips(Dataset, ABC):
         self, reader: VideoReader, used: tuple[int, int], shape: ClipShape, rng: np.random.Generator, turn: int
     ) -> Window:
         """Where the clip lies in frames [first, first + count) of the file."""
-        clip, stretch = self.clip, 1
-        if shape.stretch > 1:
-            stretch = int(rng.integers(1, shape.stretch + 1))
+        clip, taken = self.clip, Taken(shape.frames, shape.stretch)
         placing = Placing(clip.sampling, rng if self.training else None, turn)
-        part = Taken(shape.frames, stretch)
-        return place_clip(used[1], lambda: frame_times(reader, *used), clip.frames, spacing_of(clip), placing, part)
+        return place_clip(used[1], lambda: frame_times(reader, *used), clip.frames, spacing_of(clip), placing, taken)
 
     def _pixels(self, frames: np.ndarray, size: int, rng: np.random.Generator) -> Tensor:
         height, width = frames.shape[1:3]

@@ -166,11 +166,15 @@ class Taken:
 
     Attributes:
         length: Input frames.
-        stretch: Times the usual spacing.
+        stretch: They are a whole number of times the usual spacing apart, drawn from 1 to this.
     """
 
     length: int
     stretch: int = 1
+
+    def drawn(self, rng: np.random.Generator | None) -> int:
+        """The whole number; 1 where nothing is drawn."""
+        return 1 if rng is None or self.stretch == 1 else int(rng.integers(1, self.stretch + 1))
 
 
 def place_clip(
@@ -203,12 +207,13 @@ def place_clip(
         return _window_at(seen, shift * apart, taken.length, apart)
     if spacing.seconds is None:
         first = _first_frame(num_frames, length, spacing.stride, placing)
-        indices, real = window_indices(first, taken.length, taken.stretch * spacing.stride, num_frames)
-        return Window(indices, real, first / spacing.stride, first, stretch=taken.stretch)
+        stretch = taken.drawn(placing.rng)
+        indices, real = window_indices(first, taken.length, stretch * spacing.stride, num_frames)
+        return Window(indices, real, first / spacing.stride, first, stretch=stretch)
     seen = times()
     room = max(0.0, float(seen.seconds[-1] - seen.seconds[0]) - (length - 1) * spacing.seconds)
     start = _first_moment(room, length * spacing.seconds, placing)
-    return _window_at(seen, start, taken.length, spacing.seconds, taken.stretch)
+    return _window_at(seen, start, taken.length, spacing.seconds, taken.drawn(placing.rng))
 
 
 def whole_video(times: FrameTimes, spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
