@@ -1,5 +1,7 @@
 """What the commands print and write without training anything."""
 
+import json
+import re
 import subprocess
 import sys
 
@@ -10,6 +12,7 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import COMMANDS, FinetuneConfig, PretrainConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.config.locate import shipped
+from ssdet_cli.data import DATASETS
 from ssdet_cli.models.backbones import BACKBONES
 
 
@@ -121,11 +124,37 @@ def test_backbones_lists_every_name(ssdet):
     assert listed == BACKBONES.names()
 
 
-def test_data_list_says_what_each_dataset_reads(ssdet):
+def test_data_list_says_in_a_sentence_what_each_dataset_is_and_what_it_reads(ssdet):
     out = ssdet("data", "list").out
     assert "[[class, start, end], ...]" in " ".join(out.split())
-    for name in ("charades", "folder", "generated", "json", "multithumos"):
-        assert name in out
+    heads = {line.split()[0]: line for line in out.splitlines() if not line.startswith(" ")}
+    assert list(heads) == sorted(DATASETS.entries)
+    assert all(re.search(r"\(.*labels.*|\(one class for each clip", line) for line in heads.values())
+    assert "Kinetics" in heads["kinetics"] and "official CSV or the authors' JSON" in out
+
+
+def test_data_convert_writes_annotations_and_classes_and_says_what_comes_next(ssdet, tmp_path):
+    (tmp_path / "own.csv").write_text("clip;action;begin;stop\na.mp4;run;0;1,5\nb.mp4;;;\n")
+    outcome = ssdet("data", "convert", "own.csv", "--output", "out/own.json", "--subset", "val")
+    assert outcome.code == 0
+    assert "out/own.json: 2 videos, 1 actions of 1 classes." in outcome.out and "out/classes.txt" in outcome.out
+    assert "own.csv is read as a table: video is 'clip', label is 'action'" in " ".join(outcome.err.split())
+    assert "--dataset json --annotations out/own.json" in " ".join(outcome.err.split())
+    written = json.loads((tmp_path / "out" / "own.json").read_text())
+    assert written["a"] == {"subset": "validation", "actions": [[0, 0, 1.5]]} and written["b"]["actions"] == []
+    for words, told in (
+        ((), "out/own.json exists already"),
+        (("--force", "--subset", "half"), "--subset half is unknown; use train, val or test."),
+        (("--force", "--fps", "0"), "--fps must be above 0, got 0."),
+    ):
+        again = ssdet("data", "convert", "own.csv", "--output", "out/own.json", *words)
+        assert (again.code, told in again.err) == (2, True)
+
+
+def test_pretraining_takes_lists_apart_from_clips(ssdet):
+    words = ("pretrain", "--dataset", "ucf101", "--data", "UCF-101", "--annotations", "lists", "--print-config")
+    got = yaml.safe_load(ssdet(*words).out)["data"]
+    assert (got["dataset"], got["videos"], got["annotations"]) == ("ucf101", "UCF-101", "lists")
 
 
 def complete(line: str) -> list[str]:

@@ -20,6 +20,12 @@ from ssdet_cli.errors import ConfigError
         (["--verison"], "Did you mean '--version'?"),
         (["pretrain", "--backbone", "x3d_n", "--data", "."], "Unknown backbone 'x3d_n'. Did you mean 'x3d_"),
         (["pretrain", "--augment", "", "--data", "."], "augment.methods='': it is empty; write none"),
+        (
+            ["pretrain", "--dataset", "hmdb51", "--data", "."],
+            "'hmdb51' needs --annotations FILE (data.annotations): folder of",
+        ),
+        (["pretrain", "--dataset", "tsu"], "The dataset 'tsu' has labels in seconds"),
+        (["finetune", "--dataset", "kinetics400", "--videos", "."], "'kinetics400' has one class for each clip"),
         (["pretrain", "--dataset", "charades"], "has labels in seconds, and `ssdet pretrain` needs one class for each"),
         (
             ["finetune", "--dataset", "folder", "--videos", "."],

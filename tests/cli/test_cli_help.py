@@ -13,7 +13,7 @@ from ssdet_cli.cli.app import Root, app
 HEAVY = ("torch", "numpy", "av", "decord", "pydantic", "matplotlib", "PIL")
 COMMANDS = [
     *([name] for name in Root.table),
-    *(["data", name] for name in ("generate", "list")),
+    *(["data", name] for name in ("convert", "generate", "list")),
     *(["configs", name] for name in ("list", "show", "copy")),
     *(["weights", name] for name in ("convert", "inspect")),
 ]

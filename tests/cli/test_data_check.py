@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssdet_cli.data.charades import load_json
+from ssdet_cli.data import DATASETS
 from ssdet_cli.data.folder import load_weak_folder
 from ssdet_cli.video.write import write_video
 
@@ -178,7 +178,7 @@ def test_frame_labels_are_checked_against_themselves_and_the_files(ssdet, clips,
     }
     assert report["splits"]["train"]["statistics"]["segments"] == 5
     assert "train: 2 of 4 annotated videos can be used, 2 cannot." in answer.out
-    kept = load_json(videos, Path("out/clean/annotations.json"), "train")
+    kept = DATASETS.get("json")(videos, Path("out/clean/annotations.json"), "train")
     assert [(record.video_id, len(record.segments)) for record in kept.records] == [("a", 2), ("b", 1)]
     assert kept.classes == ("sit", "stand", "fly")
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from ssdet_cli.data.annotations import Segment
-from ssdet_cli.data.charades import load_charades, load_json
+from ssdet_cli.data.charades import load_charades
+from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.errors import ConfigError, DataError
 
 COLUMNS = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length".split(",")
@@ -178,10 +179,17 @@ def test_wrong_json_is_named(tmp_path, content, complaint):
         load_json(None, path, "test")
 
 
-def test_names_without_a_class_file_are_refused(tmp_path):
+def test_names_without_a_class_file_are_sorted_over_all_splits(tmp_path):
     path = tmp_path / "own.json"
-    path.write_text('{"a": {"subset": "testing", "duration": 5, "actions": [["run", 0, 1]]}}')
-    with pytest.raises(DataError, match=r"class 'run' is not a number, and no classes\.txt"):
+    entries = {
+        "a": {"subset": "testing", "duration": 5, "actions": [["run", 0, 1]]},
+        "b": {"subset": "training", "duration": 5, "actions": [["fall", 0, 1]]},
+    }
+    path.write_text(json.dumps(entries))
+    assert load_json(None, path, "test").classes == load_json(None, path, "train").classes == ("fall", "run")
+    entries["b"]["actions"][0][0] = 3
+    path.write_text(json.dumps(entries))
+    with pytest.raises(DataError, match=r"video 'a': class 'run' is not a number as others are, and no classes\.txt"):
         load_json(None, path, "test")
 
 

@@ -58,3 +58,64 @@ def test_every_real_cliff_dive_is_a_dive(shared_data):
             if MULTITHUMOS_CLASSES[part.label] in spans:
                 spans[MULTITHUMOS_CLASSES[part.label]].add((part.start, part.end))
         assert spans["CliffDiving"] <= spans["Diving"]
+
+
+def write_texts(folder, entries):
+    """The release's files of one class each, out of the entries of a JSON; classes there count from 1."""
+    folder.mkdir(parents=True)
+    lines = {name: [] for name in MULTITHUMOS_CLASSES}
+    for video_id, entry in entries.items():
+        for label, start, end in entry["actions"]:
+            lines[MULTITHUMOS_CLASSES[label - 1]].append(f"{video_id} {start} {end}\n")
+    for name, own in lines.items():
+        (folder / f"{name}.txt").write_text("".join(own))
+    return folder
+
+
+ENTRIES = {
+    "video_test_0000001": {"subset": "testing", "duration": 9.0, "actions": [[1, 2.0, 3.0], [65, 4.5, 6.0]]},
+    "video_validation_0000002": {"subset": "training", "duration": 9.0, "actions": [[1, 0.5, 1.0], [1, 7.0, 6.0]]},
+}
+
+
+def test_the_text_files_of_the_release_are_read(tmp_path):
+    folder = write_texts(tmp_path / "multithumos" / "annotations", ENTRIES)
+    (folder.parent / "videos" / "validation").mkdir(parents=True)
+    (folder.parent / "videos" / "validation" / "video_validation_0000002.mp4").touch()
+    train = load_multithumos(folder.parent / "videos", folder.parent, "train")
+    assert [(record.video_id, record.segments) for record in train.records] == [
+        ("video_validation_0000002", (Segment(0, 0.5, 1.0),))
+    ]
+    assert train.records[0].path.name == "video_validation_0000002.mp4" and train.records[0].duration_seconds is None
+    assert train.notes == ("1 actions end before they start and are left out (video_validation_0000002).",)
+    val = load_multithumos(None, folder, "val")
+    assert val.records[0].segments == (Segment(0, 2.0, 3.0), Segment(64, 4.5, 6.0))
+    assert "val is the test split" in val.notes[0]
+
+
+def test_what_is_wrong_with_the_text_files_is_named(tmp_path):
+    folder = write_texts(tmp_path / "annotations", ENTRIES)
+    (folder / "Walk.txt").write_text("video_test_0000001 1.0\n")
+    with pytest.raises(DataError, match=r"Walk\.txt, line 1: `video_validation_0000051 start end` is expected"):
+        load_multithumos(None, folder, "test")
+    (folder / "Walk.txt").write_text("kitchen 1.0 2.0\n")
+    with pytest.raises(DataError, match=r"Walk\.txt, line 1: .* found 'kitchen 1\.0 2\.0'"):
+        load_multithumos(None, folder, "test")
+    (folder / "Walk.txt").unlink()
+    with pytest.raises(DataError, match=r"1 of its 65 classes have no file, the first Walk\.txt"):
+        load_multithumos(None, folder, "test")
+    with pytest.raises(DataError, match=r"holds neither multithumos\.json nor BaseballPitch\.txt"):
+        (tmp_path / "empty").mkdir()
+        load_multithumos(None, tmp_path / "empty", "test")
+
+
+@pytest.mark.needs_shared_data
+@pytest.mark.parametrize(("split", "subset"), [("train", "training"), ("test", "testing")])
+def test_the_real_segments_are_the_same_from_text_files(shared_data, tmp_path, split, subset):
+    entries = json.loads((shared_data / "multithumos" / "multithumos.json").read_text())
+    found = load_multithumos(None, write_texts(tmp_path / "annotations", entries), split)
+    own = {video_id: entry for video_id, entry in entries.items() if entry["subset"] == subset}
+    assert {record.video_id for record in found.records} == own.keys()
+    for record in found.records:
+        actions = sorted((label - 1, start, end) for label, start, end in own[record.video_id]["actions"])
+        assert sorted((part.label, part.start, part.end) for part in record.segments) == actions

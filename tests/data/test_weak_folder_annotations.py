@@ -1,6 +1,9 @@
 import pytest
 
-from ssdet_cli.data.folder import held_out, load_weak_folder
+from ssdet_cli.data.clip_tree import list_folder
+from ssdet_cli.data.folder import load_weak_folder
+from ssdet_cli.data.lookup import is_frame_folder
+from ssdet_cli.data.weak_splits import held_out
 from ssdet_cli.errors import ConfigError, DataError
 
 
@@ -92,6 +95,12 @@ def test_the_list_of_validation_clips_may_carry_the_name_of_the_list(tmp_path):
         ("a.csv", "path,label,start,end\nx.mp4,run,3,3\n", r"line 2: the clip ends at 3 s and starts at 3 s"),
         ("a.csv", "label,youtube_id,time_start,time_end,split\nrun,x,0,10,train\n", r"line 1: .*a folder per class"),
         ("a.txt", "x.mp4 run\ny.mp4\n", r"line 2: there is no path or no label"),
+        (
+            "a.csv",
+            "movie,mood\nx.mp4,glad\n",
+            r"line 1: 'movie,mood' looks like a header, and its columns are not known",
+        ),
+        ("a.csv", "path,label,split\nx.mp4,run,third\n", r"line 2: the split 'third' is none of train, val and test"),
         ("a.txt", "\n", "lists no clips"),
         ("a.txt", "x.mp4 run\ny.mp4 sit\n", r"first clip .* does not exist; paths start from"),
     ],
@@ -131,3 +140,79 @@ def test_a_split_that_stands_in_for_another_is_told(tmp_path):
     assert load_weak_folder(tmp_path, None, "val").notes == (f"{tmp_path} has no 'val' split: val is the test split.",)
     assert load_weak_folder(tmp_path, None, "test").notes == ()
     assert load_weak_folder(tmp_path, None, "train").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        (
+            "Filename;Action;Split\na.mp4;run;train\nb.mp4;sit;validation\n",
+            "path is 'Filename', label is 'Action', split is",
+        ),
+        ("video_name\tcategory\tsubset\na\trun\ttraining\nb\tsit\tval\n", "separated by a tab"),
+        ("index,file,class,set\n0,a.mp4,run,train\n1,b,sit,val\n", "path is 'file', label is 'class', split is 'set'"),
+    ],
+)
+def test_any_table_with_paths_and_labels_is_read_and_told(tmp_path, text, note):
+    path = touch(tmp_path, "a.mp4", "b.mp4") / "clips.csv"
+    path.write_text(text)
+    train, val = (load_weak_folder(path, None, split) for split in ("train", "val"))
+    assert train.classes == val.classes == ("run", "sit")
+    assert [record.path for record in (*train.records, *val.records)] == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    assert note in train.notes[0] and train.notes[0].startswith("clips.csv is read as a table: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("a.mp4,run\nb.mp4,sit\n", ("run", "sit")),
+        ("a.mp4;0\nb.mp4;2\n", ("0", "1", "2")),
+        ("a.mp4 300 0\nb.mp4 250 1\n", ("0", "1")),
+        ("a.mp4\nb.mp4\n", ("0",)),
+        ("a.mp4 jump rope\nb.mp4 sit\n", ("jump rope", "sit")),
+    ],
+)
+def test_lines_of_one_two_and_three_fields(tmp_path, text, classes):
+    path = touch(tmp_path, "a.mp4", "b.mp4") / "list.txt"
+    path.write_text(text)
+    parts = [load_weak_folder(path, None, split) for split in ("train", "val")]
+    assert parts[0].classes == classes
+    assert {record.path.name for part in parts for record in part.records} == {"a.mp4", "b.mp4"}
+
+
+def test_clips_that_are_not_there_are_told_and_have_no_path(tmp_path):
+    path = touch(tmp_path, "a.mp4") / "train.csv"
+    path.write_text("path,label\na.mp4,run\ngone.mp4,run\n")
+    (tmp_path / "val.csv").write_text("path,label\na.mp4,run\n")
+    found = load_weak_folder(path, None, "train")
+    assert [record.path for record in found.records] == [tmp_path / "a.mp4", None]
+    assert found.notes == ("1 clips are not there (gone.mp4).",)
+
+
+def test_a_list_of_kinetics_is_sent_to_its_own_dataset(tmp_path):
+    (tmp_path / "a.csv").write_text("label,youtube_id,time_start,time_end,split\nrun,x,0,10,train\n")
+    with pytest.raises(DataError, match=r"`--dataset kinetics` reads"):
+        load_weak_folder(tmp_path / "a.csv", None, "train")
+
+
+def test_pictures_beside_clips_make_no_frame_folder(tmp_path):
+    touch(
+        tmp_path, *(f"run/{name}{number}.{suffix}" for name in "ab" for number in (1, 2) for suffix in ("jpg", "mp4"))
+    )
+    found = [load_weak_folder(tmp_path, None, split) for split in ("train", "val")]
+    assert found[0].classes == ("run",) and sum(map(len, found)) == 4
+
+
+def test_a_line_that_can_be_no_path_is_a_clip_that_is_not_there(tmp_path):
+    path = touch(tmp_path, "a.mp4") / "train.csv"
+    path.write_text(f"path,label\na.mp4,run\n{'x' * 300}/{'y' * 5000}.mp4,run\nb\0/c.mp4,run\n")
+    (tmp_path / "val.csv").write_text("path,label\na.mp4,run\n")
+    found = load_weak_folder(path, None, "train")
+    assert [record.path for record in found.records] == [tmp_path / "a.mp4", None, None]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(DataError, match="Cannot read the folder .*: File name too long"):
+        list_folder(tmp_path / ("x" * 300))
+    with pytest.raises(DataError, match="Cannot read the folder .*: No such file"):
+        is_frame_folder(tmp_path / "gone")

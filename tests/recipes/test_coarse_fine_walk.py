@@ -309,7 +309,7 @@ def test_a_converted_run_is_scored_as_the_run(trained, tuned, data, tmp_path):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        (lambda net, rest: foreign.write_authors(net), "knows 4 classes and .* holds 5 or others"),
+        (lambda net, rest: foreign.write_authors(net), r"knows other classes than .* holds \(4 classes and 5\)"),
         (
             lambda net, rest: foreign.write_x3d({k: v for k, v in net.items() if k != "fc2"}, "slowfast"),
             r"holds no classifier and detects nothing yet; run `ssdet finetune --init .*w\.pt --backbone x3d_tiny`",

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from tiny_runs import configured
 
@@ -10,6 +11,7 @@ from ssdet_cli.config.load import load_config
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.recipes import finetune, pretrain
 from ssdet_cli.recipes.dry_run import HeldOut, Measured, estimate, span
+from ssdet_cli.video.write import write_video
 
 MEASURED = Measured(loss=1.0, step=0.5, read=0.2, forward=0.08, spacing=0.5)
 
@@ -57,6 +59,13 @@ def test_videos_of_unknown_length_count_as_the_others(tmp_path):
     )
     assert HeldOut.of_videos(VideoSet("set", ("a",), records, tmp_path)).seconds == 45.0
     assert HeldOut.of_videos(VideoSet("set", ("a",), records[2:], tmp_path)).seconds == 0.0
+
+
+def test_where_no_annotation_tells_durations_headers_do(tmp_path):
+    write_video(tmp_path / "a.mp4", np.zeros((20, 32, 32, 3), np.uint8), 5)
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+    records = tuple(VideoRecord(path.stem, path) for path in (tmp_path / "a.mp4", tmp_path / "b.mp4"))
+    assert HeldOut.of_videos(VideoSet("set", ("a",), records, tmp_path)).seconds == 8.0
 
 
 def test_times_are_told_as_one_plans_with_them():

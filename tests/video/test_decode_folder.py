@@ -56,6 +56,19 @@ def test_a_folder_needs_a_frame_rate(folder, rate):
         open_video(folder("{}.jpg"), frame_rate=rate)
 
 
+def test_the_rate_of_a_folder_may_follow_from_its_duration(folder):
+    place = folder("{}.jpg")
+    with open_video(place, duration_seconds=0.75) as video:
+        assert (video.frame_rate, video.duration_seconds) == (16.0, 0.75)
+    with open_video(place, frame_rate=24, duration_seconds=0.75) as video:
+        assert video.frame_rate == 24
+
+
+def test_pictures_may_be_png(folder, numbers):
+    with open_video(folder("{}.png"), frame_rate=24, short_side=24) as video:
+        assert (video.num_frames, numbers(video.frames([2, 7]))) == (12, [3, 8])
+
+
 def test_a_missing_number_is_named(folder):
     place = folder("f_{:03d}.jpg", [1, 2, 4, 5])
     with pytest.raises(DataError, match=r"frame 3 is missing between f_001\.jpg and f_005\.jpg"):

@@ -10,6 +10,7 @@ from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet, rasterize
 from ssdet_cli.data.clips import FrameLabelledClips, VideoWindows, used_range
 from ssdet_cli.data.windows import Windows
+from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.video._pyav import PyavSource
@@ -113,7 +114,11 @@ def test_a_part_of_a_file_is_cut_at_the_times_of_the_file(varying):
         part = VideoRecord("part", varying, start_seconds=2.0, end_seconds=4.98)
         assert used_range(part, reader) == (60, 15)  # 1.98 to 4.98 s
         assert used_range(VideoRecord("whole", varying), reader) == (0, 90)
-        assert used_range(VideoRecord("late", varying, start_seconds=100.0, end_seconds=101.0), reader) == (89, 1)
+        late = VideoRecord("late", varying, start_seconds=100.0, end_seconds=101.0)
+        with pytest.raises(
+            DataError, match=r"its part from 100 s is wanted, and the file ends at 7\.82 s; list it without"
+        ):
+            used_range(late, reader)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 1.0), (0.5, None), (1.3, 2.95), (0.04, 0.05), (3.9, 9.0)])

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from ssdet_cli.config.sections import DataConfig, FineSource, Section
 
 METHODS = ("freeze", "mixup", "cutmix")
-#: Datasets whose labels are in a file of their own.
-_NEEDS_ANNOTATIONS = ("charades", "json", "multithumos")
 
 
 def check_names(cfg: "Section") -> None:
@@ -45,9 +43,10 @@ def check_names(cfg: "Section") -> None:
 def _check_labels(command: str, dataset: str) -> None:
     """Refuse what the name of the dataset already shows; what only its files show, the recipe refuses."""
     from ssdet_cli.data.annotations import unfit_labels
+    from ssdet_cli.data.info import named_with
 
-    wanted = "weak" if command == "pretrain" else "frame"
-    if dataset in (_NEEDS_ANNOTATIONS if wanted == "weak" else ("folder",)):
+    wanted, other = ("weak", "frame") if command == "pretrain" else ("frame", "weak")
+    if dataset in named_with(other):
         raise ConfigError(unfit_labels(f"The dataset '{dataset}'", wanted, command))
 
 
@@ -73,9 +72,14 @@ def check_paths(cfg: "Section") -> None:
     if cfg.command == "predict":
         _check_places(cfg.data.videos)
     elif cfg.data is not None:
+        from ssdet_cli.data.info import INFO
+
         _check_data(cfg.data)
-        if hasattr(cfg, "model") and cfg.data.annotations is None and cfg.data.dataset in _NEEDS_ANNOTATIONS:
-            raise DataError(f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations).")
+        row = INFO.get(cfg.data.dataset)
+        if hasattr(cfg, "model") and cfg.data.annotations is None and row is not None and row.needs_annotations:
+            raise DataError(
+                f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations): {row.annotations}."
+            )
     if hasattr(cfg, "model") and cfg.model.init is not None and str(cfg.model.init) != HUB:
         must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
         checkpoint_file(cfg.model.init)

@@ -1,4 +1,4 @@
-"""`ssdet data`: generate, check, list."""
+"""`ssdet data`: generate, check, convert, list."""
 
 import shlex
 from pathlib import Path
@@ -6,33 +6,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssdet_cli.cli import data_check
-from ssdet_cli.cli.console import console, say
+from ssdet_cli.cli import data_check, data_convert
+from ssdet_cli.cli.console import say
 from ssdet_cli.cli.groups import new_app
 from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.cli.progress import ProgressBar
+from ssdet_cli.errors import ConfigError
 
 if TYPE_CHECKING:
     from ssdet_cli.data.generated import GenerateSettings
 
 app = new_app()
 
-#: What each dataset reads, for `list`: (videos, annotations).
-_FORMS = {
-    "folder": ("a folder per class, or a list: CSV path,label[,start,end], `path label` lines", "-"),
-    "generated": ("what `ssdet data generate` makes: its folder, or its weak or dense part", "its own"),
-    "charades": ("folder of <id>.mp4", "Charades CSV, or charades.json"),
-    "json": ("folder of <id>.*", "JSON {id: {subset, duration, actions: [[class, start, end], ...]}}, seconds"),
-    "multithumos": ("folder of <id>.mp4", "multithumos.json"),
-}
-
 
 @app.callback()
 def data() -> None:
-    """Generate data, check a dataset, and list the datasets that can be read."""
+    """Generate data, check a dataset, convert annotations, and list the datasets that can be read."""
 
 
 app.command("check")(data_check.check)
+app.command("convert")(data_convert.convert)
 
 
 @app.command()
@@ -89,13 +82,28 @@ def _summary(folder: Path, settings: "GenerateSettings", annotations: Path) -> N
 @app.command("list")
 def list_datasets() -> None:
     """List the datasets that can be read, and what they expect."""
-    from rich.table import Table
-    from rich.text import Text
+    from ssdet_cli.data import DATASETS
+    from ssdet_cli.data.info import INFO, DatasetInfo
 
+    kinds = {"weak": "one class for each clip", "frame": "labels in seconds", "either": "either kind of labels"}
+    for name in DATASETS.names():
+        row: DatasetInfo | None = INFO.get(name)
+        if row is None:
+            typer.echo(f"{name:<12} {_of_plugin(name)}")
+            continue
+        typer.echo(f"{name:<12} {row.sentence[:-1]} ({kinds[row.labels]}).")
+        typer.echo(f"{'':<12}   {'--data' if row.labels == 'weak' else '--videos':<14} {row.videos}")
+        if row.annotations:
+            typer.echo(f"{'':<12}   {'--annotations':<14} {row.annotations}")
+    say("Another dataset: --dataset module:function, or a package with the entry point group ssdet.datasets.")
+
+
+def _of_plugin(name: str) -> str:
+    """The first sentence of what a plug-in says of its dataset, or why there is none."""
     from ssdet_cli.data import DATASETS
 
-    table = Table("dataset", "--videos / --data", "--annotations", box=None, pad_edge=False, header_style="bold")
-    for name in DATASETS.names():
-        table.add_row(name, *map(Text, _FORMS.get(name, ("from a plug-in", "see its documentation"))))
-    console(results=True).print(table)
-    say("Another dataset: --dataset module:function, or a package with the entry point group ssdet.datasets.")
+    try:
+        told = (DATASETS.get(name).__doc__ or "").strip().partition("\n")[0]
+    except ConfigError as error:
+        return str(error)
+    return f"{told or 'See its documentation.'} (from a plug-in)"

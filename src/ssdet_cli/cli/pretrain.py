@@ -30,6 +30,12 @@ def pretrain(
         typer.Option(metavar="PATH", help="Folder with a folder per class, or a list of videos (data.videos)."),
     ] = None,
     dataset: options.Dataset = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Lists of the clips' labels, where --data is the clips alone (data.annotations)."
+        ),
+    ] = None,
     init: options.Init = None,
     allow_partial: options.AllowPartial = False,
     augment: Annotated[

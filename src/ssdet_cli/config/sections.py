@@ -120,11 +120,13 @@ class DataConfig(Section):
 
     dataset: str = Field("folder", description="Name from `ssdet data list`, or module:attribute.")
     videos: Path | None = Field(None, description="Folder of videos, or the list of a weakly labelled set.")
-    annotations: Path | None = Field(None, description="Annotation file of a frame-labelled set.")
+    annotations: Path | None = Field(None, description="Annotations, as the dataset takes them: a file or a folder.")
     backend: Literal["auto", "decord", "pyav", "frames"] = Field(
         "auto", description="Video reader; auto is decord, and PyAV for what decord refuses."
     )
-    frame_rate: float | None = Field(None, gt=0, description="Frames per second of JPEG folders.")
+    frame_rate: float | None = Field(
+        None, gt=0, description="Frames per second of folders of frames; without it, frames / duration."
+    )
     index: Path | None = Field(
         None, description="Index from ssdet data check; default: ssdet-index.jsonl in data.videos, where it is there."
     )

@@ -27,7 +27,7 @@ class VideoRecord:
 
     Attributes:
         video_id: Unique name.
-        path: Video file or folder of JPEG frames; None where only annotations are known.
+        path: Video file or folder of numbered frames; None where only annotations are known.
         duration_seconds: As the annotation says; None where it does not.
         segments: Frame-level labels (empty for a weakly labelled clip, and for a video without actions).
         label: Video-level class (weak labels); None for frame-labelled sets.
@@ -87,9 +87,9 @@ def unfit_labels(what: str, wanted: Labels, command: str) -> str:
             "or a list of path,label (--data). Labels in seconds go to `ssdet finetune`."
         )
     return (
-        f"{what} has one class for each clip, and `ssdet {command}` needs labels in seconds: --dataset charades, json "
-        "or multithumos with --annotations FILE, or the dense folder of a generated set. Clips with one class go to "
-        "`ssdet pretrain`."
+        f"{what} has one class for each clip, and `ssdet {command}` needs labels in seconds: --dataset charades, "
+        "multithumos, tsu, csv or json with --annotations FILE, or the dense folder of a generated set. Clips with one "
+        "class go to `ssdet pretrain`."
     )
 
 

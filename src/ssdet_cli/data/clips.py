@@ -98,7 +98,11 @@ class ClipReader:
             raise DataError(f"{record.video_id}: no video file under {self.data.videos}.")
         reading(record.path)
         return open_video(
-            record.path, backend=self.data.backend, frame_rate=self.data.frame_rate, short_side=self.short_side
+            record.path,
+            backend=self.data.backend,
+            frame_rate=self.data.frame_rate,
+            short_side=self.short_side,
+            duration_seconds=record.duration_seconds,
         )
 
 
@@ -106,9 +110,17 @@ def used_range(record: VideoRecord, reader: VideoReader) -> tuple[int, int]:
     """First frame and number of frames of the part of the file that the record uses.
 
     From the frame on screen at its start to the last one that is shown for at least half of its time.
+
+    Raises:
+        DataError: The file ends before that part begins.
     """
     first, end = 0, reader.num_frames
     if record.start_seconds:
+        if record.start_seconds >= reader.duration_seconds:
+            raise DataError(
+                f"{record.path}: its part from {record.start_seconds:g} s is wanted, and the file ends at "
+                f"{reader.duration_seconds:.2f} s; list it without times if it holds that part alone."
+            )
         first = int(reader.indices_at([record.start_seconds])[0])
     if record.end_seconds is not None:
         middles = (reader.seconds() + reader.seconds(np.arange(1, end + 1))) / 2

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
-from ssdet_cli.data.charades import load_json
+from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.data.generated_motion import FLIP_SAFE, MIRROR, MOTIONS, TURN, Action, follow
 from ssdet_cli.data.generated_plan import (
     DENSE_SPLITS,

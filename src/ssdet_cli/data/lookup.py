@@ -2,20 +2,39 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ssdet_cli.data.annotations import VideoRecord
+from ssdet_cli.data.class_names import parse_classes
+from ssdet_cli.data.file_kinds import HEAD_BYTES, binary_kind, text_kind
 from ssdet_cli.data.flaws import kept_raw
 from ssdet_cli.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
+#: Entries of a folder that tell whether it is a video of frames.
+_PEEK = 16
+#: What files, folders and columns call the splits.
+SPLIT_WORDS = {
+    "train": ("train", "training", "trainlist"),
+    "val": ("val", "valid", "validate", "validation", "vallist"),
+    "test": ("test", "testing", "testlist"),
+}
 #: In order of preference where one id has several files.
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_CLASS_FILES = (
+    "label_map*.txt",
+    "labels.txt",
+    "kinetics*labels*.csv",
+    "*classnames.json",
+    "classInd.txt",
+    "Action_list*",
+)
 
 
 def check_split(split: str) -> None:
@@ -42,10 +61,15 @@ def read_text(path: Path) -> tuple[str, str]:
     """Return the text of a UTF-8 file (byte order mark removed, line ends as they are) and the SHA-256 of its bytes.
 
     Raises:
-        DataError: It cannot be read or is not UTF-8.
+        DataError: It cannot be read or is no text; a video, a picture or an archive is named as such.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+            kind = binary_kind(head)
+            if kind is not None:
+                raise DataError(f"{path} is {kind}; annotations are a text file.")
+            content = head + file.read()
         return content.decode("utf-8-sig"), hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
@@ -60,6 +84,8 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
         DataError: It cannot be read, is no JSON or no object.
     """
     text, sha256 = read_text(path)
+    if text.lstrip()[:1] not in ("{", "["):
+        raise DataError(f"{path} is {text_kind(text)}, where JSON is expected.")
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
@@ -72,34 +98,26 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
 def classes_beside(path: Path) -> tuple[str, ...] | None:
     """Class names from `<stem>_classes.txt`, `classes.txt` or the only `*_classes.txt` in the folder of `path`.
 
-    Lines are names, or `cNNN name` in order.
+    Without those, from the only file of the names by which Kinetics, UCF101 and TSU hand them around. Its forms are
+    those of `parse_classes`.
 
     Raises:
-        DataError: A name stands twice, or the numbers do not count from 0.
+        DataError: As `parse_classes`.
     """
     named = [path.with_name(f"{path.stem}_classes.txt"), path.with_name("classes.txt")]
-    others = sorted(path.parent.glob("*_classes.txt"))
-    found = [file for file in named if file.is_file()] or (others if len(others) == 1 else [])
-    return _read_classes(found[0]) if found else None
+    found = [file for file in named if file.is_file()]
+    for patterns in (("*_classes.txt",), _CLASS_FILES):
+        others = sorted({file for pattern in patterns for file in path.parent.glob(pattern) if file != path})
+        if not found and len(others) == 1:
+            found = others
+    return parse_classes(found[0], read_text(found[0])[0]) if found else None
 
 
-def _read_classes(path: Path) -> tuple[str, ...]:
-    lines = [line.strip() for line in read_text(path)[0].splitlines()]
-    lines = [line for line in lines if line]
-    numbered = [re.fullmatch(r"c(\d+)\s+(.+)", line) for line in lines]
-    if all(numbered):
-        for index, match in enumerate(numbered):
-            if int(match[1]) != index:
-                raise DataError(f"{path}, line {index + 1}: class c{match[1]} stands where c{index:03d} should.")
-        lines = [match[2] for match in numbered]
-    twice = {line for line in lines if lines.count(line) > 1}
-    if twice:
-        raise DataError(f"{path} holds the class '{sorted(twice)[0]}' twice.")
-    return tuple(lines)
+def find_videos(folder: Path | None, wanted: Collection[str] = ()) -> dict[str, Path]:
+    """Return id -> video file `<id>.mp4` (mkv, avi, webm, mov) or folder of frames `<id>/` in `folder`.
 
-
-def find_videos(folder: Path | None) -> dict[str, Path]:
-    """Return id -> video file `<id>.mp4` (mkv, avi, webm, mov) or folder of frames `<id>/` directly in `folder`.
+    Where some of the `wanted` ids are not directly in it, its other folders are looked into as well: sets come in
+    several parts (`validation/`, `test/`; `Charades_v1_480/`).
 
     Raises:
         DataError: `folder` is not a folder.
@@ -107,21 +125,54 @@ def find_videos(folder: Path | None) -> dict[str, Path]:
     if folder is None:
         return {}
     if not folder.is_dir():
-        raise DataError(f"The video folder {folder} does not exist.")
-    ranked: dict[str, tuple[int, Path]] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = path.suffix.lower()
-        if path.name.startswith("."):
+        what = "does not exist" if not folder.exists() else "is a file and no folder"
+        raise DataError(f"The video folder {folder} {what}.")
+    found, inner = _videos_in(folder)
+    missing = set(wanted) - found.keys()
+    for name in inner if missing else ():
+        if name not in wanted:
+            for video_id, path in _videos_in(folder / name)[0].items():
+                # Features and optical flow come in folders of the same names.
+                if video_id in missing and (path.suffix.lower() in VIDEO_SUFFIXES or is_frame_folder(path)):
+                    found.setdefault(video_id, path)
+    return found
+
+
+def is_frame_folder(folder: str | Path) -> bool:
+    """Whether the first entries of a folder are numbered pictures.
+
+    Raises:
+        DataError: It may not be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            visible = (entry.name for entry in entries if not entry.name.startswith("."))
+            names = [os.path.splitext(name) for name in islice(visible, _PEEK)]
+    except OSError as error:
+        raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error
+    pictures = [stem for stem, suffix in names if suffix.lower() in IMAGE_SUFFIXES and stem[-1:].isdigit()]
+    videos = any(suffix.lower() in VIDEO_SUFFIXES for _, suffix in names)
+    return bool(pictures) and not videos
+
+
+def _videos_in(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Id -> path, a video file before a folder and in the order of `VIDEO_SUFFIXES`; and the names of all folders."""
+    ranked: dict[str, tuple[int, str]] = {}
+    inner = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.name.startswith("."):
             continue
-        if suffix in VIDEO_SUFFIXES:
-            video_id, rank = path.stem, VIDEO_SUFFIXES.index(suffix)
-        elif path.is_dir():
-            video_id, rank = path.name, len(VIDEO_SUFFIXES)
+        video_id, suffix = os.path.splitext(entry.name)
+        if suffix.lower() in VIDEO_SUFFIXES:
+            rank = VIDEO_SUFFIXES.index(suffix.lower())
+        elif entry.is_dir():
+            video_id, rank = entry.name, len(VIDEO_SUFFIXES)
+            inner.append(entry.name)
         else:
             continue
         if video_id not in ranked or rank < ranked[video_id][0]:
-            ranked[video_id] = (rank, path)
-    return {video_id: path for video_id, (_, path) in ranked.items()}
+            ranked[video_id] = (rank, entry.name)
+    return {video_id: folder / name for video_id, (_, name) in ranked.items()}, inner
 
 
 def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
@@ -133,10 +184,13 @@ def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tup
     records = tuple(records)
     if videos is None:
         return records, ()
-    paths = find_videos(videos)
+    paths = find_videos(videos, {record.video_id for record in records})
     missing = [record.video_id for record in records if record.video_id not in paths]
     if records and len(missing) == len(records):
-        raise DataError(f"{videos} holds none of the {len(records)} annotated videos, such as {missing[0]}.mp4.")
+        held = f"{len(paths)} others, such as {next(iter(paths.values())).name}" if paths else "no video at all"
+        raise DataError(
+            f"{videos} holds none of the {len(records)} annotated videos, such as {missing[0]}.mp4; it holds {held}."
+        )
     found = tuple(replace(record, path=paths.get(record.video_id)) for record in records)
     return found, (some("videos have no file in the video folder", missing),) if missing else ()
 

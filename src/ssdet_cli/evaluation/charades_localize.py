@@ -106,7 +106,10 @@ class CharadesLocalize:
 
 def _duration(record: RecordLike) -> float:
     if record.duration_seconds is None:
-        raise DataError(f"Video '{record.video_id}' has no annotated duration, from which its 25 times follow.")
+        raise DataError(
+            f"Video '{record.video_id}' has no annotated duration, from which its 25 times follow; add durations, or "
+            "use --protocol frame-map."
+        )
     return record.duration_seconds
 
 

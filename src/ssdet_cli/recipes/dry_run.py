@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -14,7 +15,11 @@ from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.engine.host_memory import peak_memory
 from ssdet_cli.engine.trainer import Trainer
+from ssdet_cli.errors import DataError
+from ssdet_cli.video.decode import open_video
 
+#: Videos of which the header is read where annotations tell no durations.
+_HEADERS = 16
 #: Seconds after which no further clip is read to see how long that takes.
 _READING = 5.0
 
@@ -33,14 +38,28 @@ class HeldOut:
 
     @classmethod
     def of_videos(cls, videos: VideoSet) -> "HeldOut":
-        """Whole videos; those whose annotation does not say how long they are count as the others do."""
+        """Whole videos; those whose annotation does not say how long they are count as the others do.
+
+        Where none says it, the headers of some files do.
+        """
         known = [record.duration_seconds for record in videos.records if record.duration_seconds is not None]
+        known = known or _by_header(videos)
         return cls(seconds=sum(known) / len(known) * len(videos) if known else 0.0)
 
     def frames(self, cfg: TrainingConfig, spacing: float) -> float:
         """Input frames that the network sees, at `spacing` seconds from one to the next."""
         given = cfg.inference.stride if hasattr(cfg, "inference") else None
         return self.clips * cfg.clip.frames + self.seconds / spacing * cfg.clip.stride / (given or cfg.clip.stride)
+
+
+def _by_header(videos: VideoSet) -> list[float]:
+    """Seconds of up to `_HEADERS` videos, spread over the set; one that cannot be read is passed over."""
+    files = [record.path for record in videos.records if record.path is not None and record.path.is_file()]
+    found = []
+    for path in files[:: -(-len(files) // _HEADERS) or 1]:
+        with suppress(DataError), open_video(path, backend="pyav") as video:
+            found.append(video.duration_seconds)
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.engine.distributed import Session, session
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.runlog import RunLog
@@ -62,6 +63,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         named = zip(cfg.checkpoints, states, strict=True)
         members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
+        videos = with_lengths(videos, members[0])
         readers = readers_of(score for member in members for score in member)
         if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
             taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
@@ -92,6 +94,20 @@ def _scored(
     if here.is_main:
         finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
     return result
+
+
+def with_lengths(videos: VideoSet, scores: Iterable[VideoScores]) -> VideoSet:
+    """Fill in the lengths of the files where the annotations tell none, and note it."""
+    lengths = {score.video_id: score.duration_seconds for score in scores}
+    silent = {record.video_id for record in videos.records if record.duration_seconds is None} & lengths.keys()
+    if not silent:
+        return videos
+    records = tuple(
+        replace(record, duration_seconds=lengths[record.video_id]) if record.video_id in silent else record
+        for record in videos.records
+    )
+    told = f"{len(silent)} videos have no annotated duration: that of their files is taken."
+    return replace(videos, records=records, notes=(*videos.notes, told))
 
 
 def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:
@@ -184,11 +200,14 @@ def _member(
 
 def _refuse_other_classes(path: Path, meta: dict[str, Any], videos: VideoSet) -> None:
     """See that a network's classes are those of the annotations; where it names none, that they are as many."""
-    alike = meta["classes"] == list(videos.classes) if meta["classes"] else meta["num_classes"] == len(videos.classes)
-    if not alike:
+    if meta["classes"]:
+        other = class_difference(meta["classes"], videos.classes)
+    else:
+        alike = meta["num_classes"] == len(videos.classes)
+        other = "" if alike else f"{meta['num_classes']} classes and {len(videos.classes)}"
+    if other:
         raise ConfigError(
-            f"{path} knows {meta['num_classes']} classes and {videos.source} holds {len(videos.classes)} "
-            "or others; give the annotations it was trained for."
+            f"{path} knows other classes than {videos.source} holds ({other}); give the annotations it was trained for."
         )
 
 

@@ -8,6 +8,7 @@ from ssdet_cli.augment import VolumeAugment
 from ssdet_cli.batch import VideoBatch
 from ssdet_cli.config.commands import PretrainConfig
 from ssdet_cli.data.annotations import check_labels
+from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.data.clips import WeakClips, collate
 from ssdet_cli.data.loader import ValidationBatches, build_loader
 from ssdet_cli.engine.distributed import Session, session
@@ -36,10 +37,11 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
         data = prepared_data(cfg.data, "weak", here, now.log)
         train_videos = load_split(data, "train", now.log)
         check_labels(train_videos, "weak", cfg.command)
-        val_videos = load_split(data, "val", now.log)
+        val_videos = load_split(data, "val", now.log, told=train_videos.notes)
         if train_videos.classes != val_videos.classes:
+            other = class_difference(val_videos.classes, train_videos.classes)
             raise DataError(
-                f"{val_videos.name} has other classes than {train_videos.name}; both need the same folders."
+                f"{val_videos.name} has other classes than {train_videos.name} ({other}); both need the same folders."
             )
         classes = train_videos.classes
         if len(classes) == 1:

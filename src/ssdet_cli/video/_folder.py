@@ -1,4 +1,4 @@
-"""Reading a folder of extracted JPEG frames with Pillow."""
+"""Reading a folder of extracted frames, JPEG or PNG, with Pillow."""
 
 import re
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ssdet_cli.errors import ConfigError, DataError
 
-_SUFFIXES = {".jpg", ".jpeg"}
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _NUMBER = re.compile(r"(\d+)$")
 
 
@@ -19,21 +19,28 @@ class FolderSource:
     Args:
         path: The folder (`AB12C-000001.jpg`, `frame_00001.jpg`, `1.jpg`, ...).
         frame_rate: Frames per second at which they were extracted.
+        duration: Seconds that they show; gives the rate where `frame_rate` is None (the authors of Charades' baselines
+            divide likewise, https://github.com/piergiaj/super-events-cvpr18).
         scale: (height, width) of the stored frames -> (height, width) to return, None for the stored size.
 
     Raises:
-        ConfigError: `frame_rate` is missing or not above 0.
-        DataError: No numbered JPEG files, a number missing or there twice, or the first picture is unreadable.
+        ConfigError: `frame_rate` is not above 0, or neither it nor `duration` is known.
+        DataError: No numbered JPEG or PNG files, a number missing or there twice, or the first picture is unreadable.
     """
 
     def __init__(
-        self, path: Path, frame_rate: float | None, scale: Callable[[int, int], tuple[int, int] | None]
+        self,
+        path: Path,
+        frame_rate: float | None,
+        scale: Callable[[int, int], tuple[int, int] | None],
+        duration: float | None = None,
     ) -> None:
-        if frame_rate is None or not frame_rate > 0:
+        if (frame_rate is None and not duration) or (frame_rate is not None and not frame_rate > 0):
             raise ConfigError(f"{path}: a folder of frames needs frame_rate, in frames per second, got {frame_rate}.")
-        self.path, self.frame_rate = path, float(frame_rate)
+        self.path = path
         self.files = _numbered_files(path)
         self.num_frames = len(self.files)
+        self.frame_rate = self.num_frames / duration if frame_rate is None else float(frame_rate)
         with _opened(self.files[0]) as picture:
             self.width, self.height = picture.size
         self.size = scale(self.height, self.width)
@@ -100,7 +107,7 @@ def _numbered_files(path: Path) -> list[Path]:
             raise DataError(f"{path}: frame {number} is there twice, {numbered[number].name} and {file.name}.")
         numbered[number] = file
     if not numbered:
-        raise DataError(f"{path}: no numbered JPEG frames (such as frame_00001.jpg) in this folder.")
+        raise DataError(f"{path}: no numbered JPEG frames (such as frame_00001.jpg), and no PNG, in this folder.")
     first, last = min(numbered), max(numbered)
     if last - first + 1 != len(numbered):
         missing = next(number for number in range(first, last) if number not in numbered)

@@ -200,6 +200,7 @@ def open_video(
     backend: str = "auto",
     frame_rate: float | None = None,
     short_side: int | None = None,
+    duration_seconds: float | None = None,
 ) -> VideoReader:
     """Open a video file or a folder of JPEG frames.
 
@@ -209,12 +210,14 @@ def open_video(
             where decord is absent, cannot return that width, or refuses the file (logged once per process).
         frame_rate: Frames per second of a folder; ignored for files, which say it themselves.
         short_side: Shrink frames while decoding until the short side has this many pixels; smaller ones stay.
+        duration_seconds: Of a folder without `frame_rate`, which is then frames / duration; ignored for files.
 
     Returns:
         A reader, to be closed (it is a context manager).
 
     Raises:
-        ConfigError: Unknown backend, one that does not fit the path, a bad `short_side`, a folder without `frame_rate`.
+        ConfigError: Unknown backend, one that does not fit the path, a bad `short_side`, a folder of which neither
+            rate nor duration is known.
         DataError: The file or folder is missing, unreadable or truncated.
     """
     if backend not in BACKENDS:
@@ -224,7 +227,7 @@ def open_video(
         raise ConfigError(f"short_side must be at least 2 pixels, got {short_side}.")
     place = Path(path)
     if place.is_dir() or backend == "frames":
-        return _open_folder(place, backend, frame_rate, short_side)
+        return _open_folder(place, backend, frame_rate, short_side, duration_seconds)
     return _open_file(place, backend, short_side)
 
 
@@ -238,12 +241,14 @@ def loader_context() -> str:
     return "forkserver" if os.name == "posix" else "spawn"
 
 
-def _open_folder(place: Path, backend: str, frame_rate: float | None, short_side: int | None) -> VideoReader:
+def _open_folder(
+    place: Path, backend: str, frame_rate: float | None, short_side: int | None, duration: float | None
+) -> VideoReader:
     if backend not in ("auto", "frames"):
         raise ConfigError(f"{place} is a folder, which backend '{backend}' cannot read; use 'frames' or 'auto'.")
     if not place.is_dir():
         raise DataError(f"{place}: no such folder of frames.")
-    source = FolderSource(place, frame_rate, lambda height, width: scaled_size(height, width, short_side))
+    source = FolderSource(place, frame_rate, lambda height, width: scaled_size(height, width, short_side), duration)
     return VideoReader(place, "frames", source, source)
 
 

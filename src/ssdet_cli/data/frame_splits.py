@@ -1,0 +1,78 @@
+"""Splits of a set with frame labels: which videos answer for one."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.data.clip_tree import split_token
+from ssdet_cli.data.lookup import stand_in, with_paths, without_reversed
+from ssdet_cli.data.weak_splits import held_out
+from ssdet_cli.errors import DataError
+
+
+def answers(split: str) -> tuple[str, ...]:
+    """The splits that may answer for one: benchmarks of this field have no third, their test split validates."""
+    return ("val", "test") if split == "val" else (split,)
+
+
+def answering(path: Path, subsets: Mapping[str, str | None], split: str) -> tuple[list[str], tuple[str, ...]]:
+    """Pick the videos of a split.
+
+    Args:
+        path: Of the annotations, for messages.
+        subsets: Video -> what the file calls its split; None where it says nothing.
+        split: "train", "val" or "test".
+
+    Returns:
+        The videos, and a note where others answer than those that were asked for.
+
+    Raises:
+        DataError: None of the split, or only some videos have one.
+    """
+    nameless = [video_id for video_id, subset in subsets.items() if subset in (None, "")]
+    if subsets and len(nameless) == len(subsets):
+        own = split_token(path.stem)
+        if own in (None, "train"):
+            return _held_out(path, nameless, split)
+        subsets = dict.fromkeys(subsets, own)  # the file is named after its split
+        nameless = []
+    if nameless:
+        raise DataError(f"{path}, video '{nameless[0]}': it has no subset, and others have one.")
+    for answer in answers(split):
+        kept = [video_id for video_id, subset in subsets.items() if split_token(str(subset)) == answer]
+        if kept:
+            return kept, stand_in(path, split, answer)
+    named = ", ".join(sorted(set(map(str, subsets.values())))) or "none"
+    raise DataError(f"{path} holds no videos of the split '{split}'; its subsets: {named}.")
+
+
+def _held_out(path: Path, videos: list[str], split: str) -> tuple[list[str], tuple[str, ...]]:
+    if len(videos) < 2:
+        if split == "train":
+            return videos, ()
+        raise DataError(f"{path} holds one video and no subset: nothing is left for the split '{split}'.")
+    apart = held_out(videos)
+    told = f"{path} has no subsets: {len(apart)} of its {len(videos)} videos are held out, for validation and test."
+    return [video_id for video_id in videos if (video_id in apart) == (split != "train")], (told,)
+
+
+def finished(
+    dataset: str,
+    videos: Path | None,
+    path: Path,
+    split: str,
+    classes: tuple[str, ...],
+    records: Iterable[VideoRecord],
+    sha256: str,
+    *notes: str,
+) -> VideoSet:
+    """Make the set: actions that end before they start are left out, videos are found by id.
+
+    Raises:
+        DataError: No records, or `videos` holds none of them.
+    """
+    kept, odd = without_reversed(records)
+    if not kept:
+        raise DataError(f"{path} holds no videos.")
+    found, missing = with_paths(kept, videos)
+    return VideoSet(f"{dataset} {split}", classes, found, path, sha256, (*notes, *odd, *missing))

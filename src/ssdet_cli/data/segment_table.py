@@ -1,0 +1,128 @@
+"""Frame labels in one table: a line for each action of your own footage.
+
+    video,label,start,end[,subset][,duration]
+    kitchen_01,open fridge,2.5,9.0,training
+    kitchen_01,pour water,0:00:04,0:00:06.25,training
+    kitchen_02,,,,training                              a video in which nothing happens
+
+Other names for the columns and other separators are understood (`tables`), times are seconds or h:mm:ss, and frames
+where the columns are `start_frame`, `end_frame` and `fps`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
+from ssdet_cli.data.class_names import sorted_classes
+from ssdet_cli.data.file_kinds import text_kind
+from ssdet_cli.data.footage import Export, Footage, video_id
+from ssdet_cli.data.frame_json import known_class
+from ssdet_cli.data.frame_splits import answering, answers, finished
+from ssdet_cli.data.lookup import check_split, classes_beside, read_text, required, stand_in
+from ssdet_cli.data.tables import read_table, seconds_of
+from ssdet_cli.data.weak_splits import split_files
+from ssdet_cli.errors import DataError
+
+_WANTED = "a table with the columns video,label,start,end[,subset][,duration]"
+
+
+def load_csv(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
+    """Read your own footage from one table, or from one for each split.
+
+    Args:
+        videos: Folder of `<id>.mp4` (mkv, avi, webm, mov) or of frame folders; None where only labels matter. An id is
+            the name in the table without the suffix of a video.
+        annotations: The table. Without a column for the split, `val.csv` beside `train.csv` is read for its own; where
+            there is neither, a tenth of the videos is held out for validation and test.
+        split: "train", "val" or "test"; "val" is answered by "test" where there is no validation split.
+
+    Raises:
+        ConfigError: No annotations given, or no such split.
+        DataError: The file is missing, unreadable or contradicts itself; the message names the line.
+    """
+    check_split(split)
+    path = required(annotations, "csv", _WANTED)
+    if path.is_dir():
+        raise DataError(f"data.annotations ({path}) is a folder; 'csv' needs {_WANTED}.")
+    files = split_files(path)
+    tables = {part: read_footage(file) for part, file in files.items()}
+    names = {label for table in tables.values() for one in table.videos.values() for label, _, _ in one.actions}
+    classes = classes_beside(path) or sorted_classes(names)
+    if not classes:
+        raise DataError(f"{path} holds no actions and no classes.txt beside it: the classes are unknown.")
+    notes: tuple[str, ...] = ()
+    if len(files) > 1:
+        answer = next((answer for answer in answers(split) if answer in files), None)
+        if answer is None:
+            raise DataError(f"{path} holds no videos of the split '{split}'; beside it are: {', '.join(files)}.")
+        path, notes = files[answer], stand_in(path, split, answer)
+        table = tables[answer]
+        kept = list(table.videos)
+    else:
+        table = next(iter(tables.values()))
+        kept, notes = answering(path, {name: one.subset for name, one in table.videos.items()}, split)
+    records = [_record(path, name, table.videos[name], classes) for name in kept]
+    return finished("csv", videos, path, split, classes, records, read_text(path)[1], *table.notes, *notes)
+
+
+def read_footage(path: Path) -> Export:
+    """Read a table of actions; the notes say what was taken for what.
+
+    Raises:
+        DataError: It is no such table, or a line is wrong; the message names the line.
+    """
+    text, _ = read_text(path)
+    table = read_table(path, text, ("path", "label"))
+    if table is None or not ({"start", "end"} <= table.columns.keys() or "start_frame" in table.columns):
+        raise DataError(f"{path}, line 1: {_WANTED} is expected, and this is {text_kind(text)}.")
+    videos: dict[str, Footage] = {}
+    for line, fields in table.rows:
+        try:
+            _add_line(videos, fields)
+        except ValueError as error:
+            raise DataError(f"{path}, line {line}: {error}") from error
+    if not videos:
+        raise DataError(f"{path} lists no videos; needed: {_WANTED}.")
+    return Export(videos, notes=table.understood(path, {"path": "video", "split": "subset"}))
+
+
+def _add_line(videos: dict[str, Footage], fields: Mapping[str, str]) -> None:
+    name, label = video_id(fields.get("path", "")), fields.get("label", "")
+    if not name:
+        raise ValueError("there is no video.")
+    video = videos.setdefault(name, Footage())
+    subset, duration = fields.get("split") or None, seconds_of(fields, "duration")
+    if video.subset is not None and subset not in (None, video.subset):
+        raise ValueError(f"'{name}' is in the subset '{subset}' here and in '{video.subset}' above.")
+    video.subset, video.duration = subset or video.subset, duration or video.duration
+    start, end = _time(fields, "start"), _time(fields, "end")
+    if not label and start is None and end is None:
+        return
+    if not label or start is None or end is None:
+        raise ValueError("label, start and end are needed, or none of them for a video without actions.")
+    video.actions.append((label, start, end))
+
+
+def _time(fields: Mapping[str, str], name: str) -> float | None:
+    frame = fields.get(f"{name}_frame", "")
+    if fields.get(name) or not frame:
+        return seconds_of(fields, name)
+    rate = seconds_of(fields, "fps")
+    if not rate:
+        raise ValueError(f"{name}_frame counts frames: a column fps is needed, or seconds in a column {name}.")
+    if not frame.isdecimal():
+        raise ValueError(f"{name}_frame '{frame}' is not a number of frames from 0.")
+    return int(frame) / rate
+
+
+def _record(path: Path, name: str, footage: Footage, classes: tuple[str, ...]) -> VideoRecord:
+    try:
+        segments = tuple(Segment(class_number(label, classes), start, end) for label, start, end in footage.actions)
+    except ValueError as error:
+        raise DataError(f"{path}, video '{name}': {error}") from error
+    return VideoRecord(name, duration_seconds=footage.duration, segments=segments)
+
+
+def class_number(label: str, classes: tuple[str, ...]) -> int:
+    """Index of a class that a table names or numbers; ValueError where there is none."""
+    return known_class(int(label) if label.isdecimal() and label not in classes else label, classes)

@@ -1,0 +1,53 @@
+"""Charades as 24 fps JPEG folders: found by id, timed by their number, labelled at the right frames."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssdet_cli.config.sections import ClipConfig, DataConfig
+from ssdet_cli.data.charades import load_charades
+from ssdet_cli.data.clips import ClipReader, FrameLabelledClips
+from ssdet_cli.errors import DataError
+
+HEADER = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length\n"
+
+
+@pytest.fixture
+def rgb(tmp_path):
+    """`Charades_v1_rgb/<id>/<id>-000001.jpg` of one second, 24 frames, and its CSV."""
+    folder = tmp_path / "media" / "Charades_v1_rgb" / "AB12C"
+    folder.mkdir(parents=True)
+    for number in range(1, 25):
+        Image.new("RGB", (40, 32), (number * 10, 0, 0)).save(folder / f"AB12C-{number:06d}.jpg")
+    path = tmp_path / "Charades_v1_train.csv"
+    path.write_text(f'{HEADER}AB12C,S001,Kitchen,6,7,Yes,"A person, cooks.",stove,x,c092 0.25 0.50,1.00\n')
+    return tmp_path / "media", path
+
+
+@pytest.mark.parametrize("below", ["", "Charades_v1_rgb"])
+@pytest.mark.parametrize("rate", [None, 24.0])
+def test_frames_are_labelled_at_their_times(rgb, below, rate):
+    videos, path = rgb
+    found = load_charades(videos / below, path, "train")
+    assert found.records[0].path == videos / "Charades_v1_rgb" / "AB12C" and found.notes == ()
+    clip = ClipConfig(frames=24, stride=1, size=32, scales=(1.0,), flip=False)
+    sample = FrameLabelledClips(found, DataConfig(frame_rate=rate), clip, seed=0, training=False)[(0, 0)]
+    np.testing.assert_allclose(sample.label_seconds, np.arange(24) / 24)
+    assert np.flatnonzero(sample.labels[92]).tolist() == list(range(6, 13))
+    assert sample.failures == () and sample.backend == "frames"
+
+
+def test_features_and_optical_flow_of_the_same_names_are_no_videos(rgb):
+    videos, path = rgb
+    for folder, name in (("Charades_v1_features_rgb", "AB12C-000001.txt"), ("Charades_v1_flow", "AB12C-000001x.jpg")):
+        (videos / folder / "AB12C").mkdir(parents=True)
+        (videos / folder / "AB12C" / name).touch()
+    assert load_charades(videos, path, "train").records[0].path == videos / "Charades_v1_rgb" / "AB12C"
+
+
+def test_a_gap_is_an_error_that_names_the_frame(rgb):
+    videos, path = rgb
+    (videos / "Charades_v1_rgb" / "AB12C" / "AB12C-000007.jpg").unlink()
+    found = load_charades(videos, path, "train")
+    with pytest.raises(DataError, match=r"frame 7 is missing between AB12C-000001\.jpg and AB12C-000024\.jpg"):
+        ClipReader(DataConfig(), 32).open(found.records[0])

@@ -1,0 +1,52 @@
+import json
+
+import pytest
+
+from ssdet_cli.data.annotations import Segment
+from ssdet_cli.data.charades import load_charades
+from ssdet_cli.data.frame_json import load_json
+from ssdet_cli.data.multithumos import load_multithumos
+from ssdet_cli.errors import DataError
+
+
+def write(tmp_path, document, name="own.json"):
+    (tmp_path / name).write_text(json.dumps(document))
+    return tmp_path / name
+
+
+def test_activitynets_form_is_read(tmp_path):
+    notes = [{"label": "run", "segment": [0.5, 2]}, {"label": "fall", "segment": ["0:01", 3.5]}]
+    database = {
+        "v_a": {"subset": "training", "duration": 9, "annotations": notes, "url": "x", "resolution": "1x1"},
+        "v_b": {"subset": "validation", "duration": 9, "annotations": []},
+    }
+    found = load_json(None, write(tmp_path, {"version": "1.3", "taxonomy": [], "database": database}), "train")
+    assert found.classes == ("fall", "run")
+    assert found.records[0].segments == (Segment(1, 0.5, 2.0), Segment(0, 1.0, 3.5))
+
+
+def test_durations_and_subsets_may_be_absent(tmp_path):
+    path = write(tmp_path, {f"v{number}": {"actions": [["run", 0, 1]]} for number in range(30)})
+    train, val = load_json(None, path, "train"), load_json(None, path, "val")
+    assert train.records[0].duration_seconds is None and len(train) + len(val) == 30 and len(val) >= 1
+    assert train.notes == (
+        f"{path} has no subsets: {len(val)} of its 30 videos are held out, for validation and test.",
+    )
+
+
+def test_one_class_for_each_clip_is_no_set_of_frame_labels(tmp_path):
+    entry = {"subset": "train", "annotations": {"segment": [0, 10], "label": "run"}}
+    with pytest.raises(DataError, match=r"'AbC' has one class for the whole clip.*`ssdet pretrain --dataset kinetics`"):
+        load_json(None, write(tmp_path, {"AbC": entry}), "train")
+
+
+def test_multithumos_is_not_read_as_charades_nor_charades_as_multithumos(tmp_path):
+    entry = {"subset": "testing", "duration": 9, "actions": [[1, 0, 1]]}
+    ours = write(tmp_path, {"video_test_0000001": entry})
+    with pytest.raises(DataError, match="give --dataset multithumos"):
+        load_charades(None, ours, "test")
+    theirs = write(tmp_path, {"AB12C": entry}, "charades.json")
+    with pytest.raises(
+        DataError, match="such as AB12C, .* of charades and not of multithumos; give --dataset charades"
+    ):
+        load_multithumos(None, theirs, "test")

@@ -1,0 +1,115 @@
+import pytest
+
+from ssdet_cli.data.hmdb51 import load_hmdb51
+from ssdet_cli.data.ucf101 import load_ucf101
+from ssdet_cli.errors import ConfigError, DataError
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def held(videos):
+    return {record.video_id: videos.classes[record.label] for record in videos.records}
+
+
+@pytest.fixture
+def ucf(tmp_path):
+    lists = tmp_path / "ucfTrainTestlist"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 ApplyEyeMakeup\n2 HandstandPushups\n")
+    one, other = "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi", "HandstandPushups/v_HandStandPushups_g08_c02.avi"
+    (lists / "trainlist01.txt").write_text(f"{one} 1\r\n{other} 2\r\n")
+    (lists / "testlist01.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g02_c01.avi\n")
+    (lists / "trainlist02.txt").write_text("ApplyEyeMakeup/v_ApplyEyeMakeup_g02_c01.avi 1\n")
+    (lists / "testlist02.txt").write_text(f"{one}\n{other}\n")
+    videos = touch(tmp_path / "UCF-101", one, other, "ApplyEyeMakeup/v_ApplyEyeMakeup_g02_c01.avi")
+    return lists, videos
+
+
+def test_ucf101_takes_the_first_split_of_a_folder_and_that_of_a_named_file(ucf):
+    lists, videos = ucf
+    first = load_ucf101(videos, lists, "train")
+    assert first.classes == ("ApplyEyeMakeup", "HandstandPushups")
+    assert held(first) == {
+        "v_ApplyEyeMakeup_g01_c01": "ApplyEyeMakeup",
+        "v_HandStandPushups_g08_c02": "HandstandPushups",
+    }
+    assert first.records[1].path == videos / "HandstandPushups" / "v_HandStandPushups_g08_c02.avi"
+    assert first.notes == (
+        f"{lists} holds several official splits: split 1 is read; name a file of another for that one.",
+    )
+    second = load_ucf101(videos, lists / "testlist02.txt", "train")
+    assert held(second) == {"v_ApplyEyeMakeup_g02_c01": "ApplyEyeMakeup"} and second.notes == ()
+    assert held(load_ucf101(videos, lists / "trainlist02.txt", "test")) == held(first)
+    val = load_ucf101(None, lists / "trainlist02.txt", "val")
+    assert held(val) == held(first) and "val is the test split" in val.notes[0]
+
+
+def test_ucf101_as_frames_and_flat(ucf, tmp_path):
+    lists, _ = ucf
+    root = touch(tmp_path / "frames", *(f"v_ApplyEyeMakeup_g01_c01/img_{number:05d}.jpg" for number in (1, 2)))
+    found = load_ucf101(root, lists / "trainlist01.txt", "train")
+    assert found.records[0].path == root / "v_ApplyEyeMakeup_g01_c01"
+    assert found.records[1].path is None
+    assert found.notes == ("1 listed clips are not there (v_HandStandPushups_g08_c02).",)
+
+
+def test_what_is_wrong_with_ucf101_is_named(ucf, tmp_path):
+    lists, videos = ucf
+    with pytest.raises(ConfigError, match="'ucf101' needs data.annotations .*ucfTrainTestlist"):
+        load_ucf101(videos, None, "train")
+    with pytest.raises(DataError, match=r"classInd\.txt is no list of an official split"):
+        load_ucf101(videos, lists / "classInd.txt", "train")
+    (lists / "trainlist01.txt").write_text("v_ApplyEyeMakeup_g01_c01 1\n")
+    with pytest.raises(DataError, match=r"trainlist01\.txt, line 1: `Class/v_Class_g01_c01\.avi` is expected"):
+        load_ucf101(videos, lists, "train")
+    (lists / "trainlist01.txt").write_text("Makeup/v_Makeup_g01_c01.avi 1\n")
+    with pytest.raises(DataError, match=r"line 1: 'Makeup' is none of the 2 classes"):
+        load_ucf101(videos, lists, "train")
+    with pytest.raises(DataError, match="holds none of the 1 listed clips, .* but no clip at all"):
+        (tmp_path / "empty").mkdir()
+        load_ucf101(tmp_path / "empty", lists / "trainlist02.txt", "train")
+    (lists / "classInd.txt").unlink()
+    with pytest.raises(DataError, match=r"holds no classInd\.txt"):
+        load_ucf101(videos, lists, "train")
+
+
+@pytest.fixture
+def hmdb(tmp_path):
+    lists = tmp_path / "testTrainMulti_7030_splits"
+    lists.mkdir()
+    names = {"brush_hair": "April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "wave": "#20_Rhythm_wave_u_nm_np1_fr_goo_2.avi"}
+    for fold, flags in ((1, "12"), (2, "21")):
+        for flag, (kind, name) in zip(flags, names.items(), strict=True):
+            text = f"{name} {flag} \n{kind}_unused.avi 0 \n{kind}_both.avi 1 \n"
+            (lists / f"{kind}_test_split{fold}.txt").write_text(text)
+    videos = touch(tmp_path / "hmdb51", *(f"{kind}/{name}" for kind, name in names.items()), "wave/wave_both.avi")
+    return lists, videos
+
+
+def test_hmdb51_flags_say_training_test_or_neither(hmdb):
+    lists, videos = hmdb
+    train = load_hmdb51(videos, lists, "train")
+    assert held(train) == {
+        "April_09_brush_hair_u_nm_np1_ba_goo_0": "brush_hair",
+        "brush_hair_both": "brush_hair",
+        "wave_both": "wave",
+    }
+    assert train.notes[1:] == ("1 listed clips are not there (brush_hair_both).",)
+    assert held(load_hmdb51(videos, lists, "test")) == {"#20_Rhythm_wave_u_nm_np1_fr_goo_2": "wave"}
+    second = load_hmdb51(videos, lists / "wave_test_split2.txt", "test")
+    assert held(second) == {"April_09_brush_hair_u_nm_np1_ba_goo_0": "brush_hair"} and second.notes == ()
+
+
+def test_what_is_wrong_with_hmdb51_is_named(hmdb, tmp_path):
+    lists, videos = hmdb
+    (lists / "wave_test_split1.txt").write_text("clip.avi 3\n")
+    with pytest.raises(DataError, match=r"wave_test_split1\.txt, line 1: `<clip>\.avi <0, 1 or 2>` is expected"):
+        load_hmdb51(videos, lists, "train")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"holds no <class>_test_split1\.txt"):
+        load_hmdb51(videos, tmp_path / "empty", "train")

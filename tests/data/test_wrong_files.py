@@ -1,0 +1,98 @@
+"""A file of the wrong kind is named as what it is, by every dataset, in one line."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.info import INFO
+from ssdet_cli.errors import SsdetError
+from ssdet_cli.video.write import write_video
+
+
+def picture(kind):
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, kind)
+    return content.getvalue()
+
+
+def archive():
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        file.writestr("train.csv", "path,label\n")
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    write_video(path, np.zeros((5, 32, 32, 3), np.uint8), 5)
+    return path.read_bytes()
+
+
+BINARY = {
+    "a picture (JPEG)": picture("JPEG"),
+    "a picture (PNG)": picture("PNG"),
+    "a ZIP archive (or a spreadsheet)": archive(),
+    "a Git LFS pointer and not the file itself": b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n",
+    "a gzip archive": b"\x1f\x8b\x08\x00",
+    "not UTF-8 text": b"path,label\n\xff\xfe\n",
+}
+#: Datasets that read a file whose name is not theirs to choose.
+READERS = [name for name in INFO if name not in ("generated", "ucf101", "hmdb51")]
+
+
+def complaint(name, path):
+    with pytest.raises(SsdetError) as caught:
+        DATASETS.get(name)(path.parent, path, "train")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("suffix", [".csv", ".json"])
+def test_what_is_no_text_is_named(tmp_path, name, suffix, video):
+    for kind, content in {**BINARY, "a video (MP4 or MOV)": video}.items():
+        path = tmp_path / f"labels{suffix}"
+        path.write_bytes(content)
+        assert f"{path} is {kind}" in complaint(name, path)
+
+
+@pytest.mark.parametrize("name", ["charades", "csv", "folder", "kinetics"])
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (json.dumps({"a": {"subset": "training"}}), "JSON"),
+        ("<!DOCTYPE html>\n<html><body>404</body></html>", "a web page (HTML), as a failed download leaves it"),
+        ("<annotations><version>1.1</version></annotations>", "a CVAT file (XML)"),
+        ('<?xml version="1.0"?><ANNOTATION_DOCUMENT/>', "an ELAN file (EAF)"),
+    ],
+)
+def test_a_text_of_another_kind_in_the_place_of_a_table_is_named(tmp_path, name, text, kind):
+    path = tmp_path / "train.csv"
+    path.write_text(text)
+    assert f"is {kind}" in complaint(name, path)
+
+
+@pytest.mark.parametrize("name", ["json", "multithumos", "tsu", "kinetics", "charades"])
+def test_a_table_in_the_place_of_json_is_named(tmp_path, name):
+    path = tmp_path / "own.json"
+    path.write_text("id,actions,length\nAB12C,,3\n")
+    assert "is a table whose first line is id, actions, length, where JSON is expected" in complaint(name, path)
+
+
+@pytest.mark.parametrize("name", ["csv", "json", "folder"])
+def test_an_empty_file_is_told(tmp_path, name):
+    path = tmp_path / "own.txt"
+    path.write_text("\n")
+    assert any(word in complaint(name, path) for word in ("empty", "lists no clips"))
+
+
+def test_every_dataset_has_its_row_and_a_row_its_dataset():
+    assert set(INFO) == set(DATASETS.entries)
+    for row in INFO.values():
+        assert row.sentence.endswith(".") and row.videos and (row.annotations or not row.needs_annotations)
