@@ -24,7 +24,10 @@ class Root(LazyGroup):
         "export": ("ssdet_cli.cli.export", "Write a trained network as ONNX or for torch.export, and compare."),
         "augment-preview": ("ssdet_cli.cli.augment_preview", "Show what the volume augmentations do to a clip."),
         "demo": ("ssdet_cli.cli.demo", "Walk the whole path on generated video, on any machine."),
-        "data": ("ssdet_cli.cli.data", "Generate, check and convert data, and list the datasets that can be read."),
+        "data": (
+            "ssdet_cli.cli.data",
+            "Generate, check, convert and cache data, and list the datasets that can be read.",
+        ),
         "backbones": ("ssdet_cli.cli.backbones", "List the backbones with their sizes."),
         "weights": ("ssdet_cli.cli.weights", "Convert weights of any known origin, and say what a file is."),
         "runs": ("ssdet_cli.cli.runs", "List run folders with their state and best score, and draw the curves of one."),

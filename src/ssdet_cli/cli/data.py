@@ -21,7 +21,7 @@ app = new_app()
 
 @app.callback()
 def data() -> None:
-    """Generate, check and convert data, keep resized copies, and list the datasets that can be read."""
+    """Generate, check, convert and cache data, and list the datasets that can be read."""
 
 
 app.command("check")(data_check.check)

@@ -107,6 +107,7 @@ def _start(function: Callable[[Any], Any], memory_bytes: int | None, folder: Pat
 
 def _give(worker: _Worker, job: Any, timeout: float) -> None:
     worker.job, worker.deadline = job, time.monotonic() + timeout + _START_SECONDS * worker.fresh
+    os.truncate(worker.messages, 0)  # what was said of other files explains no crash over this one
     try:
         worker.connection.send(job)
     except BrokenPipeError:  # it died between two jobs; the end of its pipe tells

@@ -18,6 +18,7 @@ from ssdet_cli.data.annotations import VideoRecord
 from ssdet_cli.data.class_names import normal_form
 from ssdet_cli.data.clip_tree import Listings, split_token
 from ssdet_cli.data.file_kinds import text_kind
+from ssdet_cli.data.flaws import UnknownClassError, refuse
 from ssdet_cli.data.lookup import VIDEO_SUFFIXES, read_text, some
 from ssdet_cli.data.tables import read_table, seconds_of
 from ssdet_cli.errors import DataError
@@ -174,7 +175,11 @@ def list_records(
             continue
         label = labels.find(entry.label)
         if label is None:
-            label = labels.index(entry.label, f"{path}, line {entry.line}")
+            try:
+                label = labels.index(entry.label, f"{path}, line {entry.line}")
+            except DataError as error:
+                refuse(str(error), video_id, UnknownClassError(str(error)))
+                continue
         found = listings.find(os.path.join(root, entry.path))
         place = Path(found) if found is not None else None
         records[video_id] = VideoRecord(video_id, place, label=label, start_seconds=entry.start, end_seconds=entry.end)
