@@ -15,6 +15,7 @@ from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.recipes.training import load_split
 from ssdet_cli.recipes.video_lengths import lengths_of
 from ssdet_cli.video.inspection import FileFacts, stamp
+from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.write import write_video
 
 
@@ -36,9 +37,9 @@ def test_lengths_come_from_the_index_but_for_parts_of_files_and_files_that_chang
     data = ExtractData(videos=tmp_path)
     records.append(VideoRecord("part", records[0].path, start_seconds=0.5))
     with session("cpu") as here:
-        assert lengths_of(records, data, 4, here).frames == {"a": 23, "b": 23, "part": 1}
+        assert lengths_of(records, data, Spacing(4), here).frames == {"a": 23, "b": 23, "part": 1}
         write_video(records[1].path, [np.zeros((32, 32, 3), np.uint8)] * 12, 8)
-        assert lengths_of(records, data, 4, here).frames == {"a": 23, "b": 3, "part": 1}
+        assert lengths_of(records, data, Spacing(4), here).frames == {"a": 23, "b": 3, "part": 1}
 
 
 def test_training_leaves_out_what_the_index_calls_bad_and_says_so(tmp_path):

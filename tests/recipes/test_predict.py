@@ -420,7 +420,10 @@ def test_arguments_of_the_library_are_checked_like_options(detector, tuned, vide
             detector.predict(film, **asked)
         assert text in str(told.value) and "\n" not in str(told.value)
     for asked, text in (
-        ({"window": 1}, "Detector.from_run: inference.window=1: input should be greater than or equal to 2."),
+        (
+            {"window": 1},
+            "Detector.from_run: inference.window=1: it must be a number of input frames, at least 2, or auto.",
+        ),
         ({"stride": "two"}, "inference.stride='two': "),
         ({"fine": "a", "features": "b"}, "are two sources of one fine stream; give one of them."),
         ({"device": "gpu"}, "run.device=gpu is not a device; choose auto, cpu, cuda or cuda:N."),
