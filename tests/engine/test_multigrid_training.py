@@ -189,26 +189,48 @@ def test_an_augmentation_is_compiled_once_for_every_shape(monkeypatch):
 
 RANK = """
 import sys
+from functools import partial
 import torch
 sys.path.insert(0, sys.argv[1])
 from test_multigrid_training import STEPS, batch, trainer
 from ssdet_cli.engine.distributed import session
 
-with session("cpu") as here:
-    run = trainer(here, ema=0.9)
+graphs, made = [], []
+
+def trained(here, **how):
+    made.clear()
+    run = trainer(here, ema=0.9, **how)
     for step in range(STEPS):
         run.step(iter([batch(step, here.rank)]))
+        made.append(len(graphs))
     for network in (run.model, run.average.module):
         here.copy_buffers(network)
-    state = {**run.model.eval().state_dict(), **{f"ema.{k}": v for k, v in run.evaluated.eval().state_dict().items()}}
+    return run
+
+def state_of(run):
+    return {**run.model.eval().state_dict(), **{f"ema.{k}": v for k, v in run.evaluated.eval().state_dict().items()}}
+
+with session("cpu") as here:
+    run = trained(here)
+    state = state_of(run)
     both = here.gather({name: value.double().sum().item() for name, value in state.items()})
     assert both[0] == both[1], [name for name in both[0] if both[0][name] != both[1][name]]
     assert run.shape_of_last_step()["batch"] == 4
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+    torch.compile = partial(torch.compile, backend=counting)
+    compiled = trained(here, compiled=True)
+    assert compiled.network is not compiled.replica, "the compiler was given up"
+    assert 0 < made[0] < made[5] == made[-1], made  # six shapes, and then every graph is there
+    for name, value in state_of(compiled).items():
+        torch.testing.assert_close(value, state[name], msg=name)
     print("rank", here.rank, "fine", flush=True)
 """
 
 
-def test_two_processes_go_through_the_shapes_together(tmp_path, request):
+def test_two_processes_go_through_the_shapes_together_compiled_or_not(tmp_path, request):
     (tmp_path / "rank.py").write_text(RANK)
     done = torchrun(tmp_path / "rank.py", str(request.path.parent))
     assert done.returncode == 0, done.stderr
