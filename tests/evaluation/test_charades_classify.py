@@ -61,6 +61,16 @@ def test_files_are_a_line_per_video(videos, tmp_path):
     assert protocol.score(videos, read.predictions).missing_videos == ("empty", "c")
 
 
+def test_a_separator_behind_the_last_score_is_no_score(videos, tmp_path):
+    # Files of the script's age end their lines so, for which it takes a line of 158 fields.
+    (tmp_path / "p.txt").write_text("a 0.5 0.25 \nmy%20video\t0.1\t0.2\t\r\n")
+    read = CharadesClassify().read_submission(tmp_path / "p.txt", videos)
+    assert {name: scores.tolist() for name, scores in read.predictions.items()} == {
+        "a": [[0.5, 0.25]],
+        "my video": [[0.1, 0.2]],
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

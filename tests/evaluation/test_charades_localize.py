@@ -1,5 +1,9 @@
+import math
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.charades import load_charades
@@ -100,6 +104,57 @@ def test_a_video_without_a_length_is_refused():
 def test_the_catalogue_knows_the_protocol_and_a_typo():
     assert PROTOCOLS.get("charades-localize")().name == "charades-localize"
     assert PROTOCOLS.get("frame-map")().name == "frame-map"
+
+
+def script(records, num_classes, lines):
+    """The rules of the official script, number by number: AP of each class from (id, frame, scores) lines."""
+    first = 1 if min(frame for _, frame, _ in lines) == 0 else 0
+    held = {(video_id, frame + first): scores for video_id, frame, scores in lines}
+    table = []
+    for record in records:
+        for j in range(1, 26):
+            time = (j - 1) / 25 * record.duration_seconds
+            present = {part.label for part in record.segments if part.start <= time <= part.end}
+            table.append((held.get((record.video_id, j), [-math.inf] * num_classes), present))
+    found = []
+    for label in range(num_classes):
+        ranking = sorted(table, key=lambda row: -row[0][label])  # sorted keeps the order of equal ones
+        hits, total = 0, 0.0
+        for rank, (_, present) in enumerate(ranking, start=1):
+            if label in present:
+                hits += 1
+                total += hits / rank
+        found.append(total / hits if hits else None)
+    return found
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), levels=st.integers(1, 6), from_zero=st.booleans())
+def test_files_score_as_by_the_rules_of_the_script_for_every_class(tmp_path_factory, seed, levels, from_zero):
+    rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("script")
+    records = []
+    for number in range(5):
+        length = rng.integers(200, 4000) / 100
+        times = official_seconds(np.array([length]))[0]
+        # Ends on the points themselves, between them, in the wrong order and beyond the video's; the first has none.
+        ends = [rng.choice(times, 2) if rng.random() < 0.6 else rng.uniform(0, 1.2 * length, 2) for _ in range(3)]
+        actions = [(int(rng.integers(3)), *map(float, pair if rng.random() < 0.1 else sorted(pair))) for pair in ends]
+        records.append(video(f"v{number}", length, *(actions if number else [])))
+    lines = [
+        (record.video_id, int(frame), (rng.integers(-levels, levels, 3) / 3).tolist())
+        for record in records[:-1]  # of the last one there is nothing
+        for frame in rng.permutation(25) + (0 if from_zero else 1)
+        if rng.random() < 0.8 or frame == 0
+    ]
+    rng.shuffle(lines)
+    lines += [(video_id, frame, [9.0, *scores[1:]]) for video_id, frame, scores in lines[:3]]  # the last one counts
+    written = ((video_id, str(frame), *map(repr, scores)) for video_id, frame, scores in lines)
+    (folder / "scores.txt").write_text("".join(" ".join(fields) + " \n" for fields in written))
+    videos = annotated(folder, *records, classes=("sit", "run", "eat"))
+    read = CharadesLocalize().read_submission(folder / "scores.txt", videos)
+    result = CharadesLocalize().score(videos, read.predictions)
+    assert result.per_class_AP == pytest.approx(script(records, 3, lines), abs=1e-6)
+    assert (result.frames, result.missing_videos) == (125, ("v4",))
 
 
 @pytest.mark.needs_shared_data

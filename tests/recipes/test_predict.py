@@ -104,6 +104,20 @@ def test_a_window_of_any_length_takes_a_short_video_in_one_pass(tuned, videos):
     np.testing.assert_allclose(auto.scores, usual.scores, atol=1e-6)
 
 
+def test_a_long_video_goes_exactly_through_a_network_that_looks_at_all_of_it(tuned, videos, tmp_path):
+    one, cut = (Detector.from_run(tuned, device="cpu", window=window) for window in (512, 4))
+    exact = Detector.from_run(tuned, device="cpu", window=4, exact=True)
+    for part in ({}, {"start": 0.3, "end": 1.1}):
+        whole, chunks, blended = (each.predict(videos[0], **part) for each in (one, exact, cut))
+        assert len(whole.times) > 4 and chunks.times.tolist() == whole.times.tolist()
+        np.testing.assert_allclose(chunks.scores, whole.scores, atol=1e-5)
+        assert np.abs(blended.scores - whole.scores).max() > 1e-4
+    words = [videos[0], "--checkpoint", tuned, "--output", tmp_path / "out", "inference.window=4"]
+    assert predict(*words, "inference.exact=true") == 0
+    with np.load(tmp_path / "out" / "scores.npz") as stored:
+        np.testing.assert_allclose(stored["scores"], one.predict(videos[0]).scores, atol=1e-5)
+
+
 def test_thresholds_are_the_best_of_the_last_validation_and_older_checkpoints_have_a_half(tuned, videos, tmp_path):
     state = load_checkpoint(tuned)
     validated = state["meta"]["validated"]
@@ -360,6 +374,18 @@ def test_an_end_ends_what_has_none(detector, tmp_path):
     writer.join(10)
     np.testing.assert_allclose(found.times, np.arange(24) / 8)
     assert found.duration == 3.0
+
+
+def test_what_has_no_end_cannot_be_taken_exactly(tuned, tmp_path):
+    exact = Detector.from_run(tuned, device="cpu", exact=True)
+    pipe, leave = tmp_path / "pipe.ts", threading.Event()
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=endless, args=(pipe, leave), daemon=True)
+    writer.start()
+    with pytest.raises(DataError, match=r"pipe\.ts has no end, which inference\.exact needs; leave it out\."):
+        exact.predict(pipe)
+    leave.set()
+    writer.join(10)
 
 
 # --- what is wrong

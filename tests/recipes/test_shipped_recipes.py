@@ -149,6 +149,11 @@ def test_every_backbone_has_every_kind_of_recipe():
         assert f"{command}/generated" in SHIPPED
 
 
+def test_recipes_for_kinetics_have_its_name_and_so_see_when_classes_are_missing():
+    named = {name: load_config(COMMANDS["pretrain"], name).data.dataset for name in SHIPPED if "kinetics400" in name}
+    assert set(named.values()) == {"kinetics400"} and len(named) == len(BACKBONES) + 1
+
+
 def test_every_method_and_head_is_named_by_a_recipe_of_every_backbone():
     for backbone in BACKBONES:
         pretraining = " ".join(commands_of(SHIPPED[f"pretrain/{backbone}_volume"]))

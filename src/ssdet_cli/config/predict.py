@@ -51,6 +51,11 @@ class PredictInference(Section):
         description="Input frames in one pass, longer videos go in overlapping windows; auto is as many as memory "
         "allows; default: 512. Where a video has no end, auto and the default are as many as a training clip has.",
     )
+    exact: bool = Field(
+        False,
+        description="Of a longer video, what one pass would give, also where the network looks at all of it; memory "
+        "grows with the video, which must have an end.",
+    )
 
     @model_validator(mode="after")
     def _one_spacing(self) -> "PredictInference":

@@ -107,7 +107,7 @@ def logits_in_chunks(detector: nn.Module, **how: object) -> Apply:
                 yield window, {}
                 continue
             held.append((window, outputs[last]))
-            if len(held) < window.count:
+            if len(held) != window.count:  # 0 until the last one of a video that is cut while it is read
                 continue
             features = torch.cat([part for _, part in held], dim=1)[None]
             with how["autocast"]():

@@ -9,15 +9,12 @@ and AP are averaged over the pairs, and F1 is made of the averages; equal scores
 Shape letters: N rows, K classes.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ssdet_cli.evaluation.average_precision import average_precision
 from ssdet_cli.evaluation.frame_map import FrameMap
-from ssdet_cli.evaluation.interface import EvaluationResult, RecordLike, VideoScores, VideoSetLike, missing_videos
+from ssdet_cli.evaluation.interface import RecordLike, VideoScores
 from ssdet_cli.evaluation.rows import Rows
-from ssdet_cli.evaluation.summary import summarize
 from ssdet_cli.evaluation.thresholds import DEFAULT
 
 #: Rows to look back, 0 is at the same time.
@@ -47,23 +44,9 @@ class ActionConditional(FrameMap):
         """
         return super().frame_seconds(record, scores)[::STEP]
 
-    def score(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> EvaluationResult:
-        """Score (L, K) probabilities per video at its (L,) `seconds`, which are required here.
-
-        Raises:
-            DataError: As `FrameMap.score`.
-        """
-        rows = self.rows(video_set, predictions, seconds)
-        measures = {}
-        for tau in TAUS:
-            measures |= {f"{name}@tau={tau}": value for name, value in conditional(rows, tau).items()}
-        notes, missing = self.notes(video_set, predictions), missing_videos(video_set, predictions)
-        return summarize(self, video_set, rows, missing, notes=notes, measures=measures)
+    def measures(self, rows: Rows) -> dict[str, float]:
+        """`precision`, `recall`, `F1` and `mAP` at each tau, of rows whose scores are probabilities."""
+        return {f"{name}@tau={tau}": value for tau in TAUS for name, value in conditional(rows, tau).items()}
 
 
 def conditional(rows: Rows, tau: int, threshold: float = DEFAULT) -> dict[str, float]:

@@ -6,12 +6,10 @@ positive counts as 0. Coarse-Fine takes these frames of the video (Kahatapitiya 
 done here; MS-TCT (Dai et al., CVPR 2022) takes them of features of eight frames each, by the same rule.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from ssdet_cli.evaluation.frame_map import FrameMap
-from ssdet_cli.evaluation.interface import RecordLike, VideoScores, VideoSetLike
+from ssdet_cli.evaluation.interface import ByVideo, RecordLike, VideoScores, VideoSetLike
 
 POINTS = 25
 
@@ -35,15 +33,14 @@ class Charades25Legacy(FrameMap):
         Raises:
             ValueError: `scores` is None; only the decoded video knows its frames.
         """
-        if scores is None:
-            raise ValueError(f"{self.name} takes its times from the decoded video: give the VideoScores.")
-        count = scores.num_frames
+        video = self.decoded(scores)
+        count = video.num_frames
         if count <= POINTS:
             return np.empty(0)
-        rate = scores.frame_rate if not record.duration_seconds else count / record.duration_seconds
+        rate = video.frame_rate if not record.duration_seconds else count / record.duration_seconds
         return (1 + np.arange(POINTS) * (count // POINTS)) / rate
 
-    def notes(self, video_set: VideoSetLike, predictions: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    def notes(self, video_set: VideoSetLike, predictions: ByVideo) -> tuple[str, ...]:
         """See `FrameMap`; and how many videos are too short."""
         short = sum(not len(scores) for scores in predictions.values())
         said = (f"{short:,} videos of {POINTS} frames or fewer have no rows in the score.",) if short else ()

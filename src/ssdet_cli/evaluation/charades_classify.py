@@ -4,27 +4,25 @@ The rules are those of the evaluation script that is distributed with the Charad
 ECCV 2016).
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.interface import (
-    EvaluationResult,
+    ByVideo,
     RecordLike,
     Submission,
     VideoScores,
     VideoSetLike,
-    check_predictions,
-    missing_videos,
+    predicted,
 )
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import classification_text, read_classification
-from ssdet_cli.evaluation.summary import summarize
+from ssdet_cli.evaluation.summary import RankedProtocol
 
 
-class CharadesClassify:
+class CharadesClassify(RankedProtocol):
     """`charades-classify`: a row per video; its scores are the highest of its frames."""
 
     name = "charades-classify"
@@ -45,30 +43,17 @@ class CharadesClassify:
             raise ValueError("charades-classify takes its times from the scores: give the VideoScores.")
         return scores.seconds
 
-    def score(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> EvaluationResult:
-        """Score (L, K) predictions per video, whatever their times.
+    def notes(self, video_set: VideoSetLike, predictions: ByVideo) -> tuple[str, ...]:
+        """How many videos have no action."""
+        empty = sum(not record.segments for record in video_set.records)
+        return (f"{empty:,} videos without actions rank last, as in the official script.",) if empty else ()
+
+    def gather(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None) -> Rows:
+        """A row of every annotated video, whatever the times of its scores.
 
         Raises:
-            DataError: A prediction belongs to no annotated video, has the wrong shape or no row.
+            DataError: A prediction has no row.
         """
-        rows = self.rows(video_set, predictions)
-        empty = sum(not record.segments for record in video_set.records)
-        notes = (f"{empty:,} videos without actions rank last, as in the official script.",) if empty else ()
-        return summarize(self, video_set, rows, missing_videos(video_set, predictions), notes=notes)
-
-    def rows(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> Rows:
-        """A row of every annotated video; see `score`."""
-        check_predictions(video_set, predictions)
         count = len(video_set.records)
         scores = np.full((count, len(video_set.classes)), -np.inf)
         targets = np.zeros(scores.shape, dtype=bool)
@@ -78,14 +63,9 @@ class CharadesClassify:
                 row[:] = _highest(record.video_id, predictions)
         return Rows(scores, targets, np.arange(count))
 
-    def submission_text(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> bytes:
+    def submission_text(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> bytes:
         """Lines `id s0 s1 ...`, in annotation order."""
-        order = [record.video_id for record in video_set.records if record.video_id in predictions]
+        order = [record.video_id for record in predicted(video_set, predictions)]
         return classification_text({video_id: _highest(video_id, predictions) for video_id in order})
 
     def read_submission(self, path: Path, video_set: VideoSetLike) -> Submission:
@@ -93,7 +73,7 @@ class CharadesClassify:
         return read_classification(path, [record.video_id for record in video_set.records], len(video_set.classes))
 
 
-def _highest(video_id: str, predictions: Mapping[str, np.ndarray]) -> np.ndarray:
+def _highest(video_id: str, predictions: ByVideo) -> np.ndarray:
     scores = predictions[video_id]
     if not len(scores):
         raise DataError(f"Predictions of '{video_id}' have no row.")

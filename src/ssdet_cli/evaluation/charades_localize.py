@@ -4,24 +4,22 @@ The rules are those of the evaluation script that is distributed with the Charad
 ECCV 2016; localisation added in 2017), down to the order of the arithmetic.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.interface import (
-    EvaluationResult,
+    ByVideo,
     RecordLike,
     Submission,
     VideoScores,
     VideoSetLike,
-    check_predictions,
-    missing_videos,
+    predicted,
 )
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import localization_text, read_localization
-from ssdet_cli.evaluation.summary import summarize
+from ssdet_cli.evaluation.summary import RankedProtocol
 
 POINTS = 25
 
@@ -52,7 +50,7 @@ def official_targets(video_set: VideoSetLike) -> np.ndarray:
     return targets.reshape(-1, len(video_set.classes))
 
 
-class CharadesLocalize:
+class CharadesLocalize(RankedProtocol):
     """`charades-localize`: equal to the official script for every class."""
 
     name = "charades-localize"
@@ -70,28 +68,12 @@ class CharadesLocalize:
         """
         return official_seconds(np.array([_duration(record)]))[0]
 
-    def score(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> EvaluationResult:
-        """Score (25, K) predictions per video; the rows of videos without one stay at -inf, as in the script.
+    def gather(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None) -> Rows:
+        """25 rows of every annotated video; those of videos without a prediction stay at -inf, as in the script.
 
         Raises:
-            DataError: A prediction belongs to no annotated video or has the wrong shape.
+            DataError: A prediction has not 25 rows, or the annotation does not say how long a video is.
         """
-        rows = self.rows(video_set, predictions)
-        return summarize(self, video_set, rows, missing_videos(video_set, predictions))
-
-    def rows(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> Rows:
-        """25 rows of every annotated video; see `score`."""
-        check_predictions(video_set, predictions)
         scores = np.full((len(video_set.records), POINTS, len(video_set.classes)), -np.inf)
         for row, record in zip(scores, video_set.records, strict=True):
             if record.video_id in predictions:
@@ -99,14 +81,9 @@ class CharadesLocalize:
         videos = np.repeat(np.arange(len(scores)), POINTS)
         return Rows(scores.reshape(-1, scores.shape[2]), official_targets(video_set), videos)
 
-    def submission_text(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> bytes:
+    def submission_text(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> bytes:
         """Lines `id frame s0 s1 ...` with frame 1 to 25, in annotation order; rows at -inf are left out."""
-        order = [record.video_id for record in video_set.records if record.video_id in predictions]
+        order = [record.video_id for record in predicted(video_set, predictions)]
         return localization_text({video_id: _points(video_id, predictions[video_id]) for video_id in order})
 
     def read_submission(self, path: Path, video_set: VideoSetLike) -> Submission:

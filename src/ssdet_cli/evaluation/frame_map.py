@@ -4,30 +4,28 @@ This is how the per-frame literature scores Charades ("dense") and MultiTHUMOS (
 present strictly between its start and its end.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.interface import (
-    EvaluationResult,
+    ByVideo,
     RecordLike,
     Submission,
     VideoScores,
     VideoSetLike,
-    check_predictions,
-    missing_videos,
+    predicted,
 )
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import read_timed, timed_text
-from ssdet_cli.evaluation.summary import summarize
+from ssdet_cli.evaluation.summary import RankedProtocol
 
 #: Second field of a charades-localize file; rows of this protocol stand at the times of frames, the first at 0.
 _LOCALIZE = np.arange(1.0, 26.0)
 
 
-class FrameMap:
+class FrameMap(RankedProtocol):
     """`frame-map`: AP over all frames of all videos.
 
     Protocols that differ from it in the times they look at, or in what they make of the rows, derive from it.
@@ -48,81 +46,57 @@ class FrameMap:
         Raises:
             ValueError: `scores` is None; only the decoded video knows its frames.
         """
+        video = self.decoded(scores)
+        return np.arange(video.num_frames) / video.frame_rate if video.raw_seconds is None else video.raw_seconds
+
+    def decoded(self, scores: VideoScores | None) -> VideoScores:
+        """The decoded video, which knows its frames; see `frame_seconds`."""
         if scores is None:
             raise ValueError(f"{self.name} takes its times from the decoded video: give the VideoScores.")
-        if scores.raw_seconds is not None:
-            return scores.raw_seconds
-        return np.arange(scores.num_frames) / scores.frame_rate
+        return scores
 
-    def score(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> EvaluationResult:
-        """Score (L, K) predictions per video against the labels at its (L,) `seconds`, which are required here.
-
-        Raises:
-            DataError: No video has a prediction, one belongs to no annotated video, or a shape does not fit.
-        """
-        rows = self.rows(video_set, predictions, seconds)
-        missing = missing_videos(video_set, predictions)
-        return summarize(self, video_set, rows, missing, notes=self.notes(video_set, predictions))
-
-    def notes(self, video_set: VideoSetLike, predictions: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    def notes(self, video_set: VideoSetLike, predictions: ByVideo) -> tuple[str, ...]:
         """Sentences on what the score is not over."""
         total, scored = len(video_set.records), len(predictions)
         if scored == total:
             return ()
         return (f"The score is over {scored:,} of {total:,} videos; the others have no rows in it.",)
 
-    def rows(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> Rows:
-        """The rows of all videos that have a prediction; see `score`."""
-        times = self.checked_times(video_set, predictions, seconds)
-        scored = [record for record in video_set.records if record.video_id in predictions]
-        lengths = [len(times[record.video_id]) for record in scored]
+    def gather(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo) -> Rows:
+        """The rows of all videos that have a prediction, with the labels at their times."""
+        scored = predicted(video_set, predictions)
+        lengths = [len(seconds[record.video_id]) for record in scored]
         kind = np.result_type(*{predictions[record.video_id].dtype for record in scored})
         scores = np.empty((sum(lengths), len(video_set.classes)), dtype=kind)
         targets = np.zeros(scores.shape, dtype=bool)
         first = 0
         for record in scored:
-            part = slice(first, first + len(times[record.video_id]))
+            part = slice(first, first + len(seconds[record.video_id]))
             scores[part] = predictions[record.video_id]
-            mark_inside(targets[part], record, times[record.video_id])
+            mark_inside(targets[part], record, seconds[record.video_id])
             first = part.stop
         return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent)
 
-    def checked_times(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None,
-    ) -> Mapping[str, np.ndarray]:
-        """The times, once they and the predictions fit each other and the annotations; see `score`."""
+    def check(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None) -> None:
+        """See that times, which are required here, and predictions fit each other and the annotations.
+
+        Raises:
+            DataError: No video has a prediction, one belongs to no annotated video, or a shape does not fit.
+            ValueError: There are no times.
+        """
         if seconds is None:
             raise ValueError(f"{self.name} needs the seconds of every predicted row.")
-        check_predictions(video_set, predictions)
+        super().check(video_set, predictions, seconds)
         if not predictions:
             raise DataError(f"None of the {len(video_set.records)} videos of {video_set.source} has a prediction.")
         for video_id in predictions:
             _check_times(video_id, predictions, seconds)
-        return seconds
 
-    def submission_text(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> bytes:
+    def submission_text(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> bytes:
         """Lines `id seconds s0 s1 ...`, in annotation order."""
-        times = self.checked_times(video_set, predictions, seconds)
-        order = [record.video_id for record in video_set.records if record.video_id in predictions]
-        return timed_text({video_id: predictions[video_id] for video_id in order}, times)
+        self.check(video_set, predictions, seconds)
+        order = [record.video_id for record in predicted(video_set, predictions)]
+        return timed_text({video_id: predictions[video_id] for video_id in order}, seconds)
 
     def read_submission(self, path: Path, video_set: VideoSetLike) -> Submission:
         """Read such a file; its `seconds` go to `score`.
@@ -146,7 +120,7 @@ def mark_inside(targets: np.ndarray, record: RecordLike, seconds: np.ndarray) ->
         targets[(segment.start < seconds) & (seconds < segment.end), segment.label] = True
 
 
-def _check_times(video_id: str, predictions: Mapping[str, np.ndarray], seconds: Mapping[str, np.ndarray]) -> None:
+def _check_times(video_id: str, predictions: ByVideo, seconds: ByVideo) -> None:
     times = len(seconds.get(video_id, ()))
     if times != len(predictions[video_id]):
         raise DataError(f"Predictions of '{video_id}' have {len(predictions[video_id])} rows but {times} times.")

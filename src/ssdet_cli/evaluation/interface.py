@@ -15,6 +15,9 @@ from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.bootstrap import Intervals
 
+#: Video id -> an array of that video.
+ByVideo = Mapping[str, np.ndarray]
+
 
 class SegmentLike(Protocol):
     """An action: class index from 0, seconds."""
@@ -174,20 +177,10 @@ class EvaluationProtocol(Protocol):
     def frame_seconds(self, record: RecordLike, scores: VideoScores | None) -> np.ndarray:
         """(L,) times at which this video is scored."""
 
-    def score(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> EvaluationResult:
+    def score(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> EvaluationResult:
         """Score (L, K) predictions made at `frame_seconds`; videos without a prediction are counted and listed."""
 
-    def submission_text(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> bytes:
+    def submission_text(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> bytes:
         """Content of a prediction file in this protocol's format."""
 
     def read_submission(self, path: Path, video_set: VideoSetLike) -> Submission:
@@ -215,12 +208,17 @@ def interpolate(scores_at: np.ndarray, seconds: np.ndarray, times: np.ndarray) -
     return scores_at[left] * (1 - weight) + scores_at[right] * weight
 
 
-def missing_videos(video_set: VideoSetLike, predictions: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+def missing_videos(video_set: VideoSetLike, predictions: ByVideo) -> tuple[str, ...]:
     """Return the annotated videos without a prediction; a caller that must not miss one refuses by this list."""
     return tuple(record.video_id for record in video_set.records if record.video_id not in predictions)
 
 
-def check_predictions(video_set: VideoSetLike, predictions: Mapping[str, np.ndarray]) -> None:
+def predicted(video_set: VideoSetLike, predictions: ByVideo) -> list[RecordLike]:
+    """Return the annotated videos that have a prediction, in annotation order."""
+    return [record for record in video_set.records if record.video_id in predictions]
+
+
+def check_predictions(video_set: VideoSetLike, predictions: ByVideo) -> None:
     """Refuse predictions that do not belong to these annotations.
 
     Raises:

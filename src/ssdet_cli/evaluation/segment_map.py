@@ -6,7 +6,6 @@ Matching and AP are those of ActivityNet (Caba Heilbron et al., CVPR 2015) and o
 Shape letters: T scored frames of a video, K classes, D detections and G annotated actions of one class.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.average_precision import mean_ap, weighted_ap
 from ssdet_cli.evaluation.frame_map import FrameMap
-from ssdet_cli.evaluation.interface import EvaluationResult, VideoSetLike, missing_videos
+from ssdet_cli.evaluation.interface import ByVideo, EvaluationResult, VideoSetLike, missing_videos
 from ssdet_cli.evaluation.summary import described
 
 #: Of an annotated action's and a detection's time together, the part that both hold.
@@ -65,20 +64,15 @@ class SegmentMap(FrameMap):
         "video; those of missing videos count."
     )
 
-    def score(
-        self,
-        video_set: VideoSetLike,
-        predictions: Mapping[str, np.ndarray],
-        seconds: Mapping[str, np.ndarray] | None = None,
-    ) -> EvaluationResult:
+    def score(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> EvaluationResult:
         """Score (L, K) predictions per video at its (L,) `seconds`, which are required here.
 
         Raises:
             DataError: No video has a prediction, one belongs to no annotated video, or a shape does not fit.
         """
-        times = self.checked_times(video_set, predictions, seconds)
+        self.check(video_set, predictions, seconds)
         count = len(video_set.classes)
-        actions, found = _actions(video_set), _detections(video_set, predictions, times)
+        actions, found = _actions(video_set), _detections(video_set, predictions, seconds)
         positives = np.bincount(actions.labels, minlength=count)
         ap = np.full((len(OVERLAPS), count), np.nan)
         for label in np.flatnonzero(positives):
@@ -114,9 +108,7 @@ def _actions(video_set: VideoSetLike) -> Stretches:
     return all_of_them.at(kept)
 
 
-def _detections(
-    video_set: VideoSetLike, predictions: Mapping[str, np.ndarray], seconds: Mapping[str, np.ndarray]
-) -> Stretches:
+def _detections(video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo) -> Stretches:
     levels = _levels(predictions)
     parts = []
     for number, record in enumerate(video_set.records):
@@ -130,7 +122,7 @@ def _detections(
     return Stretches(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _levels(predictions: Mapping[str, np.ndarray]) -> np.ndarray:
+def _levels(predictions: ByVideo) -> np.ndarray:
     """(9, K) thresholds, from the highest down; infinite for a class whose scores are all alike."""
     scored = [np.where(np.isfinite(scores), scores, np.nan) for scores in predictions.values() if len(scores)]
     if not scored:

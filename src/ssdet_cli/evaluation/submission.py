@@ -73,15 +73,10 @@ def read_timed(path: Path, video_ids: Sequence[str], num_classes: int) -> Submis
     rows: dict[str, dict[float, np.ndarray]] = {}
     unknown: dict[bytes, int] = {}
     repeated = 0
-    for number, key, second, values in _rows(path, num_classes, _second):
-        if key not in known:
-            unknown[key] = unknown.get(key, 0) + 1
-            continue
-        video = rows.setdefault(known[key], {})
+    for video_id, second, scores in _known_rows(path, num_classes, _second, known, unknown):
+        video = rows.setdefault(video_id, {})
         repeated += second in video
-        video[second] = np.array(values, dtype=np.float64)
-        if np.isnan(video[second]).any():
-            raise DataError(f"{path}, line {number}: a score is NaN, which cannot be ranked.")
+        video[second] = scores
     _refuse_foreign(path, len(rows), unknown, video_ids)
     seconds = {video_id: np.array(sorted(video)) for video_id, video in rows.items()}
     predictions = {
@@ -105,14 +100,9 @@ def read_classification(path: Path, video_ids: Sequence[str], num_classes: int) 
     predictions: dict[str, np.ndarray] = {}
     unknown: dict[bytes, int] = {}
     repeated = 0
-    for number, key, _, values in _rows(path, num_classes, None):
-        if key not in known:
-            unknown[key] = unknown.get(key, 0) + 1
-            continue
-        repeated += known[key] in predictions
-        predictions[known[key]] = np.array(values, dtype=np.float64)[None]
-        if np.isnan(predictions[known[key]]).any():
-            raise DataError(f"{path}, line {number}: a score is NaN, which cannot be ranked.")
+    for video_id, _, scores in _known_rows(path, num_classes, None, known, unknown):
+        repeated += video_id in predictions
+        predictions[video_id] = scores[None]
     _refuse_foreign(path, len(predictions), unknown, video_ids)
     return Submission(predictions, notes=_notes(path, unknown, repeated))
 
@@ -157,6 +147,24 @@ def _lines(video_id: str, places: Sequence[float], form: str, scores: np.ndarray
 def _field(video_id: str) -> str:
     """Return an id as one field: blanks, which separate fields, become %20."""
     return re.sub(r"\s", lambda blank: quote(blank.group()), video_id)
+
+
+def _known_rows(
+    path: Path,
+    num_classes: int,
+    place: Callable[[bytes], float] | None,
+    known: Mapping[bytes, str],
+    unknown: dict[bytes, int],
+) -> Iterator[tuple[str, float, np.ndarray]]:
+    """Yield (id, place, scores) of annotated videos, see `_rows`; lines of others are counted in `unknown`."""
+    for number, key, where, values in _rows(path, num_classes, place):
+        if key not in known:
+            unknown[key] = unknown.get(key, 0) + 1
+            continue
+        scores = np.array(values, dtype=np.float64)
+        if np.isnan(scores).any():
+            raise DataError(f"{path}, line {number}: a score is NaN, which cannot be ranked.")
+        yield known[key], where, scores
 
 
 def _rows(

@@ -82,6 +82,7 @@ class Detector:
         seconds_between_frames: float | None = None,
         size: int | None = None,
         window: int | Literal["auto"] | None = None,
+        exact: bool = False,
     ) -> "Detector":
         """Load a run, a checkpoint, or any weights that `ssdet evaluate` scores.
 
@@ -95,6 +96,8 @@ class Detector:
             size: Side of the crop, pixels; None is that of training.
             window: Input frames in one pass; None is 512, auto as many as memory allows, and both as many as a training
                 clip has for a live video.
+            exact: Of a video longer than a window, what one pass would give, also where the network looks at all of it;
+                memory grows with the video, which must have an end.
 
         Raises:
             CheckpointError: It cannot be read, or is of a network that says nothing about frames.
@@ -108,6 +111,7 @@ class Detector:
                 "seconds_between_frames": seconds_between_frames,
                 "size": size,
                 "window": window,
+                "exact": exact,
             },
             "run": {"device": str(device)},
         }
@@ -136,6 +140,7 @@ class Detector:
                 seconds_between_frames=how.seconds_between_frames,
                 size=how.size,
                 window=how.window,
+                exact=how.exact,
                 log=log,
             )
         )

@@ -14,7 +14,7 @@ from ssdet_cli.data.feature_store import FeatureStore
 from ssdet_cli.data.inputs import Source
 from ssdet_cli.data.stream_windows import StreamWindows
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.engine.exact import windows_of
+from ssdet_cli.engine.exact import logits_in_chunks, windows_of
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.engine.predict import LOGITS, Apply, in_batches, predict
 from ssdet_cli.engine.runlog import RunLog
@@ -111,7 +111,7 @@ class Scanner:
         stopped: Callable[[], bool] = lambda: False,
         opened: Callable[[Stream], None] = lambda video: None,
     ) -> Scan:
-        """Take a video through the network, in memory that does not depend on its length.
+        """Take a video through the network, in memory that does not depend on its length unless `exact` is asked for.
 
         Args:
             source: Which.
@@ -122,12 +122,14 @@ class Scanner:
             opened: Told the video before it is read.
 
         Raises:
-            DataError: It cannot be read, or has no frame in the part that is part.
+            DataError: It cannot be read, has no frame in the part that is part, or no end where `exact` needs one.
         """
         if self.store is not None:
             self.store.check([source.video_id])
         size = self._inference.size
         with open_stream(source.location, short_side=size, frame_rate=part.frame_rate) as video:
+            if video.live and self._inference.exact:
+                raise DataError(f"{source.location} has no end, which inference.exact needs; leave it out.")
             if video.duration is not None and part.start >= video.duration:
                 raise _nothing_between(source, part, video.duration)
             if self.store is not None:
@@ -154,7 +156,7 @@ class Scanner:
         self, source: Source, frames: Iterator[Any], live: bool, sink: Callable[[np.ndarray, np.ndarray], None]
     ) -> int:
         length = self._meta["clip"]["frames"] if live and self._window is None else self._inference.window
-        cut = windows_of(self._network, length, exact=False)
+        cut = windows_of(self._network, length, exact=self._inference.exact)
         windows = StreamWindows(source.video_id, frames, cut, numbered=self.store is not None)
         join = RowJoin(lambda seconds, logits: sink(seconds, self._probabilities(logits)))
         (count,) = predict(windows, apply=self._apply(length), join=lambda _: join, session=Session(self._here.device))[
@@ -164,6 +166,8 @@ class Scanner:
 
     def _apply(self, length: int) -> Apply:
         how = _how(self._meta, self._here)
+        if self._inference.exact and getattr(self._network, "temporal_reach", None) is None:
+            return logits_in_chunks(self._network, **how)
         if self._apply_of is None:
             return in_batches(lambda frames: {LOGITS: self._network(frames)}, batch_size=1, **how)
         how["batch_size"] = 1  # a live video waits for nothing
@@ -228,6 +232,7 @@ def restore(
     seconds_between_frames: float | None = None,
     size: int | None = None,
     window: int | Literal["auto"] | None = None,
+    exact: bool = False,
     log: RunLog | None = None,
 ) -> Scanner:
     """Load a run or a checkpoint of finetune, train-coarse-fine or pretrain, or weights of any known origin.
@@ -241,6 +246,7 @@ def restore(
         size: Side of the crop, pixels; None is that of training.
         window: Input frames in one pass; None is 512, auto as many as memory allows, and both as many as a training
             clip has for a live video.
+        exact: Of a longer video, what one pass would give.
         log: Told what is loaded from where.
 
     Raises:
@@ -249,7 +255,8 @@ def restore(
     """
     log = log or RunLog(None, None)
     given_window = {"window": window} if window is not None else {}
-    base = InferenceConfig(stride=stride, seconds_between_frames=seconds_between_frames, size=size, **given_window)
+    sampling = {"stride": stride, "seconds_between_frames": seconds_between_frames, "size": size}
+    base = InferenceConfig(**sampling, **given_window, exact=exact)
     state = checkpoint_of(path, base, log)
     meta = state["meta"] = _complete(path, state["meta"], log)
     _refuse_classifier(path, meta)
@@ -274,6 +281,8 @@ def restore(
         )
         log.say(f"inference.window=auto: windows of up to {found.window} input frames fit on {here.device}.")
         inference, window = inference.model_copy(update={"window": found.window}), None
+    if exact:
+        windows_of(network, inference.window, exact=True, name=str(path))
     return Scanner(network, meta, inference, here, window=window)
 
 
