@@ -282,7 +282,7 @@ def _write_all(
 
 
 def _obey_the_parent() -> None:
-    """Let Ctrl-C reach the parent alone: a worker finishes the files that it has begun. It ends where the parent did."""
+    """Let Ctrl-C reach the parent alone: a worker finishes the files that it has begun, while the parent lives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_the_parent()
 

@@ -20,7 +20,6 @@ from ssdet_cli.data.multigrid import ClipShape, Plan
 from ssdet_cli.interrupts import STOP_SIGNALS, end_with_the_parent, held_interrupts
 from ssdet_cli.video.decode import loader_context
 
-
 Key = TypeVar("Key")
 
 
