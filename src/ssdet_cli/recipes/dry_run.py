@@ -136,10 +136,11 @@ def dry_run(
         f"{_with_batch(plan)}on {device}, {_memory(device)}."
     )
     slower = "; reading is the slower part, more data.workers may help" if found.reading > found.network else ""
+    several = "s" * (found.validations > 1)
     say(
         f"Estimate from these steps{_without(processes)}, not a promise: {span(found.total)} for {cfg.loop.steps:,} "
         f"steps of {found.step:.2f} s (network {found.network:.2f} s, reading {found.reading:.2f} s in "
-        f"{_readers(cfg)}{slower}) and {found.validations} validation{'s' * (found.validations > 1)} of {span(found.validation)}. "
+        f"{_readers(cfg)}{slower}) and {found.validations} validation{several} of {span(found.validation)}. "
         "No run was written."
     )
 
