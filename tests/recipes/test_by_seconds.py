@@ -34,10 +34,10 @@ def features(data, run, tmp_path_factory):
     return extract(run, data.dense / "videos", tmp_path_factory.mktemp("features"))
 
 
-def extract(run, videos, folder):
+def extract(run, videos, folder, *more):
     words = ["data.workers=0", "pool=7", "run.device=cpu", "inference.size=32"]
     given = {"checkpoint": run, "data.videos": videos, "run.output": folder}
-    extract_features.run(load_config(ExtractFeaturesConfig, None, words, given))
+    extract_features.run(load_config(ExtractFeaturesConfig, None, [*words, *more], given))
     return folder
 
 
@@ -72,15 +72,19 @@ def test_stored_features_are_at_its_times_and_clips_follow_them(data, run, featu
     assert store.origin.seconds_between_frames == APART
     video = store.video(store.video_ids[0])
     assert video["seconds"][:3] == pytest.approx([0, APART, 2 * APART])
-    with pytest.raises(DataError, match="features of one frame every 0.15 s, frames counted is needed"):
+    with pytest.raises(
+        DataError,
+        match="features of one frame every 0.15 s, one raw frame in 3 is needed .inference.stride.; extract them again",
+    ):
         train(data, features, tmp_path / "a", "clip.stride=3")
-    train(data, features, tmp_path / "b", f"clip.seconds_between_frames={APART}")
-    assert (tmp_path / "b" / "checkpoints" / "last.pt").exists()
+    text = r"features of one frame every 0.15 s, one every 0.3 s is needed \(inference.seconds_between_frames\)"
+    with pytest.raises(DataError, match=text):
+        train(data, features, tmp_path / "b", "clip.seconds_between_frames=0.3")
     words = ["train-coarse-fine", "--features", str(features), "--print-config"]
     assert carry_out(words) == 0
     assert f"seconds_between_frames: {APART}" in capfd.readouterr().out
     with pytest.raises(ConfigError, match=f"inference.stride=3: a Coarse-Fine .* clip.seconds_between_frames={APART}"):
-        train(data, features, tmp_path / "c", f"clip.seconds_between_frames={APART}", "inference.stride=3")
+        train(data, features, tmp_path / "b", f"clip.seconds_between_frames={APART}", "inference.stride=3")
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +121,19 @@ def test_features_of_an_mp4_are_those_of_its_matroska_copy(run, steered, tmp_pat
     (tmp_path / "short").mkdir()
     write_video(tmp_path / "short" / "cut.mp4", pictures[: frames - 2 - round(APART * rate)], rate)
     short = copied(tmp_path / "short" / "cut.mp4", tmp_path / "short" / "clip.mkv")
-    with pytest.raises(DataError, match=r"holds features of \d\.\d{3} s of 'clip', and .* has \d\.\d{3} s: it is another"):
+    with pytest.raises(
+        DataError, match=r"holds features of \d\.\d{3} s of 'clip', and .* has \d\.\d{3} s: it is another"
+    ):
         detector.predict(short)
+
+
+def test_extraction_tells_another_sampling_by_its_own_unit(data, run, features):
+    for word, text in {
+        "inference.seconds_between_frames=0.3": "one frame every 0.15 s there, one frame every 0.3 s here",
+        "inference.stride=3": "one frame every 0.15 s there, one frame in 3 here",
+    }.items():
+        with pytest.raises(ConfigError, match=f"holds other features: {text}; give another --output"):
+            extract(run, data.dense / "videos", features, word)
 
 
 def train(data, features, folder, *words):
