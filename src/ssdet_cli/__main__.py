@@ -18,12 +18,13 @@ def main() -> None:
     from ssdet_cli.cli import slurm
     from ssdet_cli.interrupts import STOP_SIGNALS
 
-    if "RANK" not in os.environ:  # a rank that is still preparing ends at once, whoever started it tells why
+    launched = "RANK" in os.environ
+    slurm.recognise(os.environ)
+    if not launched:  # a rank that is still preparing ends at once, whoever started it tells why
         for number in STOP_SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 signal.signal(number, leave_for_now)
 
-    slurm.recognise(os.environ)
     if LAUNCHED not in os.environ:
         os.environ[BEGAN] = str(time.time())  # what loop.max_time counts from
     # Before torch loads its OpenMP. Threads that wait by spinning keep others off the cores: on two cores beside a

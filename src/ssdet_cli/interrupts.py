@@ -1,5 +1,6 @@
 """Ctrl-C where it must not come as an exception: while processes are started, and as the end of what has none."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -63,3 +64,20 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with_the_parent() -> None:
+    """End this process of multiprocessing soon after the one that asked for it, also where that was killed.
+
+    A process of the fork server has that for its system's parent, which lives as long as the last of them does: they
+    would keep each other. What shows the end of the process that asked is the pipe that it holds to this one.
+    """
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -8,13 +8,14 @@ prints the first one.
 import errno
 import json
 import os
+import socket
 import sys
 import time
 import traceback
 from pathlib import Path
 from types import TracebackType
 
-from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, RankLost, SsdetError
+from ssdet_cli.errors import BY_SRUN, INTERRUPTED, LAUNCHED, RESUME_ME, ConfigError, RankLost, SsdetError
 
 
 def one_line(text: str) -> str:
@@ -63,10 +64,26 @@ def tell(message: str, code: int, *, silent: bool = False) -> None:
 
 
 def tell_error(error: BaseException) -> int:
-    """Tell an error that ends this process, unless another process has; returns the exit code."""
+    """Tell an error that ends this process, unless another process does; returns the exit code."""
     message, code = described(error)
-    tell(message, code, silent=isinstance(error, RankLost) and not error.speaks)
+    if isinstance(error, RankLost):
+        tell(message, code, silent=not error.speaks)
+    elif BY_SRUN in os.environ and os.environ["RANK"] != "0" and isinstance(error, SsdetError):
+        _tell_of_a_task(error, message, code)
+    else:
+        tell(message, code)
     return code
+
+
+def _tell_of_a_task(error: SsdetError, message: str, code: int) -> None:
+    """Tell an error that a task of `srun` met before it met the others; what all of them meet, the first one tells.
+
+    That is what is wrong with their words, which are the same. Of files another machine may have others: there one task
+    tells it too, and where it is.
+    """
+    one_of_a_machine = os.environ.get("SLURM_NODEID", "0") != "0" and os.environ.get("SLURM_LOCALID") == "0"
+    where = f" (rank {os.environ['RANK']} on {socket.gethostname()})."
+    tell(message.rstrip(".") + where, code, silent=isinstance(error, ConfigError) or not one_of_a_machine)
 
 
 def _recorded(line: str, code: int) -> bool:

@@ -112,15 +112,17 @@ WORDS += ["clip.size=32", "clip.frames=4", "loop.steps=100000", "loop.validate_e
 WORDS += ["loop.log_every=1", "--output", "run"]
 
 
-def task(place: Path, number: int, *words: str) -> "subprocess.Popen[str]":
-    """Task of a step of two on this machine."""
+def task(place: Path, number: int, *words: str, stdout: int | None = None, **more: str) -> "subprocess.Popen[str]":
+    """Task of a step of two on this machine; `more` is its environment's."""
     given = {**STEP, "SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
     given |= {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number), "SLURM_JOB_ID": str(os.getpid())}
     kept = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    path = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(
         [sys.executable, "-m", "ssdet_cli", *WORDS, *words],
         cwd=place,
-        env={**kept, **given, "OMP_NUM_THREADS": "1"},
+        env={**kept, **given, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more},
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -156,3 +158,49 @@ def test_more_processes_than_srun_started_are_one_clear_line(place):
     assert process.returncode == 2
     assert said.startswith("ssdet: error: run.nproc=4 (or --gpus) asks for 4 processes and srun has started 2")
     assert said.count("\n") == 1
+
+
+#: Datasets that fail on both tasks, and on the second one alone.
+LAB = """
+import os
+from ssdet_cli.errors import DataError
+
+def bad(videos, annotations, split):
+    raise DataError("clip 7 is no video.")
+
+def bad_there(videos, annotations, split):
+    if os.environ["RANK"] == "1":
+        bad(videos, annotations, split)
+    import time
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--nproc", "4"], 2, "ssdet: error: run.nproc=4 (or --gpus) asks for 4 processes and srun has started 2"),
+        (["--stepz", "4"], 2, "ssdet: error: Unknown option --stepz."),
+        (["--init", "none.pt"], 2, "ssdet: error: --init"),
+        (["--dataset", "lab:bad"], 2, "ssdet: error: clip 7 is no video."),
+        (["--dataset", "lab:bad_there"], 2, "ssdet: error: clip 7 is no video."),
+        (["--print-config"], 0, ""),
+    ],
+)
+def test_what_several_tasks_have_to_say_the_first_one_says(place, words, code, said):
+    (place / "lab.py").write_text(LAB)
+    tasks = [task(place, number, "--output", "none", *words, stdout=subprocess.PIPE) for number in (0, 1)]
+    (out, first), (other_out, other) = (each.communicate(timeout=100) for each in tasks)
+    assert [each.returncode for each in tasks] == [code, code]
+    assert first.startswith(said) and first.count("\n") == bool(said)
+    assert (other_out, other) == ("", "")
+    assert bool(out) == ("--print-config" in words)
+
+
+def test_files_that_another_machine_lacks_are_told_there_once(place):
+    words = ["--output", "none", "--data", "nowhere"]
+    tasks = [task(place, 1, *words, SLURM_NODEID="1", SLURM_LOCALID=local) for local in "01"]
+    said = [each.communicate(timeout=60)[1] for each in tasks]
+    assert [each.returncode for each in tasks] == [2, 2]
+    assert said[0].startswith("ssdet: error: ") and "nowhere (rank 1 on " in said[0] and said[0].count("\n") == 1
+    assert said[1] == ""

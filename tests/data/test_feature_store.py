@@ -15,6 +15,7 @@ from ssdet_cli.data.feature_files import Origin, file_name, read_header
 from ssdet_cli.data.feature_store import FeatureStore
 from ssdet_cli.data.feature_writer import FeatureWriter, window_of
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
+from ssdet_cli.video.sampling import Spacing
 
 ORIGIN = Origin(
     weights_sha256="a" * 64,
@@ -144,6 +145,41 @@ def test_every_fault_is_one_line_before_training(tmp_path):
         with pytest.raises(DataError, match=text) as caught:
             read.check(**{"video_ids": IDS, **asked})
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "text"),
+    [
+        (Spacing(10), Spacing(5), "features of one raw frame in 10, one in 5 is needed (inference.stride)"),
+        (
+            Spacing(10),
+            Spacing(10, 0.4),
+            "features of one raw frame in 10, one frame every 0.4 s is needed (inference.seconds_between_frames)",
+        ),
+        (
+            Spacing(10, 0.4),
+            Spacing(10),
+            "features of one frame every 0.4 s, one raw frame in 10 is needed (inference.stride)",
+        ),
+        (
+            Spacing(10, 0.4),
+            Spacing(10, 0.2),
+            "features of one frame every 0.4 s, one every 0.2 s is needed (inference.seconds_between_frames)",
+        ),
+        (Spacing(10, 0.4), Spacing(5, 0.4), None),
+    ],
+)
+def test_another_sampling_is_told_in_frames_or_in_seconds_as_it_is(tmp_path, held, wanted, text):
+    origin = replace(ORIGIN, stride=held.stride, seconds_between_frames=held.seconds)
+    other = replace(ORIGIN, stride=wanted.stride, seconds_between_frames=wanted.seconds)
+    FeatureWriter(tmp_path, origin).write_index({}, complete=True)
+    assert (other.difference(origin) is None) == (text is None)
+    if text is None:
+        FeatureStore(tmp_path).check([], spacing=wanted)
+        return
+    with pytest.raises(DataError) as told:
+        FeatureStore(tmp_path).check([], spacing=wanted)
+    assert str(told.value) == f"{tmp_path}: {text}; extract them again."
 
 
 def test_damaged_files_are_found_without_reading_them(tmp_path):

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,3 +75,65 @@ def test_a_worker_ends_by_the_signal_of_its_parent_and_of_nobody_else(paths):
     worker.terminate()
     worker.join(20)
     assert worker.exitcode == 128 + signal.SIGTERM
+
+
+#: Two workers that read for a minute, and one process of each kind that reads files alone; tells their numbers.
+PARENT = """
+import os, sys, threading, time
+import torch
+from torch.utils.data import Dataset
+from ssdet_cli.config.sections import DataConfig
+from ssdet_cli.data.apart import each_apart
+from ssdet_cli.data.isolated import in_processes
+from ssdet_cli.data.loader import ValidationBatches, build_loader
+
+def hang(place, alive=None):
+    open(os.path.join(place, str(os.getpid())), "w").close()
+    time.sleep(60)
+
+class Slow(Dataset):
+    def __getitem__(self, key):
+        hang(sys.argv[1])
+
+if __name__ == "__main__":
+    places = [sys.argv[1]]
+    threading.Thread(target=lambda: list(in_processes(hang, places, workers=1, timeout=60)), daemon=True).start()
+    threading.Thread(target=lambda: list(each_apart(hang, places, workers=1)), daemon=True).start()
+    cfg = DataConfig(workers=2, prefetch=1)
+    next(iter(build_loader(Slow(), ValidationBatches(4, 1), None, cfg, device=torch.device("cpu"))))
+"""
+
+
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked after does not."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except FileNotFoundError:  # a system without /proc
+        return not Path("/proc/self").exists()
+
+
+def test_workers_end_soon_after_a_training_process_that_was_killed(tmp_path):
+    (tmp_path / "parent.py").write_text(PARENT)
+    (place := tmp_path / "running").mkdir()
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py", place], cwd=tmp_path)
+    running: list[int] = []
+    try:
+        until = time.monotonic() + 60
+        while len(running) < 4:
+            assert time.monotonic() < until and parent.poll() is None
+            time.sleep(0.1)
+            running = [int(path.name) for path in place.iterdir()]
+        assert all(map(lives, running))
+        parent.kill()
+        parent.wait()
+        until = time.monotonic() + 5
+        while any(map(lives, running)) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not any(map(lives, running))
+    finally:
+        parent.kill()
+        for pid in filter(lives, running):
+            os.kill(pid, signal.SIGKILL)

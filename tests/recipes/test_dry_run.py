@@ -49,8 +49,7 @@ def test_whole_videos_count_by_their_seconds_and_the_stride_of_validation():
     assert estimate(cfg, MEASURED, held_out, cores=4).validation == pytest.approx(150 * 0.08)
     dense = config(FinetuneConfig, "clip.stride=10", "inference.stride=5")
     assert estimate(dense, MEASURED, held_out, cores=4).validation == pytest.approx(300 * 0.08)
-    two = config(FinetuneConfig, "clip.stride=10", "run.nproc=2")
-    assert estimate(two, MEASURED, held_out, cores=4).validation == pytest.approx(75 * 0.08)
+    assert estimate(cfg, MEASURED, held_out, cores=4, processes=2).validation == pytest.approx(75 * 0.08)
 
 
 def test_videos_of_unknown_length_count_as_the_others(tmp_path):
@@ -88,3 +87,39 @@ def test_a_dry_run_says_time_and_memory_and_that_it_is_an_estimate(data, tmp_pat
     assert re.search(r"Estimate from these steps, not a promise: \d+ (s|min) for 1,000 steps of \d", said)
     assert "reading 0." in said and "in the training process) and 500 validations of " in said
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "rate", "passes", "effective", "rates", "warmup"),
+    [
+        ([], "0.01 x 2/2 = 0.01", 20.8, ["4", "2", "2"], ["0.02", "0.01", "0.01"], None),
+        (["run.nproc=3"], "0.01 x 6/2 = 0.03", 62.5, ["12", "6", "6"], ["0.06", "0.03", "0.03"], 5),
+        (
+            ["run.nproc=3", "run.nnodes=2", "run.rdzv_endpoint=first:29500"],
+            "0.01 x 12/2 = 0.06",
+            125.0,
+            ["24", "12", "12"],
+            ["0.12", "0.06", "0.06"],
+            3,
+        ),
+    ],
+    ids=["alone", "three", "two machines"],
+)
+def test_the_try_of_one_process_tells_rate_and_plan_of_all(
+    data, tmp_path, capfd, words, rate, passes, effective, rates, warmup
+):
+    plan = ["multigrid.long_cycle=[[2,0.5,1],[1,1,1]]", "multigrid.phases=[0.5]", "loop.steps=100", "loop.batch_size=2"]
+    lr = ["optim.lr=0.01", "optim.scale_lr=linear", "optim.base_batch=2", "optim.warmup_steps=0"]
+    cfg = configured(PretrainConfig, data.weak, tmp_path / "no", *plan, *lr, "optim.schedule=constant", *words)
+    pretrain.run(cfg, dry_run=True)
+    said = capfd.readouterr().err
+    assert f"Learning rate {rate} (optim.scale_lr=linear; " in said
+    assert f"Multigrid plan, 100 steps, {passes} passes over 12 clips" in said
+    rows = [re.split(r"  +", line.strip()) for line in said.splitlines() if re.match(r" *\d  ", line)]
+    assert [row[3] for row in rows] == ["4", "2", "2"]
+    assert ([row[4] for row in rows], [row[-1] for row in rows]) == (effective, rates)
+    # Five passes, by the plan of the run and not by the batches that are tried.
+    advised = re.search(r"such as optim.warmup_steps=(\d+)\.", said)
+    assert (advised and int(advised[1])) == warmup
+    several = re.search(r"Estimate from these steps of one of (\d) processes, without what they exchange, not", said)
+    assert (several and 2 * int(several[1])) == (warmup and int(rate.partition(" x ")[2].partition("/")[0]))

@@ -34,6 +34,15 @@ def test_a_raised_rate_without_a_warm_up_is_advised_one():
     assert "warm-up" not in scale(batch=8)[1][0]
 
 
+def test_passes_that_follow_a_plan_are_counted_by_it():
+    """As a multigrid training has them: a function of the step, and not steps in a pass."""
+    advised = []
+    cfg = load_config(PretrainConfig, None, [*LINEAR, "loop.batch_size=32", "loop.steps=1000"])
+    for passes in (lambda step: step / 8, lambda step: step / 30, lambda step: 9.0):
+        scaled(cfg, 1, passes, advised.append)
+    assert [line.rpartition("=")[2] for line in advised] == ["40.", "100.", "1."]
+
+
 def test_a_rate_is_left_alone_where_nothing_is_said():
     said = []
     assert scaled(load_config(PretrainConfig, None, ["optim.lr=0.3"]), 8, 1.0, said.append).lr == 0.3

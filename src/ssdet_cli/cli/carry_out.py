@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ssdet_cli.cli.console import say
+from ssdet_cli.cli.console import is_main, say
 from ssdet_cli.cli.interruption import interruptible
 from ssdet_cli.cli.request import Request
 from ssdet_cli.errors import ConfigError
@@ -65,7 +65,8 @@ def print_if_asked(cfg: "Section", request: Request) -> None:
     if request.print_config:
         from ssdet_cli.config.load import to_yaml
 
-        typer.echo(to_yaml(cfg), nl=False)
+        if is_main():
+            typer.echo(to_yaml(cfg), nl=False)
         raise typer.Exit
 
 
@@ -116,6 +117,8 @@ def carry_out(cfg: "Section", request: Request) -> None:
         words = launch.arguments(cfg.run, [cfg.command, *request.words()])
         say("Launch: " + shlex.join([sys.executable, "-m", "torch.distributed.run", *words]))
     recipe = import_module(f"ssdet_cli.recipes.{cfg.command.replace('-', '_')}")  # torch starts here
+    if cfg.command == "evaluate" and not cfg.checkpoints and not is_main():
+        return  # files are scored by one process
     with interruptible():
         if cfg.command in ("evaluate", "predict"):
             recipe.run(cfg)

@@ -29,7 +29,8 @@ def leave_for_now(number: int, _: object) -> None:
 
     A scheduler may want its machine back while torch is still being imported, which takes long on a busy file system.
     """
-    os.write(2, f"ssdet: stopped by {signal.Signals(number).name}; run the same command again.\n".encode())
+    if os.environ.get("RANK", "0") == "0":
+        os.write(2, f"ssdet: stopped by {signal.Signals(number).name}; run the same command again.\n".encode())
     os._exit(RESUME_ME)
 
 

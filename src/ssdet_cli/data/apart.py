@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from ssdet_cli.errors import DataError, SsdetError
-from ssdet_cli.interrupts import held_interrupts
+from ssdet_cli.interrupts import end_with_the_parent, held_interrupts
 from ssdet_cli.video.decode import loader_context
 
 Item = TypeVar("Item")
@@ -132,6 +132,7 @@ class _Process:
 
 def _serve(work: Callable[[Any, Alive], Any], parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers it
+    end_with_the_parent()  # a decoder that hangs does not see the end of the pipe
     parent.send(("alive", None))
     while True:
         try:

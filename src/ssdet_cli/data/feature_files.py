@@ -89,11 +89,15 @@ class Origin:
             raise DataError(f"the origin of the features lacks {error}.") from error
 
     def difference(self, other: "Origin") -> str | None:
-        """Name the first thing that differs, as `size 224 here, 160 there`; None where features are the same.
+        """Name the first thing that differs, as `size 224 there, 160 here`; None where features are the same.
 
-        Where the weights were found does not matter, what they are does.
+        Where the weights were found does not matter, what they are does; nor does the stride of features by seconds.
         """
         for each in sorted(fields(self), key=lambda each: each.name != "format"):  # it decides on others
+            if each.name in ("stride", "seconds_between_frames"):
+                if each.name == "stride" and (apart := _other_spacing(self.spacing, other.spacing)):
+                    return apart
+                continue
             ours, theirs = getattr(self, each.name), getattr(other, each.name)
             if each.name not in ("checkpoint", "command") and ours != theirs:
                 return f"{each.name} {_short(theirs)} there, {_short(ours)} here"
@@ -111,6 +115,13 @@ class Origin:
             return 4 * steps[last] * self.stages[last]
         each = DTYPES[self.dtype][1] * self.pool**2
         return each * sum(steps[name] * channels for name, channels in self.stages.items())
+
+
+def _other_spacing(ours: Spacing, theirs: Spacing) -> str | None:
+    """How two samplings differ, in frames where both count them."""
+    if ours.seconds is None and theirs.seconds is None:
+        return f"stride {theirs.stride} there, {ours.stride} here" if ours != theirs else None
+    return f"{theirs} there, {ours} here" if ours.seconds != theirs.seconds else None
 
 
 def _short(value: Any) -> str:

@@ -132,7 +132,7 @@ class FeatureStore:
         Args:
             video_ids: Videos that must be there, whole.
             stride: Raw frames between input frames that the features must have; None does not ask.
-            spacing: How far apart input frames must be, in frames or in seconds, likewise.
+            spacing: How far apart input frames must be, in frames or in seconds, in place of `stride`.
             size: Side of the crop, likewise.
             weights_sha256: Of the backbone, likewise.
             stages: Names that must be there.
@@ -141,10 +141,11 @@ class FeatureStore:
         Raises:
             DataError: One line on the first kind of fault.
         """
+        if stride is not None:
+            spacing = Spacing(stride)
         if spacing is not None:
-            stride = spacing.stride if spacing.seconds is None else None
-            self._check_time_between(spacing.seconds)
-        wanted = {"stride": stride, "size": size, "weights_sha256": weights_sha256, "pool": pool}
+            self._check_spacing(spacing)
+        wanted = {"size": size, "weights_sha256": weights_sha256, "pool": pool}
         for name, value in wanted.items():
             if value is not None and getattr(self.origin, name) != value:
                 raise DataError(f"{self.folder}: {self._otherwise(name, value)}")
@@ -184,19 +185,21 @@ class FeatureStore:
                 f"than those asked for ({str(wanted)[:12]}...); extract them again."
             )
         what = {
-            "stride": "features of one raw frame in {held}, one in {wanted} is needed (inference.stride)",
             "size": "features of {held} pixels, {wanted} are needed (inference.size)",
             "pool": "maps of {held}x{held}, {wanted}x{wanted} are needed (--pool)",
         }[name].format(held=held, wanted=wanted)
         return f"{what}; extract them again."
 
-    def _check_time_between(self, seconds: float | None) -> None:
-        if self.origin.seconds_between_frames != seconds:
-            wanted = "frames counted" if seconds is None else str(Spacing(seconds=seconds))
-            raise DataError(
-                f"{self.folder}: features of {self.origin.spacing}, {wanted} is needed (clip.seconds_between_frames); "
-                "extract them again."
-            )
+    def _check_spacing(self, wanted: Spacing) -> None:
+        """Compare samplings, each told in its own unit; of one by seconds the stride says nothing."""
+        held = self.origin.spacing
+        if held == wanted or (wanted.seconds is not None and held.seconds == wanted.seconds):
+            return
+        key = "inference.stride" if wanted.seconds is None else "inference.seconds_between_frames"
+        have, need = (str(one).replace("frame in", "raw frame in") for one in (held, wanted))
+        if (held.seconds is None) == (wanted.seconds is None):
+            need = need.replace("raw frame ", "").replace("frame ", "")
+        raise DataError(f"{self.folder}: features of {have}, {need} is needed ({key}); extract them again.")
 
     def _check_stages(self, names: Iterable[str]) -> None:
         for name in names:

@@ -42,7 +42,7 @@ from ssdet_cli.data.generated_render import camera_path, draw_background, draw_s
 from ssdet_cli.data.lookup import check_split, some
 from ssdet_cli.errors import ConfigError, DataError, SsdetError
 from ssdet_cli.files import write_atomically
-from ssdet_cli.interrupts import held_interrupts
+from ssdet_cli.interrupts import end_with_the_parent, held_interrupts
 from ssdet_cli.video.write import write_video
 
 __all__ = [
@@ -269,7 +269,7 @@ def _write_all(
             yield _write_chunk(folder, settings, chunk)
         return
     # Spawned, because a process that has opened a video reader must not be forked.
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), get_context("spawn"), _ignore_interrupt)
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), get_context("spawn"), _obey_the_parent)
     try:
         with held_interrupts():  # a worker that is still importing cannot ignore them yet
             futures = [pool.submit(_write_chunk, folder, settings, chunk) for chunk in chunks]
@@ -281,9 +281,10 @@ def _write_all(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    """Let Ctrl-C reach the parent alone: a worker finishes the files that it has begun."""
+def _obey_the_parent() -> None:
+    """Let Ctrl-C reach the parent alone: a worker finishes the files that it has begun, while the parent lives."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_the_parent()
 
 
 # Annotations

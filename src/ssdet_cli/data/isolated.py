@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ssdet_cli.interrupts import held_interrupts
+from ssdet_cli.interrupts import end_with_the_parent, held_interrupts
 from ssdet_cli.video.decode import loader_context
 
 Job = TypeVar("Job")
@@ -159,6 +159,7 @@ _READY = "ready"
 def _serve(connection: Connection, function: Callable[[Any], Any], memory_bytes: int | None, messages: str) -> None:
     """The life of one process: it ends when the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_the_parent()  # a decoder that hangs does not see the end of the pipe
     # What codec libraries print belongs to no file on the screen; of a crash the last line is told.
     os.dup2(os.open(messages, os.O_WRONLY | os.O_APPEND), 2)
     if memory_bytes is not None:

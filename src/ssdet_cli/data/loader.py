@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +17,33 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data import reading
 from ssdet_cli.data.multigrid import ClipShape, Plan
-from ssdet_cli.interrupts import STOP_SIGNALS, held_interrupts
+from ssdet_cli.interrupts import STOP_SIGNALS, end_with_the_parent, held_interrupts
 from ssdet_cli.video.decode import loader_context
 
+Key = TypeVar("Key")
 
-class TrainingBatches(Sampler[list[tuple[int, int]]]):
-    """Batches of (epoch, index), one shuffled pass after the other, the same on every run and from any step on.
+
+class _ShareOfBatches(Sampler[list[Key]]):
+    """This rank's part of a run's batches over shuffled passes, the same on every run and from any place on.
+
+    Args:
+        size: Samples in the set.
+        start: How much is already behind, in what the subclass counts by.
+        seed: Of the permutations.
+        rank: Of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(self, size: int, *, start: int = 0, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self.size, self.start, self.seed, self.rank, self.world_size = size, start, seed, rank, world_size
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The order of the samples in one pass over them."""
+        return np.random.default_rng([self.seed, 4, epoch]).permutation(self.size)
+
+
+class TrainingBatches(_ShareOfBatches[tuple[int, int]]):
+    """Batches of (epoch, index), one shuffled pass after the other.
 
     All ranks share one permutation per epoch and take their own part of every batch; an epoch's remainder that does
     not fill a batch of all ranks is dropped, and a set smaller than one batch is repeated to fill it.
@@ -31,26 +52,13 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         size: Samples in the set.
         batch_size: Per rank.
         total: Batches in the whole run.
-        start: Batches that are already behind.
-        seed: Of the permutations.
-        rank: Of this process.
-        world_size: Number of processes.
+        **share: `start`, in batches, `seed`, `rank` and `world_size`, see `_ShareOfBatches`.
     """
 
-    def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        *,
-        total: int,
-        start: int = 0,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.size, self.batch_size, self.total, self.start = size, batch_size, total, start
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.per_epoch = max(1, size // (batch_size * world_size))
+    def __init__(self, size: int, batch_size: int, *, total: int, **share: int) -> None:
+        super().__init__(size, **share)
+        self.batch_size, self.total = batch_size, total
+        self.per_epoch = max(1, size // (batch_size * self.world_size))
 
     def __len__(self) -> int:
         return self.total - self.start
@@ -61,21 +69,16 @@ class TrainingBatches(Sampler[list[tuple[int, int]]]):
         for number in range(self.start, self.total):
             if number // self.per_epoch != epoch:
                 epoch = number // self.per_epoch
-                order = self._order(epoch, whole)
+                order = self._filled(epoch, whole)
             first = (number % self.per_epoch) * whole + self.rank * self.batch_size
             yield [(epoch, int(index)) for index in order[first : first + self.batch_size]]
 
-    def _order(self, epoch: int, at_least: int) -> np.ndarray:
-        order = shuffled(self.size, self.seed, epoch)
+    def _filled(self, epoch: int, at_least: int) -> np.ndarray:
+        order = self._order(epoch)
         return order if self.size >= at_least else np.resize(order, at_least)
 
 
-def shuffled(size: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the samples in one pass over them."""
-    return np.random.default_rng([seed, 4, epoch]).permutation(size)
-
-
-class PlannedBatches(Sampler[list[tuple[int, int, ClipShape]]]):
+class PlannedBatches(_ShareOfBatches[tuple[int, int, ClipShape]]):
     """Batches of (epoch, index, shape) as a multigrid plan has them; the workers make what the shape says.
 
     Shuffled passes follow each other without a gap, since batches of many sizes never fill one: a batch may begin in
@@ -85,25 +88,12 @@ class PlannedBatches(Sampler[list[tuple[int, int, ClipShape]]]):
         size: Samples in the set.
         plan: Clips and shape of every step.
         accumulate: Batches per step.
-        start: Steps that are already behind.
-        seed: Of the permutations.
-        rank: Of this process.
-        world_size: Number of processes.
+        **share: `start`, in steps, `seed`, `rank` and `world_size`, see `_ShareOfBatches`.
     """
 
-    def __init__(
-        self,
-        size: int,
-        plan: Plan,
-        *,
-        accumulate: int = 1,
-        start: int = 0,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.size, self.plan, self.accumulate, self.start = size, plan, accumulate, start
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+    def __init__(self, size: int, plan: Plan, *, accumulate: int = 1, **share: int) -> None:
+        super().__init__(size, **share)
+        self.plan, self.accumulate = plan, accumulate
 
     def __len__(self) -> int:
         return (self.plan.steps - self.start) * self.accumulate
@@ -117,7 +107,7 @@ class PlannedBatches(Sampler[list[tuple[int, int, ClipShape]]]):
                 first = place + self.rank * turn.clips
                 places = [divmod(number, self.size) for number in range(first, first + turn.clips)]
                 orders = {
-                    epoch: orders[epoch] if epoch in orders else shuffled(self.size, self.seed, epoch)
+                    epoch: orders[epoch] if epoch in orders else self._order(epoch)
                     for epoch in sorted({epoch for epoch, _ in places})
                 }
                 yield [(epoch, int(orders[epoch][number]), turn.shape) for epoch, number in places]
@@ -147,6 +137,7 @@ def _start_worker(number: int, notes: Path) -> None:
     # it finishes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _obey_the_parent_alone()
+    end_with_the_parent()
     reading.tell_in(notes)
     torch.set_num_threads(1)
     if number > 0:  # what every worker would say is said once

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ssdet_cli.engine import numbers
 from ssdet_cli.engine.host_memory import keep_freed_memory
-from ssdet_cli.engine.lifeline import Lifeline, open_line
+from ssdet_cli.engine.lifeline import Lifeline, open_line, told_by_rank_0
 from ssdet_cli.engine.stop import StopAsked, StopRequests
 from ssdet_cli.errors import INTERRUPTED, RESUME_ME, ConfigError, RankLost, SsdetError
 from ssdet_cli.telling import described
@@ -88,17 +88,20 @@ class Meeting:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def part(self, error: BaseException) -> None:
-        """Leave because of an error, and tell the others of it unless they know."""
+    def part(self, error: BaseException) -> BaseException:
+        """Leave because of an error, and tell the others of it unless they know; returns what this rank shall raise."""
         message, code = described(error)
         if isinstance(error, SsdetError | KeyboardInterrupt) and code in (INTERRUPTED, RESUME_ME):
             self.line.close()  # all leave together
         elif not isinstance(error, RankLost):
-            self.line.fail(message, code)
+            heard = self.line.fail(message, code)
+            if self.rank != 0 and told_by_rank_0():
+                error = RankLost(message, code, speaks=not heard)
         if torch.cuda.is_initialized():  # NCCL would wait for those that are gone
             self.line.end_anyway(code)
         else:
             self.leave()
+        return error
 
 
 def _rendezvous() -> dist.Store:
@@ -264,7 +267,9 @@ def _joined(device: str) -> Iterator[Session]:
         with here.explained():
             yield here
     except BaseException as error:
-        meeting.part(error)
+        raised = meeting.part(error)
+        if raised is not error:
+            raise raised from error
         raise
     else:
         meeting.line.close()

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from ssdet_cli.errors import RankLost, SsdetError
+from ssdet_cli.errors import BY_SRUN, RankLost, SsdetError
 from ssdet_cli.telling import tell_error
 
 #: Seconds that a rank has to leave by itself once it hears of another's end, or after its own; what waits in a
@@ -34,6 +34,14 @@ _NEWS = 3.0
 _LATE = 600.0
 #: Interrupts the main thread; nothing else uses it.
 _SIGNAL = getattr(signal, "SIGUSR2", None)
+
+
+def told_by_rank_0() -> bool:
+    """Whether rank 0 says what ends any rank: where the processes were started by `srun`, which shows what all say.
+
+    Else whoever started them says the first error, or each says its own.
+    """
+    return BY_SRUN in os.environ
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class News:
     def error(self, here: int) -> RankLost:
         """The error of rank `here` that follows."""
         if self.message is not None:
-            return RankLost(self.message, self.code, speaks=False)
+            return RankLost(self.message, self.code, speaks=here == 0 and told_by_rank_0())
         where = f" ({self.where})" if self.where else ""
         text = f"rank {self.rank}{where} was killed; its machine may be out of memory, or out of reach."
         return RankLost(text, self.code, speaks=here == int(self.rank == 0))
@@ -73,7 +81,7 @@ class Lifeline:
         self._peers: dict[int, socket.socket] = {}
         self._news: News | None = None
         self._heard, self._lock = threading.Event(), threading.Lock()
-        self._leaving = self._over = False
+        self._leaving = self._over = self._alone = False
         self._before: Any = None
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
             self._before = signal.signal(_SIGNAL, self._interrupt)
@@ -130,6 +138,8 @@ class Lifeline:
         said = json.loads(line) if line.endswith(b"\n") else vars(News(peer, where=where))
         if said:  # nothing is said by a rank that is done
             self._take(News(**said))
+        elif peer == 0:
+            self._alone = True
 
     def _take(self, news: News) -> None:
         if not self._spread(news) or self._leaving:
@@ -181,10 +191,11 @@ class Lifeline:
             return self._news.error(self.rank) if self._news is not None else None
         return None
 
-    def fail(self, message: str, code: int) -> None:
-        """Tell the others that this rank ends, and why."""
+    def fail(self, message: str, code: int) -> bool:
+        """Tell the others that this rank ends, and why; returns whether rank 0 is still there to hear it."""
         self._leaving = True
         self._spread(News(self.rank, message, code, _here()))
+        return not self._alone
 
     def close(self) -> None:
         """Leave without news: this rank is done, or all leave together."""

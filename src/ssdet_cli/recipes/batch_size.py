@@ -41,7 +41,7 @@ def settle_batch_size(cfg: TrainingConfig, run: Run, model: nn.Module, task: Tas
         return _with(cfg, run.state["meta"]["config"]["loop"]["batch_size"])
     unit = cfg.model.norm_splits
     on_gpu = here.device.type == "cuda"
-    most = max(unit, min(len(dataset) // here.world_size, 1 << 12 if on_gpu else _MOST_ON_CPU))
+    most = max(unit, min(len(dataset) // run.processes(cfg), 1 << 12 if on_gpu else _MOST_ON_CPU))
     found = min(here.gather(largest(_Trials(cfg, model, task, dataset, here).fits, most, unit)))
     if found == 0:
         raise advice(_with(cfg, unit), here.device, 1)

@@ -114,11 +114,12 @@ def dry_run(
     dataset: Dataset,
     held_out: HeldOut,
     *,
+    processes: int,
     title: str,
     say: Callable[[str], None],
     plan: Plan | None = None,
 ) -> None:
-    """Take two steps (one where the run has no more) and say what the run would cost.
+    """Take two steps (one where the run has no more) and say what the run of so many processes would cost.
 
     Of a multigrid training, whose plan is given, trainer and batches have the largest of its batches at every step.
     """
@@ -128,17 +129,18 @@ def dry_run(
     keys = _keys(len(dataset), plan)
     measured = measure(trainer, batches, dataset, keys, cfg.clip.frames * cfg.clip.size**2)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = estimate(cfg, measured, held_out, cores=cores, plan=plan)
+    found = estimate(cfg, measured, held_out, cores=cores, processes=processes, plan=plan)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     say(
         f"Dry run of {title}: {parameters:,} parameters, loss {measured.loss:.3f}, {measured.step:.2f} s per step "
         f"{_with_batch(plan)}on {device}, {_memory(device)}."
     )
     slower = "; reading is the slower part, more data.workers may help" if found.reading > found.network else ""
+    several = "s" * (found.validations > 1)
     say(
-        f"Estimate from these steps, not a promise: {span(found.total)} for {cfg.loop.steps:,} steps of "
-        f"{found.step:.2f} s (network {found.network:.2f} s, reading {found.reading:.2f} s in {_readers(cfg)}{slower}) "
-        f"and {found.validations} validation{'s' * (found.validations > 1)} of {span(found.validation)}. "
+        f"Estimate from these steps{_without(processes)}, not a promise: {span(found.total)} for {cfg.loop.steps:,} "
+        f"steps of {found.step:.2f} s (network {found.network:.2f} s, reading {found.reading:.2f} s in "
+        f"{_readers(cfg)}{slower}) and {found.validations} validation{several} of {span(found.validation)}. "
         "No run was written."
     )
 
@@ -148,6 +150,10 @@ def _with_batch(plan: Plan | None) -> str:
         return ""
     clips, (frames, _, size) = plan.largest.clips, plan.largest.shape
     return f"with the largest batch ({clips} clips of {frames} x {size} x {size}) "
+
+
+def _without(processes: int) -> str:
+    return f" of one of {processes} processes, without what they exchange" if processes > 1 else ""
 
 
 def _readers(cfg: TrainingConfig) -> str:
@@ -225,7 +231,13 @@ def _seconds_to_read(dataset: Dataset, keys: Sequence[tuple]) -> float:
 
 
 def estimate(
-    cfg: TrainingConfig, measured: Measured, held_out: HeldOut, *, cores: int, plan: Plan | None = None
+    cfg: TrainingConfig,
+    measured: Measured,
+    held_out: HeldOut,
+    *,
+    cores: int,
+    processes: int = 1,
+    plan: Plan | None = None,
 ) -> Estimate:
     """Extrapolate: the loader's processes read while the network computes, so the slower of both counts.
 
@@ -242,7 +254,7 @@ def estimate(
     together = (lambda a, b: a + b) if cfg.data.workers == 0 else max
     step = together(network, reading)
     # Ranks share the validation set; every frame of a video is decoded as it is for a clip.
-    frames = held_out.frames(cfg, measured.spacing) / max(1, cfg.run.nproc * cfg.run.nnodes)
+    frames = held_out.frames(cfg, measured.spacing) / processes
     per_frame = together(measured.forward, measured.read / at_once) / cfg.clip.frames
     every = loop.validate_every or max(1, -(-loop.steps // 5))
     validations = -(-loop.steps // every)

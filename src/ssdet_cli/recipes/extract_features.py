@@ -150,10 +150,12 @@ class _Extraction:
             pass
         seconds = (time.perf_counter() - began) / window.frames.shape[1]
         need = sum(map(self.origin.num_bytes, lengths.values()))
+        alone = self.here.world_size == 1  # then this process tries what as many as are asked for would do
+        processes = self.cfg.run.nproc * self.cfg.run.nnodes if alone else self.here.world_size
         self.log.say(
             f"Dry run of {self.origin.backbone}: {len(lengths)} videos, {frames:,} input frames, "
             f"{_sized(need)} of features; {1000 * seconds:.1f} ms per frame on {self.here.device} without "
-            f"reading, {frames * seconds / 3600 / self.here.world_size:.2f} h. Nothing was written."
+            f"reading, {frames * seconds / 3600 / processes:.2f} h. Nothing was written."
         )
         return self.folder
 

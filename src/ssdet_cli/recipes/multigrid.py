@@ -83,9 +83,9 @@ def refuse_unfit(cfg: TrainingConfig, plan: Plan, trainer: Trainer, *, outputs: 
         network.train()
 
 
-def table(plan: Plan, trainer: Trainer, samples: int) -> str:
-    """The plan, a row for every shape of the long cycle; steps of the short cycle share a row."""
-    times = trainer.session.world_size * trainer.loop.accumulate
+def table(plan: Plan, trainer: Trainer, processes: int, samples: int) -> str:
+    """The plan of so many processes, a row for every shape of the long cycle; steps of the short cycle share a row."""
+    times = processes * trainer.loop.accumulate
     passes = plan.clips_before(plan.steps) * times / samples
     rows = [_row(plan, leg, trainer, times) for leg in plan.legs]
     lines = _aligned([_HEAD, *rows])

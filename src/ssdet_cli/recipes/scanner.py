@@ -148,7 +148,8 @@ class Scanner:
             if not video.live:
                 raise DataError(f"{source.location}: holds no frame that can be read.")
         if self.store is not None:
-            refuse_other_count(self.store, source, frames.seen, to_the_end=part.end is None and frames.ended)
+            whole = part.end is None and frames.ended
+            refuse_other_count(self.store, source, frames.seen, sampler.ended, to_the_end=whole)
         duration = sampler.ended if part.end is None else min(sampler.ended, part.end)
         return Scan(duration, video.live, frames.broken)
 

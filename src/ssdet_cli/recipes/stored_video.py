@@ -8,6 +8,9 @@ from ssdet_cli.video.stream import Stream
 #: A container that does not tell its frames may tell a length, of the longest of what it holds, sound among it: so
 #: many seconds, and this part, may it be shorter or longer than the pictures.
 _SECONDS, _SHORTER, _LONGER = 1.0, 0.02, 0.25
+#: Two containers may tell the end of the same video so much apart, seconds: each rounds the times of its first and its
+#: last frame, and how long that is shown, to ticks of up to a millisecond.
+_ROUNDED = 0.003
 
 
 def refuse_other_video(store: FeatureStore, source: Source, video: Stream) -> None:
@@ -33,22 +36,30 @@ def refuse_other_video(store: FeatureStore, source: Source, video: Stream) -> No
             raise _other(store, source, f"{seconds:.1f} s", f"{video.duration:.1f} s")
 
 
-def refuse_other_count(store: FeatureStore, source: Source, seen: int, *, to_the_end: bool) -> None:
+def refuse_other_count(store: FeatureStore, source: Source, seen: int, ended: float, *, to_the_end: bool) -> None:
     """Compare the number of stored input frames with those of the video that have gone by.
+
+    Of features that go by seconds the last moment may lie in one container and behind the end in another: a Matroska
+    copy tells that end in whole milliseconds.
 
     Args:
         store: Of the features.
         source: The video.
         seen: Input frames from its beginning to the last that was read.
+        ended: When the last raw frame that was read ends, seconds.
         to_the_end: That was the last of all.
 
     Raises:
         DataError: It is another video.
     """
-    held = store.num_frames(source.video_id)
-    if seen > held or (to_the_end and seen < held):
-        more = "" if to_the_end else " or more"
+    held, more = store.num_frames(source.video_id), "" if to_the_end else " or more"
+    if seen == held or (seen < held and not to_the_end):
+        return
+    if store.origin.seconds_between_frames is None:
         raise _other(store, source, f"{held} input frames", f"{seen}{more}")
+    seconds = store.video(source.video_id)["duration_seconds"]
+    if abs(seen - held) > 1 or abs(ended - seconds) > _ROUNDED:
+        raise _other(store, source, f"{seconds:.3f} s", f"{ended:.3f} s{more}")
 
 
 def _other(store: FeatureStore, source: Source, stored: str, found: str) -> DataError:

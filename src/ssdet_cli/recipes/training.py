@@ -82,6 +82,12 @@ class Run:
         """Optimiser steps that lie behind."""
         return self.state["progress"]["step"] if self.state is not None else 0
 
+    def processes(self, cfg: TrainingConfig) -> int:
+        """How many processes make the run; of one that is tried by a single process, as many as would be started."""
+        if self.dry_run and self.session.world_size == 1:
+            return cfg.run.nproc * cfg.run.nnodes
+        return self.session.world_size
+
     def begin(self, cfg: TrainingConfig, monitor: Monitor) -> Path:
         """Make the run folder (rank 0), now that data and network are there: what fails earlier leaves no folder."""
         made = None
@@ -349,30 +355,31 @@ def validated_before(run: Run) -> dict[str, Any]:
 
 
 def training_loader(
-    cfg: TrainingConfig, dataset: Dataset, session: Session, start_step: int, plan: Plan | None = None
+    cfg: TrainingConfig, dataset: Dataset, run: Run, plan: Plan | None = None, taken: Plan | None = None
 ) -> tuple[DataLoader, float | Callable[[int], float]]:
-    """The loader from `start_step` on, and optimiser steps per epoch, or what gives the epoch of a step."""
+    """The loader from the run's step on, and optimiser steps per epoch, or what gives the epoch of a step.
+
+    Args:
+        cfg: With a number in `loop.batch_size`.
+        dataset: To train on.
+        run: What is continued or only tried.
+        plan: Of the run, where there is one.
+        taken: What the loader follows in its place; None is the plan itself.
+    """
+    share = {"seed": cfg.run.seed, "rank": run.session.rank, "world_size": run.processes(cfg)}
     if plan is not None:
-        planned = PlannedBatches(
-            len(dataset),
-            plan,
-            accumulate=cfg.loop.accumulate,
-            start=start_step,
-            seed=cfg.run.seed,
-            rank=session.rank,
-            world_size=session.world_size,
-        )
-        return build_loader(dataset, planned, collate, cfg.data, device=session.device), planned.passes
+        how = {"accumulate": cfg.loop.accumulate, "start": run.step, **share}
+        batches = PlannedBatches(len(dataset), taken or plan, **how)
+        loader = build_loader(dataset, batches, collate, cfg.data, device=run.session.device)
+        return loader, PlannedBatches(len(dataset), plan, **how).passes
     batches = TrainingBatches(
         len(dataset),
         cfg.loop.batch_size,
         total=cfg.loop.steps * cfg.loop.accumulate,
-        start=start_step * cfg.loop.accumulate,
-        seed=cfg.run.seed,
-        rank=session.rank,
-        world_size=session.world_size,
+        start=run.step * cfg.loop.accumulate,
+        **share,
     )
-    loader = build_loader(dataset, batches, collate, cfg.data, device=session.device)
+    loader = build_loader(dataset, batches, collate, cfg.data, device=run.session.device)
     return loader, batches.per_epoch / cfg.loop.accumulate
 
 
@@ -392,13 +399,14 @@ def train(
     """Carry the run out (or, in a dry run, two steps of it) and leave its report; None after a dry run."""
     plan = plan_of(cfg, model, run.log.say)
     taken = plan.only(plan.largest) if plan is not None and run.dry_run else plan
-    loader, steps_per_epoch = training_loader(cfg, dataset, run.session, run.step, taken)
+    processes = run.processes(cfg)
+    loader, steps_per_epoch = training_loader(cfg, dataset, run, plan, taken)
     if cfg.model.sync_bn and run.session.world_size > 1:
         synchronise_norms(model, run.session.device)
     trainer = Trainer(
         model,
         task,
-        optim=scaled(cfg, run.session.world_size, steps_per_epoch, run.log.say),
+        optim=scaled(cfg, processes, steps_per_epoch, run.log.say),
         loop=cfg.loop,
         session=run.session,
         seed=cfg.run.seed,
@@ -414,9 +422,19 @@ def train(
         refuse_unfit(cfg, plan, trainer, outputs=meta["num_classes"])
     if run.dry_run:
         if plan is not None:
-            run.log.say(table(plan, trainer, len(dataset)))
+            run.log.say(table(plan, trainer, processes, len(dataset)))
         with memory_advised(cfg, trainer), dead_workers_named():
-            dry_run(cfg, trainer, loader, dataset, held_out, title=title, say=run.log.say, plan=plan)
+            dry_run(
+                cfg,
+                trainer,
+                loader,
+                dataset,
+                held_out,
+                processes=processes,
+                title=title,
+                say=run.log.say,
+                plan=plan,
+            )
         return None
     folder = run.begin(cfg, monitor)
     if run.state is not None:
