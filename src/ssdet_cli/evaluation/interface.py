@@ -167,8 +167,9 @@ class EvaluationResult:
 class EvaluationProtocol(Protocol):
     """Which times are scored, against which labels, in which file format.
 
-    One whose score is the AP of rows offers them too, `rows(video_set, predictions, seconds) -> rows.Rows`: confidence
-    intervals are drawn from them. Else `rows` is absent or None.
+    One whose score is the AP of rows offers them too, `rows(video_set, predictions, seconds) -> rows.Rows`; else `rows`
+    is absent or None. One that has confidence intervals offers `resampling`, with the same arguments, which returns a
+    `bootstrap.Resampling`.
     """
 
     name: str
