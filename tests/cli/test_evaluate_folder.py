@@ -69,7 +69,8 @@ def test_intervals_are_shown_and_written_and_follow_the_seed(ssdet, scored, tmp_
     assert json.loads((tmp_path / "again/metrics.json").read_text())["intervals"] == found
 
 
-def test_wrong_ways_to_ask_for_intervals_and_files_are_one_line(ssdet, scored, tmp_path):
+def test_wrong_ways_to_ask_for_intervals_and_files_are_one_line(ssdet, scored, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "timed.txt").write_text("first 0.5 1 2\nsecond 0.5 2 1\n")
     (tmp_path / "bare.py").write_text(
         "from ssdet_cli.evaluation.frame_map import FrameMap\n\n\n"

@@ -118,6 +118,15 @@ def test_rows_without_a_score_belong_to_no_detection_and_are_counted(tmp_path):
     assert cut.mAP == 1 and cut.missing_frames == 1 and cut.notes == ("2 detections against 2 actions.",)
 
 
+def test_a_row_without_a_score_leaves_those_after_it_as_they_are(tmp_path):
+    one = VideoRecord("a", duration_seconds=5.0, segments=(Segment(0, 2.0, 4.0),))
+    videos = annotated(tmp_path, one, VideoRecord("b", duration_seconds=5.0))
+    scores = {"a": np.array([0, -np.inf, 1, 1, 0]), "b": np.array([0, 0, 0.5, 0.5, 0])}
+    predictions = {name: np.stack([score, np.zeros(5)], axis=1) for name, score in scores.items()}
+    found = SegmentMap().score(videos, predictions, dict.fromkeys("ab", np.arange(5.0)))
+    assert found.per_class_AP[0] == 1  # the right one has the higher score
+
+
 def test_a_row_that_a_file_leaves_out_is_one_without_a_score(tmp_path):
     rng = np.random.default_rng(0)
     times, actions = np.arange(40) / 3, ((1.0, 4.0), (6.0, 9.0))

@@ -181,10 +181,12 @@ def _after(rows: Rows, given: np.ndarray, second: int, *, weights: np.ndarray, t
         return sums
     scores, targets = (values[np.ix_(at, firsts)] for values in (rows.scores, rows.targets))
     starts = np.flatnonzero(np.diff(rows.videos[at], prepend=-1))
-    own = weights[:, rows.videos[at][starts]].astype(np.float64)  # whole numbers below 2**53: exact
+    # Whole numbers, and exact: float32 holds those below 2**24.
+    kind = np.float32 if int(weights.max(initial=0)) * len(at) < 2**24 else np.float64
+    own = weights[:, rows.videos[at][starts]].astype(kind)
     hits = scores >= threshold
-    counts = (np.add.reduceat(which, starts, axis=0, dtype=np.float64) for which in (hits, targets, hits & targets))
-    found, present, both = (own @ count for count in counts)
+    counts = (np.add.reduceat(which, starts, axis=0, dtype=kind) for which in (hits, targets, hits & targets))
+    found, present, both = ((own @ count).astype(np.float64) for count in counts)
     sums[0] = (both / np.maximum(found, 1)).sum(axis=1)
     sums[1] = (both / np.maximum(present, 1)).sum(axis=1)
     video = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(at)))
@@ -200,17 +202,18 @@ def _tied_precision(scores: np.ndarray, targets: np.ndarray, videos: np.ndarray,
     Rows between two positives count as one: how many there are in each video decides, and not which.
     """
     levels = np.unique(scores[targets])
-    reached = np.searchsorted(levels, scores, "right")
     size = (weights.shape[1], len(levels) + 1)
-    place = videos * size[1] + reached
+    place = videos * size[1] + np.searchsorted(levels, scores, "right")
     rows, positives = (
-        np.bincount(places, minlength=size[0] * size[1]).reshape(size)[:, :0:-1].astype(np.float64)
+        np.bincount(places, minlength=size[0] * size[1]).reshape(size)[:, :0:-1].astype(weights.dtype)
         for places in (place, place[targets])
     )
+    holding = np.flatnonzero(positives.any(axis=1))  # few videos, mostly
+    positives = positives[holding]
     ap = np.empty(len(weights))
     for part in draw_blocks(len(weights), len(levels)):
-        rank = np.cumsum(weights[part] @ rows, axis=1)
-        own = weights[part] @ positives
-        found = np.cumsum(own, axis=1)
+        rank = np.cumsum(weights[part] @ rows, axis=1, dtype=np.float64)
+        own = weights[part, holding] @ positives
+        found = np.cumsum(own, axis=1, dtype=np.float64)
         ap[part] = (own * found / np.maximum(rank, 1)).sum(axis=1) / np.maximum(found[:, -1], 1)
     return ap
