@@ -1,6 +1,6 @@
 """Per-frame mAP as the papers on MultiTHUMOS compute it, of features in place of frames, to compare with their numbers.
 
-Piergiovanni and Ryoo (super-events, CVPR 2018; TGM, ICML 2019), whose code PDAN and MS-TCT took over, score features of
+Piergiovanni and Ryoo (super-events, CVPR 2018; TGM, ICML 2019), on whose code PDAN and MS-TCT build, score features of
 an I3D network, one every eight frames: n features of a video are spread evenly over its annotated length, feature i is
 at i / n of it, and a class without a positive counts as 0. I3D ends in a pooling that takes one step of time away, so
 that V frames give floor((V - 1) / 8) features, as the authors' lists of Charades have them. MLAD (Tirupattur et al.,
