@@ -170,7 +170,7 @@ def resampled_ap(videos: np.ndarray, hits: np.ndarray, actions: np.ndarray, weig
     if len(at):
         ranked, begins = videos[: at[-1] + 1], np.concatenate(([0], at[:-1] + 1))
         for part in draw_blocks(len(weights), len(ranked)):
-            each = np.take(weights[part], ranked, axis=1)
+            each = np.take(weights[part], ranked, axis=1, mode="clip")  # which checks no index: all are right
             rank = np.maximum(np.cumsum(np.add.reduceat(each, begins, axis=1), axis=1), 1)
             for level, hit in zip(total, hits[:, at], strict=True):
                 own = each[:, at] * hit
