@@ -28,6 +28,13 @@ def evaluate(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Submission file to score; several are averaged (predictions)."),
     ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="A B",
+            help="Folders of two evaluations to put side by side, class by class, with significance (compare).",
+        ),
+    ] = None,
     features: options.Features = None,
     fine: options.Fine = None,
     annotations: options.Annotations = None,
@@ -52,8 +59,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for metrics.json, submission.txt and report.html; default runs/evaluate-<protocol>-<time> "
-            "(run.output).",
+            help="Folder for metrics.json, submission.txt and report.html; default runs/evaluate-<protocol>-<time>, "
+            "with --compare runs/compare-<time> (run.output).",
         ),
     ] = None,
     gpus: options.Gpus = None,
@@ -64,11 +71,11 @@ def evaluate(
     rdzv_endpoint: options.RdzvEndpoint = None,
     print_config: options.PrintConfig = False,
 ) -> None:
-    """Score checkpoints or prediction files under a benchmark's protocol."""
+    """Score checkpoints or prediction files under a benchmark's protocol, or compare two evaluations (--compare)."""
     cfg, request = configure("evaluate", Request.of(ctx))
     print_if_asked(cfg, request)
     checks.check_names(cfg)
-    if not cfg.checkpoints and not cfg.predictions:
+    if not cfg.checkpoints and not cfg.predictions and not cfg.compare:
         found = newest_detector()
         cfg = cfg.model_copy(update={"checkpoints": (found,)})
         request = request.noting(

@@ -95,7 +95,8 @@ class FrameMap:
             scores[part] = predictions[record.video_id]
             mark_inside(targets[part], record, times[record.video_id])
             first = part.stop
-        return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent)
+        ids = tuple(record.video_id for record in scored)
+        return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent, ids)
 
     def checked_times(
         self,
