@@ -14,6 +14,18 @@ from ssdet_cli.errors import ConfigError
 app = new_app()
 
 
+def two_folders(value: tuple[Path, Path] | None) -> tuple[Path, Path] | None:
+    """See that no option was taken for the second folder of `--compare`, where only one is given.
+
+    Raises:
+        typer.BadParameter: One was.
+    """
+    for path in value or ():
+        if str(path).startswith("-"):
+            raise typer.BadParameter(f"two folders are needed, and {path} is an option (or write ./{path}).")
+    return value
+
+
 @app.command()
 def evaluate(
     ctx: typer.Context,
@@ -32,6 +44,7 @@ def evaluate(
         tuple[Path, Path] | None,
         typer.Option(
             metavar="A B",
+            callback=two_folders,
             help="Folders of two evaluations to put side by side, class by class, with significance (compare).",
         ),
     ] = None,

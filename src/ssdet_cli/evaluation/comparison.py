@@ -167,7 +167,7 @@ def _first_odd(what: str, mine: tuple[str, ...], yours: tuple[str, ...], names: 
     name, holder = only[0]
     return (
         f"{names[0]} ({len(mine):,}) and {names[1]} ({len(yours):,}) are of other {plural}: '{name}' is only in "
-        f"{names[holder]}."
+        f"{names[holder]}; compare evaluations of the same {plural}."
     )
 
 
@@ -306,7 +306,7 @@ def _remarks(a: Ranks, b: Ranks, rows: list[ClassComparison], samples: int) -> l
     tested = [row for row in rows if row.p_adjusted is not None]
     few = sum(row.difference is not None for row in rows) - len(tested)
     if few:
-        said.append(f"{few:,} classes are in fewer than {MIN_VIDEOS} videos, too few for a p-value.")
+        said.append(f"Classes that are in fewer than {MIN_VIDEOS} videos, too few for a p-value: {few:,}.")
     smallest = 1 / (1 + samples)
     if any(not row.significant and row.difference.p <= smallest for row in tested):
         enough = 1000 * ceil(len(tested) / LEVEL / 1000)
@@ -325,6 +325,6 @@ def missing_remark(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...
     odd = sorted(missing[0] ^ missing[1])
     named = ", ".join(odd[:3]) + (", ..." if len(odd) > 3 else "")
     return (
-        f"A has no scores of {len(missing[0]):,} videos and B of {len(missing[1]):,}, not the same ones ({named}): "
+        f"Videos without scores: {len(missing[0]):,} in A and {len(missing[1]):,} in B, not the same ones ({named}); "
         "their rows rank last, which counts as a difference of the runs.",
     )

@@ -30,8 +30,8 @@ h1 { font-size: 1.5rem; line-height: 1.3; margin: 0 0 .5rem; } h2 { font-size: 1
 .facts span, .quiet { color: var(--faint); } .hash { overflow-wrap: anywhere; font-family: ui-monospace, monospace; }
 .warning { background: var(--warn-paper); color: var(--warn); border-radius: 6px; padding: .75rem 1rem; }
 .bars { font-size: 12.5px; } .bars > div { display: grid; align-items: center; column-gap: .75rem; min-height: 22px;
-  grid-template-columns: minmax(0, 17rem) minmax(0, 1fr) 6.25rem; }
-.name { text-align: right; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
+  grid-template-columns: minmax(0, 21rem) minmax(0, 1fr) 6.25rem; }
+.name { text-align: right; overflow-wrap: anywhere; line-height: 1.25; padding: 2px 0; }
 .value { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; color: var(--faint); }
 .sure .name, .sure .value { color: var(--ink); font-weight: 600; }
 .track { position: relative; height: 22px; overflow: hidden;
@@ -52,7 +52,8 @@ h1 { font-size: 1.5rem; line-height: 1.3; margin: 0 0 .5rem; } h2 { font-size: 1
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 13px; }
 td, th { padding: .2rem .9rem .2rem 0; border-bottom: 1px solid var(--rule); text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; } th { font-weight: 500; color: var(--faint); vertical-align: bottom; }
-td:first-child, th:first-child { text-align: left; } tr.sure td { font-weight: 600; }
+td:first-child, th:first-child { text-align: left; white-space: normal; min-width: 9rem; }
+tr.sure td { font-weight: 600; }
 summary { cursor: pointer; margin-top: 2.25rem; font-size: 1.1rem; font-weight: 600; }
 @media (max-width: 640px) { body { padding: 1.5rem 1rem 3rem; }
   .bars > div { grid-template-columns: minmax(0, 1fr) auto; margin-bottom: .3rem; } .name { text-align: left; }

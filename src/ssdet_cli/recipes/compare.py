@@ -34,7 +34,8 @@ def run(cfg: EvaluateConfig) -> Comparison:
         raise ConfigError(f"protocol={cfg.protocol}, but {cfg.compare[0]} was scored under {a.protocol}; leave it out.")
     names = str(cfg.compare[0]), str(cfg.compare[1])
     samples = cfg.bootstrap or SAMPLES
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{samples:,} draws of the videos", total=len(a.classes))
         found = compare(
             a,
@@ -50,7 +51,7 @@ def run(cfg: EvaluateConfig) -> Comparison:
     if folder is not None:
         cfg = cfg.model_copy(update={"protocol": a.protocol, "bootstrap": samples})
         write_comparison(rundir.prepare(cfg, folder), found)
-        Console(stderr=True).print(f"Wrote {folder}/compare.json and report.html.", highlight=False)
+        console.print(f"Wrote {folder}/compare.json and report.html.", highlight=False)
     return found
 
 
