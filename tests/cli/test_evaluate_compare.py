@@ -48,6 +48,7 @@ def test_two_evaluations_are_compared_into_a_folder_that_is_said(ssdet, evaluate
     assert folder.name.startswith("compare-20")
     assert sorted(path.name for path in folder.iterdir()) == ["compare.json", "config.yaml", "report.html"]
     assert f"Wrote runs/{folder.name}/compare.json and report.html." in outcome.err
+    assert json.loads(ssdet("runs", "--json").out)[0]["state"] == "finished"
     assert "B is better by" in outcome.out and "B better" in outcome.out and "second" in outcome.out
     found = json.loads((folder / "compare.json").read_text())
     metrics = [json.loads((evaluated / name / "metrics.json").read_text()) for name in ("first", "second")]
