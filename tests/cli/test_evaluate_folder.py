@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-FILES = ["config.yaml", "metrics.json", "report.html", "submission.txt"]
+FILES = ["config.yaml", "metrics.json", "ranks.npz", "report.html", "submission.txt"]
 WORDS = ("evaluate", "--predictions", "scores.txt", "--dataset", "json", "--annotations", "truth.json")
 
 

@@ -14,6 +14,18 @@ from ssdet_cli.errors import ConfigError
 app = new_app()
 
 
+def two_folders(value: tuple[Path, Path] | None) -> tuple[Path, Path] | None:
+    """See that no option was taken for the second folder of `--compare`, where only one is given.
+
+    Raises:
+        typer.BadParameter: One was.
+    """
+    for path in value or ():
+        if str(path).startswith("-"):
+            raise typer.BadParameter(f"two folders are needed, and {path} is an option (or write ./{path}).")
+    return value
+
+
 @app.command()
 def evaluate(
     ctx: typer.Context,
@@ -27,6 +39,14 @@ def evaluate(
     predictions: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="Submission file to score; several are averaged (predictions)."),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="A B",
+            callback=two_folders,
+            help="Folders of two evaluations to put side by side, class by class, with significance (compare).",
+        ),
     ] = None,
     features: options.Features = None,
     fine: options.Fine = None,
@@ -52,8 +72,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for metrics.json, submission.txt and report.html; default runs/evaluate-<protocol>-<time> "
-            "(run.output).",
+            help="Folder for metrics.json, submission.txt and report.html; default runs/evaluate-<protocol>-<time>, "
+            "with --compare runs/compare-<time> (run.output).",
         ),
     ] = None,
     gpus: options.Gpus = None,
@@ -64,11 +84,11 @@ def evaluate(
     rdzv_endpoint: options.RdzvEndpoint = None,
     print_config: options.PrintConfig = False,
 ) -> None:
-    """Score checkpoints or prediction files under a benchmark's protocol."""
+    """Score checkpoints or prediction files under a benchmark's protocol, or compare two evaluations (--compare)."""
     cfg, request = configure("evaluate", Request.of(ctx))
     print_if_asked(cfg, request)
     checks.check_names(cfg)
-    if not cfg.checkpoints and not cfg.predictions:
+    if not cfg.checkpoints and not cfg.predictions and not cfg.compare:
         found = newest_detector()
         cfg = cfg.model_copy(update={"checkpoints": (found,)})
         request = request.noting(

@@ -16,6 +16,7 @@ KEYS = {
     "protocol": "protocol",
     "checkpoint": "checkpoints",
     "predictions": "predictions",
+    "compare": "compare",
     "trained": "checkpoint",
     "stages": "stages",
     "pool": "pool",

@@ -221,10 +221,14 @@ class EvaluateConfig(Section):
     protocol: str = Field("charades-localize", description="Name of a protocol, or module:attribute.")
     checkpoints: tuple[Path, ...] = Field((), description="Run folders or checkpoint files; several are averaged.")
     predictions: tuple[Path, ...] = Field((), description="Submission files; several are averaged.")
+    compare: tuple[Path, ...] = Field((), description="Folders of two evaluations to put side by side; none is scored.")
     split: Literal["train", "val", "test"] = Field("test", description="Split to score.")
     allow_missing: bool = Field(False, description="Score although videos cannot be read.")
     bootstrap: int = Field(
-        0, ge=0, description="Times to draw the videos anew for confidence intervals of the AP, as in 1000; 0 is none."
+        0,
+        ge=0,
+        description="Times to draw the videos anew for confidence intervals of the AP, as in 1000; 0 is none, and 1000 "
+        "with compare.",
     )
     data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
     fine: FineSource = FineSource()
@@ -235,6 +239,8 @@ class EvaluateConfig(Section):
     def _one_source(self) -> "EvaluateConfig":
         if self.checkpoints and self.predictions:
             raise ValueError("checkpoints and predictions cannot be scored together; give one of them.")
+        if self.compare:
+            self._refuse_beside_compare()
         if 0 < self.bootstrap < 100:
             raise ValueError(f"bootstrap={self.bootstrap} are too few draws for an interval; give 1000, at least 100.")
         if self.predictions and (self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus):
@@ -242,6 +248,18 @@ class EvaluateConfig(Section):
         if self.fine.features is not None and self.fine.weights is not None:
             raise ValueError("fine.features and fine.weights are two sources of one fine stream; give one of them.")
         return self
+
+    def _refuse_beside_compare(self) -> None:
+        if len(self.compare) != 2:
+            raise ValueError(f"compare takes the folders of two evaluations, got {len(self.compare)}.")
+        if self.checkpoints or self.predictions:
+            raise ValueError(
+                "compare reads two finished evaluations and scores nothing; leave out --checkpoint and --predictions."
+            )
+        if self.data is not None:
+            raise ValueError("compare reads two finished evaluations, and the annotations are theirs; leave out data.")
+        if self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus:
+            raise ValueError("two evaluations are compared by one process; leave out --nproc, --nnodes and --gpus.")
 
 
 class ExtractData(DataConfig):

@@ -17,9 +17,11 @@ class Rows:
         targets: (N, K) bool.
         videos: (N,) int64, number of the video that each row is of, from 0 and rising.
         absent: AP of a class without a positive row; NaN leaves it out of the mean.
+        video_ids: Names of those videos; empty where a protocol does not say them, and then no ranks are kept.
     """
 
     scores: np.ndarray
     targets: np.ndarray
     videos: np.ndarray
     absent: float = float("nan")
+    video_ids: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""`ssdet evaluate`: score prediction files or checkpoints. Scoring files imports no torch."""
+"""`ssdet evaluate`: score prediction files or checkpoints, or compare two evaluations. Only checkpoints need torch."""
 
 from dataclasses import replace
 
@@ -6,16 +6,21 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
+from ssdet_cli.evaluation.comparison import Comparison
 from ssdet_cli.evaluation.interface import EvaluationResult
-from ssdet_cli.recipes.results import annotated, average, finish, scored
+from ssdet_cli.recipes.results import annotated, average, finish, rows_of, scored
 
 
-def run(cfg: EvaluateConfig) -> EvaluationResult:
-    """Score what the configuration names, show the table, write the files of `run.output` (if given).
+def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
+    """Score or compare what the configuration names, show the table, write the files of `run.output` (if given).
 
     Raises:
         SsdetError: Anything a user can mend, in one line.
     """
+    if cfg.compare:
+        from ssdet_cli.recipes.compare import run as run_comparison
+
+        return run_comparison(cfg)
     if cfg.run.output is not None:
         rundir.check_folder(cfg, cfg.run.output)
     if cfg.checkpoints:
@@ -33,5 +38,10 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
     result = scored(cfg, protocol, videos, predictions, parts[0].seconds)
     result = replace(result, notes=(*videos.notes, *result.notes, *(note for part in parts for note in part.notes)))
     one_file = cfg.predictions[0].read_bytes() if len(parts) == 1 else None
-    finish(cfg, result, lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds))
+    finish(
+        cfg,
+        result,
+        lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds),
+        rows_of(protocol, videos, predictions, parts[0].seconds),
+    )
     return result

@@ -25,7 +25,7 @@ from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult,
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream
 from ssdet_cli.recipes.foreign import checkpoint_of
-from ssdet_cli.recipes.results import annotated, average, finish, refuse_bootstrap, scored
+from ssdet_cli.recipes.results import annotated, average, finish, refuse_bootstrap, rows_of, scored
 from ssdet_cli.recipes.scoring import asked_spacing, at_protocol_times, trained_spacing, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
@@ -103,7 +103,8 @@ def _scored(
     result = scored(cfg, protocol, videos, predictions, seconds)
     result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
     if here.is_main:
-        finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
+        rows = rows_of(protocol, videos, predictions, seconds)
+        finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds), rows)
     return result
 
 
