@@ -150,6 +150,8 @@ def averaged(
 
 def _refuse_unlike(members: Sequence[Member], average: Average) -> None:
     """Scores of files are probabilities, or averaged with their like and as they are."""
+    if average == "probabilities" and all(member.scores is None for member in members):
+        return
     odd = next((member for member in members if member.scores is None and not _within(member.submission)), None)
     if odd is None:
         return

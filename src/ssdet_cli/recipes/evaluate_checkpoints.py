@@ -284,7 +284,8 @@ def _refuse_or_tell(
                 members.save(cfg, videos, sources)
         first = next(iter(failures.values()))
         raise DataError(
-            f"{len(failures)} video(s) cannot be scored, the first: {first} Use --allow-missing to score the rest.{kept}"
+            f"{len(failures)} video(s) cannot be scored, the first: {first} "
+            f"Use --allow-missing to score the rest.{kept}"
         )
     for reason in failures.values():
         log.say(f"Not scored: {reason}")
