@@ -204,8 +204,8 @@ def _times(protocol: EvaluationProtocol, record: RecordLike, members: Sequence[M
             )
         if times is None:
             times = own
-        elif own is not None and count and np.abs(own - times).max() > _SAME_TIME:
-            at = int(np.abs(own - times).argmax())
+        elif own is not None and (apart := np.abs(own - times) > _SAME_TIME).any():
+            at = int(apart.argmax())
             raise DataError(
                 f"{first.name} and {member.name} hold {record.video_id} at different times: row {at + 1} is at "
                 f"{times[at]:.3f} s and {own[at]:.3f} s."

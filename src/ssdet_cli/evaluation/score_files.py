@@ -201,9 +201,7 @@ def _network(path: Path, arrays: Mapping[str, np.ndarray], number: int, classes:
 def _refuse_infinite(where: Path | str, scores: Sequence[VideoScores]) -> None:
     for score in scores:
         if not np.isfinite(score.logits).all():
-            raise DataError(
-                f"{where}: the scores of '{score.video_id}' hold NaN or infinite ones, which cannot be ranked."
-            )
+            raise DataError(f"{where}: a score of '{score.video_id}' is NaN or infinite, which cannot be ranked.")
 
 
 def _write(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
