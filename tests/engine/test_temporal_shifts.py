@@ -63,7 +63,8 @@ def film(tmp_path_factory):
 def scored(film, shifts, network=Brightness, spacing=None, window=64, **options):
     results, failures = whole_video_scores(
         network(), film, DATA, spacing=spacing or Spacing(4), size=32, window=window, batch_size=2,
-        normalize=lambda frames: frames.float() / 255 * 6 - 3, here=HERE, autocast=nullcontext, shifts=shifts, **options,
+        normalize=lambda frames: frames.float() / 255 * 6 - 3, here=HERE, autocast=nullcontext, shifts=shifts,
+        **options,
     )  # fmt: skip
     assert not failures
     return {result.video_id: result for result in results}
