@@ -80,9 +80,9 @@ def test_one_member_is_what_it_was_to_the_bit(average):
 def test_weights_are_as_many_as_members():
     assert check_weights((), ["a", "b"]).tolist() == [0.5, 0.5]
     assert check_weights((3, 1), ["a", "b"]).tolist() == [0.75, 0.25]
-    with pytest.raises(ConfigError, match=r"^weights=2,1 are 2 for an ensemble of 3 members \(a, b, c\)\.$"):
+    with pytest.raises(ConfigError, match=r"^weights=2,1 must be 3 numbers, one for each of: a, b, c\.$"):
         check_weights((2, 1), ["a", "b", "c"])
-    with pytest.raises(ConfigError, match=r"weights=2,1 are 2 for an ensemble of 1 member \(a\)"):
+    with pytest.raises(ConfigError, match=r"^weights=2,1 must be 1 number, one for each of: a\.$"):
         check_weights((2, 1), ["a"])
 
 

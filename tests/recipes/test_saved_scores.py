@@ -171,7 +171,7 @@ def test_wrong_weights_and_places_are_told_before_a_video_is_read(data, saved, t
     folder, _ = saved
     monkeypatch.delattr(evaluate_checkpoints, "whole_video_scores")
     for flags, text in (
-        ({"weights": "1,2,3"}, "weights=1,2,3 are 3 for an ensemble of 2 members"),
+        ({"weights": "1,2,3"}, "weights=1,2,3 must be 2 numbers, one for each of:"),
         ({"save_predictions": tmp_path}, "is a folder; give a file, such as"),
         ({"save_predictions": data.dense / "charades.json" / "x.npz"}, "the folder of save_predictions=.* is a file"),
     ):

@@ -84,8 +84,8 @@ def check_weights(weights: Sequence[float], names: Sequence[str]) -> np.ndarray:
         return np.full(len(names), 1 / len(names))
     if len(weights) != len(names):
         given = ",".join(f"{weight:g}" for weight in weights)
-        count = f"{len(names)} member" + "s" * (len(names) != 1)
-        raise ConfigError(f"weights={given} are {len(weights)} for an ensemble of {count} ({', '.join(names)}).")
+        count = f"{len(names)} numbers" if len(names) > 1 else "1 number"
+        raise ConfigError(f"weights={given} must be {count}, one for each of: {', '.join(names)}.")
     return np.array(weights, dtype=np.float64) / np.sum(weights)
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from ssdet_cli.catalog import nearest
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.data.annotations import VideoSet
@@ -184,6 +186,10 @@ def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source]) -> No
     )
     origin = {"annotations": str(videos.source), "annotations_sha256": videos.sha256, "split": cfg.split}
     write_scores(cfg.save_predictions, ScoreFile(videos.classes, networks, origin))
+    count = max(len(network.scores) for network in networks)
+    Console(stderr=True).print(
+        f"Wrote {cfg.save_predictions}: scores of {count:,} videos by {len(networks)} network(s).", highlight=False
+    )
 
 
 def with_lengths(videos: VideoSet, sources: Sequence[Source]) -> VideoSet:
