@@ -77,6 +77,13 @@ def test_one_member_is_what_it_was_to_the_bit(average):
         assert found.predictions["y"] is file.submission.predictions["y"] and found.seconds is None
 
 
+def test_networks_that_say_nothing_leave_nothing_and_the_protocol_says_so():
+    found = averaged(FRAMES, VIDEOS, [Member.of_network("n", [])])
+    assert (found.predictions, found.seconds) == ({}, {})
+    with pytest.raises(DataError, match="None of the 2 videos of truth.json has a prediction"):
+        FRAMES.score(VIDEOS, found.predictions, found.seconds)
+
+
 def test_weights_are_as_many_as_members():
     assert check_weights((), ["a", "b"]).tolist() == [0.5, 0.5]
     assert check_weights((3, 1), ["a", "b"]).tolist() == [0.75, 0.25]

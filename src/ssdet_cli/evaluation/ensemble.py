@@ -145,7 +145,8 @@ def averaged(
                 "--allow-missing to average what there is."
             )
         predictions[record.video_id] = _mean(said, rows, parts[speaking], average)
-    return Averaged(predictions, seconds or None, _notes(members, lacking))
+    timed = any(member.scores is not None or member.submission.seconds is not None for member in members)
+    return Averaged(predictions, seconds if timed else None, _notes(members, lacking))
 
 
 def _refuse_unlike(members: Sequence[Member], average: Average) -> None:

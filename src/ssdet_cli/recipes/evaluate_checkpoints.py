@@ -223,6 +223,9 @@ def _network(
         "crops": inference.crops,
         "shifts": inference.shifts,
     }
+    if apply_of is not None:
+        given = cfg.fine.features or cfg.fine.weights
+        sampling["fine"] = None if given is None else str(given)
     return NetworkScores(str(checkpoint_file(path)), digest, sampling, tuple(scores)), failures
 
 

@@ -156,7 +156,7 @@ def score_while_training(
         if scores:
             meta["validated"] = learned(videos, scores, spacing_of(cfg.clip))
         found = averaged(protocol, videos, [Member.of_network("validation", scores)])
-        result = protocol.score(videos, found.predictions, found.seconds or {})
+        result = protocol.score(videos, found.predictions, found.seconds)
         log.write_json(CLASS_SCORES, {"classes": result.classes, "AP": result.per_class_AP})
         return {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, "videos": result.videos - result.missing}
 
