@@ -10,7 +10,7 @@ from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.recipes import evaluate
-from ssdet_cli.recipes.evaluate_checkpoints import readers_of
+from ssdet_cli.recipes.members import readers_of
 from ssdet_cli.video.decode import import_decord
 
 

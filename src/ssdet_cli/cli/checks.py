@@ -126,7 +126,8 @@ def check_gpus(cfg: "Section") -> None:
     Raises:
         ConfigError: There is none, or fewer.
     """
-    if cfg.run.device.startswith("cuda") and not (getattr(cfg, "predictions", ()) or getattr(cfg, "compare", ())):
+    no_network = getattr(cfg, "compare", ()) or (getattr(cfg, "predictions", ()) and not cfg.checkpoints)
+    if cfg.run.device.startswith("cuda") and not no_network:
         from ssdet_cli.engine.distributed import pick_device
 
         pick_device(cfg.run.device, cfg.run.nproc - 1)

@@ -38,7 +38,30 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Submission file to score; several are averaged (predictions)."),
+        typer.Option(
+            metavar="FILE", help="Submission file, or one of --save-predictions; several are averaged (predictions)."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,W", help="What each member of an ensemble counts for, checkpoints first, as in 2,1 (weights)."
+        ),
+    ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option(metavar="probabilities|logits", help="What an ensemble averages (average)."),
+    ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Average scores over X seconds before they are scored (smooth)."),
+    ] = None,
+    save_predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep what the networks said, for --predictions under any protocol (save_predictions).",
+        ),
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,

@@ -33,6 +33,21 @@ def _split_commas(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split_commas)]
+
+
+def _above_nothing(weights: tuple[float, ...]) -> tuple[float, ...]:
+    for weight in weights:
+        if not 0 < weight < float("inf"):
+            raise PydanticCustomError("weight", "every one of the weights must be a number above 0, as in 2,1")
+    return weights
+
+
+#: What the members of an ensemble count for; `2` alone is a number to YAML.
+Weights = Annotated[
+    Numbers,
+    BeforeValidator(lambda value: (value,) if isinstance(value, int | float) else value),
+    AfterValidator(_above_nothing),
+]
 #: `0` alone is a number to YAML.
 GpuList = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssdet_cli.evaluation.bootstrap import Interval, Intervals
+from ssdet_cli.evaluation.facts import told
 from ssdet_cli.evaluation.interface import EvaluationResult
 from ssdet_cli.files import write_atomically
 
@@ -151,13 +152,14 @@ def report_html(result: EvaluationResult) -> str:
     alarms = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(result))
     readers = ", ".join(f"{name} {count:,}" for name, count in sorted((result.videos_read_by or {}).items()))
     read_by = f'<p class="quiet">Videos read by {escape(readers)}.</p>' if readers else ""
+    how = f'<p class="quiet">Scores: {escape(made)}.</p>' if (made := told(result.scores_from)) else ""
     absent = f'<p class="quiet">Without a positive row: {escape(", ".join(undefined))}.</p>' if undefined else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(result.protocol)}: {_percent(result.mAP)} mAP</title><style>{_STYLE}</style></head><body>"
         f'<h1>{escape(result.protocol)}</h1><p class="quiet">{escape(result.conventions)}</p>'
-        f'<div class="facts">{tiles}</div>{alarms}'
+        f'<div class="facts">{tiles}</div>{how}{alarms}'
         f"{_measured(result)}<h2>Average precision per class (%)</h2>{_bars(result)}{absent}"
         f'<h2>Annotations</h2><p>{escape(result.annotations)}<br><span class="quiet hash">'
         f"SHA-256 {escape(result.annotations_sha256 or 'not of a single file')}</span></p>{read_by}</body></html>\n"
@@ -202,7 +204,8 @@ def _percent(value: float) -> str:
 
 def _summary(result: EvaluationResult) -> str:
     defined = sum(ap is not None for ap in result.per_class_AP)
+    made = told(result.scores_from)
     return (
         f"weighted AP {_percent(result.wAP)}; {defined} of {len(result.classes)} classes, {result.videos:,} videos, "
-        f"{result.frames:,} rows; {result.annotations}"
+        f"{result.frames:,} rows; {result.annotations}{made and f'; {made}'}"
     )

@@ -60,7 +60,8 @@ def read_localization(path: Path, video_ids: Sequence[str], num_classes: int, po
     present = np.flatnonzero(lines.any(axis=1))
     _refuse_foreign(path, len(present), unknown, video_ids)
     predictions = {video_ids[slot]: scores[slot, first : first + points] for slot in present}
-    return Submission(predictions, notes=_notes(path, unknown, int(repeated)))
+    shifted = (f"{path.name} counts frames from 0: taken as 1 to {points}.",) if smallest == 0 else ()
+    return Submission(predictions, notes=(*_notes(path, unknown, int(repeated)), *shifted))
 
 
 def read_timed(path: Path, video_ids: Sequence[str], num_classes: int) -> Submission:

@@ -8,7 +8,8 @@ from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.comparison import Comparison
 from ssdet_cli.evaluation.interface import EvaluationResult
-from ssdet_cli.recipes.results import annotated, average, finish, rows_of, scored
+from ssdet_cli.recipes import members
+from ssdet_cli.recipes.results import annotated, finish, rows_of, scored
 
 
 def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
@@ -23,6 +24,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
         return run_comparison(cfg)
     if cfg.run.output is not None:
         rundir.check_folder(cfg, cfg.run.output)
+    members.check_save(cfg)
     if cfg.checkpoints:
         from ssdet_cli.recipes.evaluate_checkpoints import run as run_checkpoints
 
@@ -33,15 +35,24 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
         raise ConfigError("--predictions needs --annotations FILE: the truth to compare with.")
     protocol = PROTOCOLS.get(cfg.protocol)()
     videos = annotated(cfg.data, cfg.split)
-    parts = [protocol.read_submission(path, videos) for path in cfg.predictions]
-    predictions = average([part.predictions for part in parts])
-    result = scored(cfg, protocol, videos, predictions, parts[0].seconds)
-    result = replace(result, notes=(*videos.notes, *result.notes, *(note for part in parts for note in part.notes)))
-    one_file = cfg.predictions[0].read_bytes() if len(parts) == 1 else None
+    sources = members.read_files(cfg.predictions, videos)
+    members.save(cfg, videos, sources)
+    videos = members.with_lengths(videos, sources)
+    found = members.gathered(cfg, protocol, videos, sources)
+    predictions, seconds = found.averaged.predictions, found.averaged.seconds
+    result = scored(cfg, protocol, videos, predictions, seconds)
+    result = replace(
+        result,
+        notes=(*videos.notes, *result.notes, *found.notes),
+        videos_read_by=members.all_readers(sources),
+        scores_from=found.facts,
+    )
+    as_it_is = len(sources) == 1 and sources[0].network is None and not cfg.smooth
+    one_file = cfg.predictions[0].read_bytes() if as_it_is else None
     finish(
         cfg,
         result,
-        lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds),
-        rows_of(protocol, videos, predictions, parts[0].seconds),
+        lambda: one_file or protocol.submission_text(videos, predictions, seconds),
+        rows_of(protocol, videos, predictions, seconds),
     )
     return result

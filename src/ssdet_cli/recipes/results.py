@@ -1,4 +1,4 @@
-"""What every evaluation ends with: the truth, the mean over an ensemble, the table and the files. No torch."""
+"""What every evaluation ends with: the truth, the score, the table and the files. No torch."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,24 +30,6 @@ def annotated(data: FrameLabelledData, split: str) -> VideoSet:
     videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
     check_labels(videos, "frame", EvaluateConfig.command)
     return videos
-
-
-def average(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Mean scores of an ensemble.
-
-    Raises:
-        ConfigError: The members do not hold the same videos and times.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    for number, part in enumerate(parts[1:], start=2):
-        if part.keys() != parts[0].keys():
-            odd = sorted(part.keys() ^ parts[0].keys())[0]
-            raise ConfigError(f"Ensemble members 1 and {number} hold different videos ({odd} is only in one of them).")
-        for video_id, scores in part.items():
-            if scores.shape != parts[0][video_id].shape:
-                raise ConfigError(f"Ensemble members 1 and {number} hold {video_id} at different numbers of times.")
-    return {video_id: np.mean([part[video_id] for part in parts], axis=0) for video_id in parts[0]}
 
 
 def scored(
