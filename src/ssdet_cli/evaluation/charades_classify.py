@@ -76,7 +76,7 @@ class CharadesClassify:
             present[[segment.label for segment in record.segments]] = True
             if record.segments and record.video_id in predictions:
                 row[:] = _highest(record.video_id, predictions)
-        return Rows(scores, targets, np.arange(count))
+        return Rows(scores, targets, np.arange(count), ids=tuple(record.video_id for record in video_set.records))
 
     def submission_text(
         self,

@@ -97,7 +97,14 @@ class CharadesLocalize:
             if record.video_id in predictions:
                 row[:] = _points(record.video_id, predictions[record.video_id])
         videos = np.repeat(np.arange(len(scores)), POINTS)
-        return Rows(scores.reshape(-1, scores.shape[2]), official_targets(video_set), videos)
+        times = official_seconds(np.array([_duration(record) for record in video_set.records]))
+        return Rows(
+            scores.reshape(-1, scores.shape[2]),
+            official_targets(video_set),
+            videos,
+            ids=tuple(record.video_id for record in video_set.records),
+            seconds=times.reshape(-1),
+        )
 
     def submission_text(
         self,

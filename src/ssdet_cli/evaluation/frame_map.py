@@ -95,7 +95,9 @@ class FrameMap:
             scores[part] = predictions[record.video_id]
             mark_inside(targets[part], record, times[record.video_id])
             first = part.stop
-        return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent)
+        ids = tuple(record.video_id for record in scored)
+        moments = np.concatenate([np.asarray(times[video_id], np.float64) for video_id in ids])
+        return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent, ids, moments)
 
     def checked_times(
         self,

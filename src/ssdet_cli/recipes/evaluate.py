@@ -7,6 +7,7 @@ from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationResult
+from ssdet_cli.recipes.analysis import analysis_of
 from ssdet_cli.recipes.results import annotated, average, finish, scored
 
 
@@ -33,5 +34,10 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
     result = scored(cfg, protocol, videos, predictions, parts[0].seconds)
     result = replace(result, notes=(*videos.notes, *result.notes, *(note for part in parts for note in part.notes)))
     one_file = cfg.predictions[0].read_bytes() if len(parts) == 1 else None
-    finish(cfg, result, lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds))
+    finish(
+        cfg,
+        result,
+        lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds),
+        lambda: analysis_of(cfg.data, protocol, videos, predictions, parts[0].seconds, result),
+    )
     return result

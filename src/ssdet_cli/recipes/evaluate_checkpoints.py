@@ -24,6 +24,7 @@ from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult, VideoScores
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream
+from ssdet_cli.recipes.analysis import analysis_of
 from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.results import annotated, average, finish, refuse_bootstrap, scored
 from ssdet_cli.recipes.scoring import asked_spacing, at_protocol_times, trained_spacing, whole_video_scores
@@ -78,7 +79,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
             taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
             log.say(f"{taken}, which decord cannot read or not at this size.")
         return [
-            _scored(one, protocol, videos, members, readers, here)
+            _scored(one, protocol, videos, data, members, readers, here)
             for one, protocol in zip(cfgs, protocols, strict=True)
         ]
 
@@ -91,6 +92,7 @@ def _scored(
     cfg: EvaluateConfig,
     protocol: EvaluationProtocol,
     videos: VideoSet,
+    data: FrameLabelledData,
     members: list[list[VideoScores]],
     readers: dict[str, int],
     here: Session,
@@ -103,7 +105,12 @@ def _scored(
     result = scored(cfg, protocol, videos, predictions, seconds)
     result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
     if here.is_main:
-        finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
+        finish(
+            cfg,
+            result,
+            lambda: protocol.submission_text(videos, predictions, seconds),
+            lambda: analysis_of(data, protocol, videos, predictions, seconds, result),
+        )
     return result
 
 

@@ -12,9 +12,12 @@ from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.errors import ConfigError
+from ssdet_cli.evaluation.analysis import Analysis
 from ssdet_cli.evaluation.bootstrap import bootstrap
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.report import print_result, write_results
+from ssdet_cli.viz.evaluation_report import STYLE, analysis_html
+from ssdet_cli.viz.evaluation_terminal import print_analysis
 
 
 def annotated(data: FrameLabelledData, split: str) -> VideoSet:
@@ -82,10 +85,21 @@ def refuse_bootstrap(cfg: EvaluateConfig, protocol: EvaluationProtocol) -> None:
         raise ConfigError(f"bootstrap={cfg.bootstrap}: {protocol.name} ranks no rows to draw anew; leave it out.")
 
 
-def finish(cfg: EvaluateConfig, result: EvaluationResult, submission: Callable[[], bytes]) -> None:
-    """Show the table; where `run.output` is given, write the evaluation's files there."""
+def finish(
+    cfg: EvaluateConfig, result: EvaluationResult, submission: Callable[[], bytes], analysis: Callable[[], Analysis]
+) -> None:
+    """Show the table; where `run.output` is given, write the evaluation's files there.
+
+    What is behind the score comes after it: it takes seconds, and whatever becomes of it, the score is there.
+    """
     print_result(Console(), result)
     folder = cfg.run.output
     if folder is not None:
         write_results(rundir.prepare(cfg, folder), result, submission())
+    found = analysis()
+    plain = found.to_plain()
+    print_analysis(Console(), plain)
+    if folder is not None:
+        sections = analysis_html(found.to_plain(timelines=True), found.classes, found.per_class_AP)
+        write_results(folder, result, analysis=plain, sections=sections, style=STYLE)
         Console(stderr=True).print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)

@@ -55,8 +55,21 @@ def count_bars(counts: Sequence[int], unit: str) -> str:
     return _chart("".join(bars), "".join(texts), f"frames by {unit}")
 
 
-def heat_map(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
-    """Of the frames of a row's class, the part in which a column's class is on as well, as a square's strength."""
+def heat_map(
+    names: Sequence[str],
+    shares: Sequence[Sequence[float | None]],
+    say: str = "{column} in {share} of the frames of {row}",
+    *,
+    diagonal: bool = False,
+) -> str:
+    """Of the frames of a row's class, the part in which a column's class is on as well, as a square's strength.
+
+    Args:
+        names: Of the classes.
+        shares: A line for each row; None is no frame at all.
+        say: What a square says under the pointer.
+        diagonal: Whether a class is shown with itself.
+    """
     side, left, top = 17, 190, 8
     width, height = left + side * len(names) + 8, top + side * len(names) + 22
     cells = []
@@ -64,9 +77,9 @@ def heat_map(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
         y = top + row * side
         cells.append(_text(left - 6, y + 12, f"{_short(names[row])} {row + 1}", "end"))
         for column, share in enumerate(own):
-            if row == column:
+            if share is None or (row == column and not diagonal):
                 continue
-            told = f"{names[column]} in {100 * share:.1f} % of the frames of {names[row]}"
+            told = say.format(row=names[row], column=names[column], share=f"{100 * share:.1f} %")
             cells.append(
                 f'<rect class="cell" x="{left + column * side}" y="{y}" width="{side - 1}" height="{side - 1}" '
                 f'style="fill-opacity:{min(1.0, share) ** 0.6:.3f}"><title>{escape(told)}</title></rect>'

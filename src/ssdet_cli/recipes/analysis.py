@@ -1,0 +1,75 @@
+"""What is behind an evaluation's score: gathers what `evaluation.analysis` looks at. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ssdet_cli.config.commands import FrameLabelledData
+from ssdet_cli.data import DATASETS
+from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.data.statistics import FRAME_RATE, Actions, FrameRuns
+from ssdet_cli.errors import SsdetError
+from ssdet_cli.evaluation.analysis import Analysis, Training, analyse
+from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
+from ssdet_cli.evaluation.relations import Relations, read_mapping
+
+
+def analysis_of(
+    data: FrameLabelledData,
+    protocol: EvaluationProtocol,
+    videos: VideoSet,
+    predictions: Mapping[str, np.ndarray],
+    seconds: Mapping[str, np.ndarray] | None,
+    result: EvaluationResult,
+) -> Analysis:
+    """Look behind the score of predictions.
+
+    Args:
+        data: Where the annotations are from: its training split is counted.
+        protocol: That scored.
+        videos: The annotations.
+        predictions: As they were scored.
+        seconds: Their times.
+        result: Of the protocol.
+    """
+    rows_of, notes = getattr(protocol, "rows", None), ()
+    if rows_of is None and (rows_of := getattr(protocol, "frame_rows", None)) is not None:
+        notes = (f"{protocol.name} ranks no rows: below, every predicted row is looked at, as frame-map does.",)
+    return analyse(
+        rows_of(videos, predictions, seconds) if rows_of is not None else None,
+        videos,
+        result.per_class_AP,
+        training=_training(data, videos, result),
+        relations=_relations(videos),
+        notes=notes,
+    )
+
+
+def _training(data: FrameLabelledData, videos: VideoSet, result: EvaluationResult) -> Training:
+    """Frames of each class in the training split of the same annotations; positives of the scored set without one."""
+    try:
+        found = DATASETS.get(data.dataset)(None, data.annotations, "train")
+    except SsdetError:
+        found = None
+    scored = {record.video_id for record in videos.records}
+    if found is None or found.classes != videos.classes or any(one.video_id in scored for one in found.records):
+        return Training(result.positives, "positive rows", "the scored videos: no training split was found")
+    runs = FrameRuns.of(Actions.of([_with_length(record) for record in found.records], len(found.classes)))
+    frames = tuple(runs.frames_of_classes(len(found.classes)).tolist())
+    return Training(frames, f"training frames at {FRAME_RATE:g} a second", f"{len(found):,} videos ({found.name})")
+
+
+def _with_length(record: VideoRecord) -> VideoRecord:
+    """Frames are counted up to a video's end: where none is known, that is the end of its last action."""
+    if record.duration_seconds is not None:
+        return record
+    return replace(record, duration_seconds=max((one.end for one in record.segments), default=0.0))
+
+
+def _relations(videos: VideoSet) -> Relations | None:
+    """Of the only `*_mapping.txt` beside the annotations, if it is of these classes."""
+    folder = videos.source if videos.source.is_dir() else videos.source.parent
+    files: list[Path] = sorted(folder.glob("*_mapping.txt"))
+    return read_mapping(files[0], len(videos.classes)) if len(files) == 1 else None
