@@ -23,12 +23,13 @@ MOMENTS = 240
 def video_precision(rows: Rows) -> np.ndarray:
     """(V,) AP of each video by itself: mean over its classes of the AP among its rows; equal scores keep their order.
 
-    NaN for a video without rows, without a positive, or without a score.
+    Classes that go on in all its rows are left out: nothing can be ranked wrongly. NaN for a video without other ones,
+    or without a score.
     """
     found = np.full(len(rows.ids) if rows.ids is not None else 0, np.nan)
     for number, part in video_parts(rows.videos):
         scores, targets = rows.scores[part], rows.targets[part]
-        there = np.flatnonzero(targets.any(axis=0))
+        there = np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))
         if len(there) and not np.isneginf(scores).all():
             found[number] = _mean_precision(scores[:, there], targets[:, there])
     return found

@@ -22,8 +22,9 @@ def errors_section(errors: Mapping[str, Any] | None, classes: Sequence[str]) -> 
     told = (
         f"A class is found in a row where its score reaches its threshold, from which on as many rows are found as "
         f"have the action. {true:,} cells (a class in a row) have an action, {errors['found_cells']:,} of them are "
-        f"found, {missed:,} missed; {false:,} more are found that have none. At a border is within {tolerance(errors)}. {related} {errors['videos']:,} "
-        f"videos and {errors['actions']:,} actions, those without a score left out"
+        f"found, {missed:,} missed; {false:,} more are found that have none. At a border is within "
+        f"{tolerance(errors)}. {related} {errors['videos']:,} videos and {errors['actions']:,} actions, those without "
+        "a score left out"
     )
     unseen = errors["actions_without_row"]
     told += f", and {unseen:,} so short that no row is in them." if unseen else "."
@@ -40,7 +41,7 @@ def errors_section(errors: Mapping[str, Any] | None, classes: Sequence[str]) -> 
 
 def _bars(kinds: Mapping[str, str], counts: Mapping[str, int], total: int, kind_of: str) -> str:
     rows = "".join(
-        f'<span>{escape(words)}</span><i style="width:{100 * counts[kind] / max(total, 1):.2f}%"></i>'
+        f'<span class="what">{escape(words)}</span><i style="width:{100 * counts[kind] / max(total, 1):.2f}%"></i>'
         f'<span class="number">{counts[kind]:,} · {share(counts[kind], total)}</span>'
         for kind, words in kinds.items()
     )

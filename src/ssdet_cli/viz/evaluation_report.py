@@ -23,12 +23,13 @@ svg text { fill: var(--faint); font-size: 11.5px; } svg line { stroke: var(--rul
   fill-opacity: .75; } svg .bar, svg .cell { fill: var(--bar); } svg .box { fill: var(--panel); }
 svg path { fill: none; } svg .thin { stroke: var(--thin); stroke-opacity: .22; } svg .thick { stroke: var(--bar);
   stroke-width: 2.5; } svg .ideal { stroke: var(--ink); stroke-dasharray: 4 4; stroke-opacity: .6; }
-.heat svg { min-width: 520px; } .scatter svg { min-width: 520px; }
+.heat svg { min-width: 460px; } .heat svg text { font-size: 10px; } .scatter svg { min-width: 520px; max-width: 760px; }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; margin: 1rem 0;
   font-size: 12.5px; line-height: 1.35; overflow-wrap: anywhere; } .small .thick { stroke-width: 1.6; }
-.wide table { border-collapse: collapse; } .wide th, .wide td { padding: .25rem .9rem .25rem 0; text-align: left;
+.wide table { border-collapse: collapse; font-size: 13.5px; line-height: 1.4; }
+.wide th, .wide td { padding: .25rem .8rem .25rem 0; text-align: left;
   border-bottom: 1px solid var(--rule); vertical-align: bottom; } .wide th { font-weight: 500; color: var(--faint); }
-.wide .number { text-align: right; white-space: nowrap; } .wide td.words { min-width: 9rem; }
+.wide .number { text-align: right; } .wide td.number { white-space: nowrap; } .wide td.words { min-width: 9rem; }
 .kinds { display: grid; grid-template-columns: minmax(8rem, 18rem) 1fr 8.5rem; gap: .15rem .75rem;
   align-items: center; }
 .kinds i { display: block; height: 13px; border-radius: 2px; background: var(--false); }
@@ -44,7 +45,7 @@ svg path { fill: none; } svg .thin { stroke: var(--thin); stroke-opacity: .22; }
 .lane.clock > div { background: none; display: flex; justify-content: space-between; color: var(--faint); }
 details { margin: .75rem 0; } summary { cursor: pointer; }
 @media (max-width: 36rem) { .lane { grid-template-columns: 1fr; gap: 1px; } .lane > span { text-align: left; }
-  .kinds { grid-template-columns: 1fr 6.5rem; } .kinds > span:first-child, .kinds .name { grid-column: 1 / -1; } }
+  .kinds { grid-template-columns: 1fr 6.5rem; } .kinds .what { grid-column: 1 / -1; margin-top: .3rem; } }
 """
 #: Differences between truth and detections that are listed.
 _DIFFERENCES = 10

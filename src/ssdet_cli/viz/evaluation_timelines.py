@@ -13,9 +13,10 @@ def videos_section(videos: Mapping[str, Any] | None, classes: Sequence[str]) -> 
     if videos is None:
         return ""
     told = (
-        f"By the AP of a video by itself, of {videos['ranked']:,} that have actions and scores. Above: when an action "
-        "goes on. Below: scores of its class, from the lowest to the highest that it has in the set; dashed: its "
-        "threshold. Classes that the video has not, but were found in it, are last."
+        f"By the AP among the rows of a video by itself, of {videos['ranked']:,} that have scores, and actions that "
+        "do not last as long as they do. Above: when an action goes on. Below: scores of its class, from the lowest to "
+        "the highest that it has in the set; dashed: its threshold. Classes that the video has not, but were found in "
+        "it, are last."
     )
     ends = (("Best", videos["best"]), ("Worst", videos["worst"]))
     drawn = "".join(_video(f"{name} {place}", one, classes) for name, few in ends for place, one in enumerate(few, 1))
