@@ -107,7 +107,8 @@ def look_at(scores: np.ndarray, targets: np.ndarray, points: int = POINTS) -> Cu
     probable, per_class = True, []
     for first in range(0, scores.shape[1], _BLOCK):
         block = slice(first, first + _BLOCK)
-        columns = np.ascontiguousarray(scores[:, block].T), np.ascontiguousarray(targets[:, block].T)
+        # Copies, even where a column is contiguous as it is: they are sorted on the spot.
+        columns = np.array(scores[:, block].T, order="C"), np.array(targets[:, block].T, order="C")
         for values, positive in zip(*columns, strict=True):
             own = _known(np.sort(values[positive]))
             values.sort()

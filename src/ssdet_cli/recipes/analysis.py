@@ -1,6 +1,7 @@
 """What is behind an evaluation's score: gathers what `evaluation.analysis` looks at. No torch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,16 +50,21 @@ def analysis_of(
 
 def _training(data: FrameLabelledData, videos: VideoSet, result: EvaluationResult) -> Training:
     """Frames of each class in the training split of the same annotations; positives of the scored set without one."""
-    try:
-        found = DATASETS.get(data.dataset)(None, data.annotations, "train")
-    except SsdetError:
-        found = None
+    found = _training_split(data)
     scored = {record.video_id for record in videos.records}
     if found is None or found.classes != videos.classes or any(one.video_id in scored for one in found.records):
-        return Training(result.positives, "positive rows", "the scored videos: no training split was found")
+        return Training(result.positives, "positives", "the scored videos, as no training split of theirs was found")
     runs = FrameRuns.of(Actions.of([_with_length(record) for record in found.records], len(found.classes)))
     frames = tuple(runs.frames_of_classes(len(found.classes)).tolist())
     return Training(frames, f"training frames at {FRAME_RATE:g} a second", f"{len(found):,} videos ({found.name})")
+
+
+def _training_split(data: FrameLabelledData) -> VideoSet | None:
+    """Its annotations; videos are looked for only by datasets that are nothing without them."""
+    for videos in dict.fromkeys((None, data.videos)):
+        with suppress(SsdetError):
+            return DATASETS.get(data.dataset)(videos, data.annotations, "train")
+    return None
 
 
 def _with_length(record: VideoRecord) -> VideoRecord:

@@ -23,8 +23,9 @@ def scatter(rows: Sequence[tuple[str, int, float]], unit: str) -> str:
     left = _LEFT + (36 if any(not count for _, count, _ in rows) else 0)
 
     def x_of(count: float) -> float:
-        share = (math.log10(count) - first) / (last - first)
-        return left + share * (width - left - _RIGHT) if count else _LEFT + 12
+        if not count:
+            return _LEFT + 12
+        return left + (math.log10(count) - first) / (last - first) * (width - left - _RIGHT)
 
     marks = [(x_of(10**power), f"{10**power:,}") for power in range(first, last + 1)]
     if left > _LEFT:
