@@ -35,6 +35,8 @@ h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.
 td { padding: .1rem 1.5rem .1rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 .axis .track { position: relative; background: none; }
 .axis .track span { position: absolute; transform: translateX(-50%); }
+@media (max-width: 36rem) { .bars > div { grid-template-columns: 8.5rem 1fr; margin-bottom: 2px; }
+  .name { white-space: normal; overflow-wrap: anywhere; line-height: 1.25; } .track { margin-right: 2.5rem; } }
 """
 
 

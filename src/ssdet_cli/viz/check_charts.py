@@ -5,6 +5,8 @@ from html import escape
 
 _WIDTH, _HEIGHT = 460, 190
 _LEFT, _BOTTOM, _TOP = 8, 30, 18
+#: Of a heat map: a square, and room for the names.
+_SIDE, _NAMES = 17, 190
 
 
 def ranked_bars(names: Sequence[str], counts: Sequence[int], unit: str) -> str:
@@ -70,8 +72,8 @@ def heat_map(
         say: What a square says under the pointer.
         diagonal: Whether a class is shown with itself.
     """
-    side, left, top = 17, 190, 8
-    width, height = left + side * len(names) + 8, top + side * len(names) + 22
+    side, left, top = _SIDE, _NAMES, 8
+    width, height = map_width(len(names)), top + side * len(names) + 22
     cells = []
     for row, own in enumerate(shares):
         y = top + row * side
@@ -88,6 +90,11 @@ def heat_map(
         _text(left + column * side + side / 2, height - 8, str(column + 1), "middle") for column in range(len(names))
     )
     return _svg(width, height, "".join(cells) + numbers, "classes that are on together")
+
+
+def map_width(names: int) -> int:
+    """Width of a `heat_map` in its own units."""
+    return _NAMES + _SIDE * names + 8
 
 
 def _short(name: str) -> str:

@@ -74,7 +74,7 @@ def _by_length(errors: Mapping[str, Any]) -> str:
             )
         )
     head = (
-        "a third of the actions",
+        "length",
         "actions",
         "wholly missed",
         "cells found",

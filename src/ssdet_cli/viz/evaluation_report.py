@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ssdet_cli.viz.check_charts import heat_map
+from ssdet_cli.viz.check_charts import heat_map, map_width
 from ssdet_cli.viz.evaluation_charts import calibration_chart, recall_chart, scatter, small_curve
 from ssdet_cli.viz.evaluation_errors import errors_section
 from ssdet_cli.viz.evaluation_timelines import videos_section
@@ -23,7 +23,8 @@ svg text { fill: var(--faint); font-size: 11.5px; } svg line { stroke: var(--rul
   fill-opacity: .75; } svg .bar, svg .cell { fill: var(--bar); } svg .box { fill: var(--panel); }
 svg path { fill: none; } svg .thin { stroke: var(--thin); stroke-opacity: .22; } svg .thick { stroke: var(--bar);
   stroke-width: 2.5; } svg .ideal { stroke: var(--ink); stroke-dasharray: 4 4; stroke-opacity: .6; }
-.heat svg { min-width: 460px; } .heat svg text { font-size: 10px; } .scatter svg { min-width: 520px; max-width: 760px; }
+.pair svg { max-width: 480px; } .heat svg { width: var(--wide); max-width: none; }
+.heat svg .cell { stroke: var(--rule); } .heat svg text { font-size: 10px; } .scatter svg { min-width: 520px; max-width: 760px; }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; margin: 1rem 0;
   font-size: 12.5px; line-height: 1.35; overflow-wrap: anywhere; } .small .thick { stroke-width: 1.6; }
 .wide table { border-collapse: collapse; font-size: 13.5px; line-height: 1.4; }
@@ -49,6 +50,8 @@ details { margin: .75rem 0; } summary { cursor: pointer; }
 """
 #: Differences between truth and detections that are listed.
 _DIFFERENCES = 10
+#: Of the pictures of what goes on together: two of 20 classes stand side by side.
+_SCALE = 0.855
 
 
 def analysis_html(analysis: Mapping[str, Any], classes: Sequence[str], per_class_AP: Sequence[float | None]) -> str:
@@ -135,8 +138,9 @@ def _together(found: Mapping[str, Any] | None, classes: Sequence[str]) -> str:
         ("In what was found", "found", "{column} is found in {share} of the rows where {row} is found", False),
         ("Found where it is true", "found_where_true", "{column} is found in {share} of the rows of {row}", True),
     )
+    frame = f'<div class="wide heat" style="--wide:{_SCALE * map_width(len(names)):.0f}px">'
     drawn = "".join(
-        f'<div><h3>{title}</h3><div class="wide heat">{heat_map(names, found[key], say, diagonal=diagonal)}</div></div>'
+        f"<div><h3>{title}</h3>{frame}{heat_map(names, found[key], say, diagonal=diagonal)}</div></div>"
         for title, key, say, diagonal in maps
     )
     told = (
