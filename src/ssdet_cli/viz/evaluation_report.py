@@ -24,7 +24,8 @@ svg text { fill: var(--faint); font-size: 11.5px; } svg line { stroke: var(--rul
 svg path { fill: none; } svg .thin { stroke: var(--thin); stroke-opacity: .22; } svg .thick { stroke: var(--bar);
   stroke-width: 2.5; } svg .ideal { stroke: var(--ink); stroke-dasharray: 4 4; stroke-opacity: .6; }
 .pair svg { max-width: 480px; } .heat svg { width: var(--wide); max-width: none; }
-.heat svg .cell { stroke: var(--rule); } .heat svg text { font-size: 10px; } .scatter svg { min-width: 520px; max-width: 760px; }
+.heat svg .cell { stroke: var(--rule); } .heat svg text { font-size: 10px; }
+.scatter svg { min-width: 520px; max-width: 760px; }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; margin: 1rem 0;
   font-size: 12.5px; line-height: 1.35; overflow-wrap: anywhere; } .small .thick { stroke-width: 1.6; }
 .wide table { border-collapse: collapse; font-size: 13.5px; line-height: 1.4; }
