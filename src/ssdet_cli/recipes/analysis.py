@@ -17,8 +17,19 @@ from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.relations import Relations, read_mapping
 
 
+def training_split(data: FrameLabelledData) -> VideoSet | None:
+    """The annotations of the training split; None where there is none.
+
+    Videos are looked for only by datasets that are nothing without them.
+    """
+    for videos in dict.fromkeys((None, data.videos)):
+        with suppress(SsdetError):
+            return DATASETS.get(data.dataset)(videos, data.annotations, "train")
+    return None
+
+
 def analysis_of(
-    data: FrameLabelledData,
+    trained: VideoSet | None,
     protocol: EvaluationProtocol,
     videos: VideoSet,
     predictions: Mapping[str, np.ndarray],
@@ -28,7 +39,7 @@ def analysis_of(
     """Look behind the score of predictions.
 
     Args:
-        data: Where the annotations are from: its training split is counted.
+        trained: Training split of the same annotations, see `training_split`.
         protocol: That scored.
         videos: The annotations.
         predictions: As they were scored.
@@ -42,29 +53,20 @@ def analysis_of(
         rows_of(videos, predictions, seconds) if rows_of is not None else None,
         videos,
         result.per_class_AP,
-        training=_training(data, videos, result),
+        training=_training(trained, videos, result),
         relations=_relations(videos),
         notes=notes,
     )
 
 
-def _training(data: FrameLabelledData, videos: VideoSet, result: EvaluationResult) -> Training:
+def _training(found: VideoSet | None, videos: VideoSet, result: EvaluationResult) -> Training:
     """Frames of each class in the training split of the same annotations; positives of the scored set without one."""
-    found = _training_split(data)
     scored = {record.video_id for record in videos.records}
     if found is None or found.classes != videos.classes or any(one.video_id in scored for one in found.records):
         return Training(result.positives, "positives", "the scored videos, as no training split of theirs was found")
     runs = FrameRuns.of(Actions.of([_with_length(record) for record in found.records], len(found.classes)))
     frames = tuple(runs.frames_of_classes(len(found.classes)).tolist())
     return Training(frames, f"training frames at {FRAME_RATE:g} a second", f"{len(found):,} videos ({found.name})")
-
-
-def _training_split(data: FrameLabelledData) -> VideoSet | None:
-    """Its annotations; videos are looked for only by datasets that are nothing without them."""
-    for videos in dict.fromkeys((None, data.videos)):
-        with suppress(SsdetError):
-            return DATASETS.get(data.dataset)(videos, data.annotations, "train")
-    return None
 
 
 def _with_length(record: VideoRecord) -> VideoRecord:

@@ -7,7 +7,7 @@ from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationResult
-from ssdet_cli.recipes.analysis import analysis_of
+from ssdet_cli.recipes.analysis import analysis_of, training_split
 from ssdet_cli.recipes.results import annotated, average, finish, scored
 
 
@@ -38,6 +38,6 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
         cfg,
         result,
         lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds),
-        lambda: analysis_of(cfg.data, protocol, videos, predictions, parts[0].seconds, result),
+        lambda: analysis_of(training_split(cfg.data), protocol, videos, predictions, parts[0].seconds, result),
     )
     return result

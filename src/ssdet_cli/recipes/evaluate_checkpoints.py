@@ -24,7 +24,7 @@ from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult, VideoScores
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream
-from ssdet_cli.recipes.analysis import analysis_of
+from ssdet_cli.recipes.analysis import analysis_of, training_split
 from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.results import annotated, average, finish, refuse_bootstrap, scored
 from ssdet_cli.recipes.scoring import asked_spacing, at_protocol_times, trained_spacing, whole_video_scores
@@ -68,6 +68,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         _refuse_useless(cfg, states)
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
+        trained = training_split(data) if here.is_main else None  # here, and not while a process group waits
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         if (copies := note_on_copies(data.cache, videos)) is not None:
             log.say(copies)
@@ -79,7 +80,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
             taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
             log.say(f"{taken}, which decord cannot read or not at this size.")
         return [
-            _scored(one, protocol, videos, data, members, readers, here)
+            _scored(one, protocol, videos, trained, members, readers, here)
             for one, protocol in zip(cfgs, protocols, strict=True)
         ]
 
@@ -92,7 +93,7 @@ def _scored(
     cfg: EvaluateConfig,
     protocol: EvaluationProtocol,
     videos: VideoSet,
-    data: FrameLabelledData,
+    trained: VideoSet | None,
     members: list[list[VideoScores]],
     readers: dict[str, int],
     here: Session,
@@ -109,7 +110,7 @@ def _scored(
             cfg,
             result,
             lambda: protocol.submission_text(videos, predictions, seconds),
-            lambda: analysis_of(data, protocol, videos, predictions, seconds, result),
+            lambda: analysis_of(trained, protocol, videos, predictions, seconds, result),
         )
     return result
 
