@@ -1,7 +1,5 @@
 """`ssdet evaluate`: score prediction files or checkpoints, or compare two evaluations. Only checkpoints need torch."""
 
-from dataclasses import replace
-
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
@@ -9,7 +7,8 @@ from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.comparison import Comparison
 from ssdet_cli.evaluation.interface import EvaluationResult
 from ssdet_cli.recipes import members
-from ssdet_cli.recipes.results import annotated, finish, rows_of, scored
+from ssdet_cli.recipes.analysis import training_split
+from ssdet_cli.recipes.results import annotated, finish
 
 
 def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
@@ -39,20 +38,13 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
     members.save(cfg, videos, sources)
     videos = members.with_lengths(videos, sources)
     found = members.gathered(cfg, protocol, videos, sources)
-    predictions, seconds = found.averaged.predictions, found.averaged.seconds
-    result = scored(cfg, protocol, videos, predictions, seconds)
-    result = replace(
-        result,
-        notes=(*videos.notes, *result.notes, *found.notes),
-        videos_read_by=members.all_readers(sources),
-        scores_from=found.facts,
-    )
     as_it_is = len(sources) == 1 and sources[0].network is None and not cfg.smooth
-    one_file = cfg.predictions[0].read_bytes() if as_it_is else None
-    finish(
+    return finish(
         cfg,
-        result,
-        lambda: one_file or protocol.submission_text(videos, predictions, seconds),
-        rows_of(protocol, videos, predictions, seconds),
+        protocol,
+        videos,
+        found,
+        trained=training_split(cfg.data),
+        readers=members.all_readers(sources),
+        submission=cfg.predictions[0].read_bytes() if as_it_is else None,
     )
-    return result

@@ -1,7 +1,6 @@
 """`ssdet evaluate --checkpoint`: whole videos through one or several networks, then the protocol."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.score_files import NetworkScores
 from ssdet_cli.models import create_model
 from ssdet_cli.recipes import fine_stream, members
+from ssdet_cli.recipes.analysis import training_split
 from ssdet_cli.recipes.foreign import checkpoint_of
-from ssdet_cli.recipes.results import annotated, finish, refuse_bootstrap, rows_of, scored
+from ssdet_cli.recipes.results import annotated, finish, refuse_bootstrap
 from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
@@ -70,6 +70,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         _refuse_useless(cfg, states)
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         videos = annotated(data, cfg.split)
+        trained = training_split(data) if here.is_main else None  # here, and not while a process group waits
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         if (copies := note_on_copies(data.cache, videos)) is not None:
             log.say(copies)
@@ -89,7 +90,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
             taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
             log.say(f"{taken}, which decord cannot read or not at this size.")
         return [
-            _scored(one, protocol, videos, sources, readers, here)
+            _scored(one, protocol, videos, trained, sources, readers, here)
             for one, protocol in zip(cfgs, protocols, strict=True)
         ]
 
@@ -102,22 +103,16 @@ def _scored(
     cfg: EvaluateConfig,
     protocol: EvaluationProtocol,
     videos: VideoSet,
+    trained: VideoSet | None,
     sources: list[members.Source],
     readers: dict[str, int],
     here: Session,
 ) -> EvaluationResult:
-    """Score what the networks said under one protocol, and leave its table and files."""
+    """Score what the networks said under one protocol; rank 0 leaves its table and files."""
     found = members.gathered(cfg, protocol, videos, sources)
-    predictions, seconds = found.averaged.predictions, found.averaged.seconds
-    if not here.is_main:
-        cfg = cfg.model_copy(update={"bootstrap": 0})
-    result = scored(cfg, protocol, videos, predictions, seconds)
-    notes = (*videos.notes, *result.notes, *found.notes)
-    result = replace(result, notes=notes, videos_read_by=readers, scores_from=found.facts)
     if here.is_main:
-        rows = rows_of(protocol, videos, predictions, seconds)
-        finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds), rows)
-    return result
+        return finish(cfg, protocol, videos, found, trained=trained, readers=readers)
+    return protocol.score(videos, found.averaged.predictions, found.averaged.seconds)
 
 
 def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabelledData:

@@ -1,6 +1,5 @@
 """What every evaluation ends with: the truth, the score, the table and the files. No torch."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,10 @@ from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.report import print_result, write_results
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.files import write_atomically
+from ssdet_cli.recipes.analysis import analysis_of
+from ssdet_cli.recipes.members import Gathered
+from ssdet_cli.viz.evaluation_report import STYLE, analysis_html
+from ssdet_cli.viz.evaluation_terminal import print_analysis
 
 
 def annotated(data: FrameLabelledData, split: str) -> VideoSet:
@@ -68,38 +71,61 @@ def refuse_bootstrap(cfg: EvaluateConfig, protocol: EvaluationProtocol) -> None:
         raise ConfigError(f"bootstrap={cfg.bootstrap}: {protocol.name} ranks no rows to draw anew; leave it out.")
 
 
-def rows_of(
-    protocol: EvaluationProtocol,
-    videos: VideoSet,
-    predictions: dict[str, np.ndarray],
-    seconds: dict[str, np.ndarray] | None,
-) -> Callable[[], Rows | None]:
-    """What makes the rows that a protocol ranks when it is asked to; None where it ranks none."""
-    return lambda: protocol.rows(videos, predictions, seconds) if getattr(protocol, "rows", None) else None
-
-
 def finish(
     cfg: EvaluateConfig,
-    result: EvaluationResult,
-    submission: Callable[[], bytes],
-    rows: Callable[[], Rows | None] = lambda: None,
-) -> None:
-    """Show the table; where `run.output` is given, write the evaluation's files there."""
+    protocol: EvaluationProtocol,
+    videos: VideoSet,
+    found: Gathered,
+    *,
+    trained: VideoSet | None,
+    readers: dict[str, int] | None,
+    submission: bytes | None = None,
+) -> EvaluationResult:
+    """Score, show the table, and where `run.output` is given write the evaluation's files there.
+
+    What is behind the score comes after it: it takes seconds, and whatever becomes of it, the score is there.
+
+    Args:
+        cfg: Of the evaluation.
+        protocol: That scores.
+        videos: The annotations.
+        found: What is scored.
+        trained: Training split of the same annotations, see `analysis.training_split`.
+        readers: Video reader -> videos that it read.
+        submission: A file of this protocol that holds the scores as they are; None is made.
+
+    Raises:
+        ConfigError: Confidence intervals are asked for, and the protocol has none.
+        DataError: The predictions do not fit the annotations.
+    """
+    predictions, seconds = found.averaged.predictions, found.averaged.seconds
+    result = scored(cfg, protocol, videos, predictions, seconds)
+    notes = (*videos.notes, *result.notes, *found.notes)
+    result = replace(result, notes=notes, videos_read_by=readers, scores_from=found.facts)
     print_result(Console(), result)
     folder = cfg.run.output
     if folder is not None:
-        console = Console(stderr=True)
         rundir.prepare(cfg, folder)
         (folder / ranks.FILE).unlink(missing_ok=True)  # an earlier evaluation's would be of other numbers
-        write_results(folder, result, submission())
-        console.print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)
-        if (note := _keep_ranks(folder, result, rows())) is not None:
+        submission = submission or protocol.submission_text(videos, predictions, seconds)
+        write_results(folder, result, submission)
+    rows = protocol.rows(videos, predictions, seconds) if getattr(protocol, "rows", None) is not None else None
+    behind = analysis_of(rows, trained, protocol, videos, predictions, seconds, result)
+    plain = behind.to_plain()
+    print_analysis(Console(), plain)
+    if folder is not None:
+        sections = analysis_html(behind.to_plain(timelines=True), behind.classes, behind.per_class_AP)
+        write_results(folder, result, analysis=plain, sections=sections, style=STYLE)
+        console = Console(stderr=True)
+        if (note := _keep_ranks(folder, result, rows)) is not None:
             console.print(note, highlight=False)
+        console.print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)
+    return result
 
 
 def _keep_ranks(folder: Path, result: EvaluationResult, rows: Rows | None) -> str | None:
     """Write what `--compare` reads; returns why not where the protocol has it and it is not written."""
-    if rows is None or not rows.video_ids:
+    if rows is None or rows.ids is None:
         return None
     if ranks.too_large(rows):
         return (
