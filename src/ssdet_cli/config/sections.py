@@ -122,7 +122,8 @@ class DataConfig(Section):
     videos: Path | None = Field(None, description="Folder of videos, or the list of a weakly labelled set.")
     annotations: Path | None = Field(None, description="Annotations, as the dataset takes them: a file or a folder.")
     backend: Literal["auto", "decord", "pyav", "frames"] = Field(
-        "auto", description="Video reader; auto is decord, and PyAV for what decord refuses."
+        "auto",
+        description="Video reader; auto is PyAV for files, frames for folders. decord refuses what it does not read exactly.",
     )
     frame_rate: float | None = Field(
         None, gt=0, description="Frames per second of folders of frames; without it, frames / duration."

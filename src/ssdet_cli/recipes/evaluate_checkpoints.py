@@ -30,7 +30,6 @@ from ssdet_cli.recipes.scoring import asked_spacing, at_protocol_times, trained_
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
 from ssdet_cli.recipes.window_length import PassSize, measured
-from ssdet_cli.video.decode import import_decord
 from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.transforms import Normalize
 
@@ -74,9 +73,6 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
         videos = with_lengths(videos, members[0])
         readers = readers_of(score for member in members for score in member)
-        if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
-            taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
-            log.say(f"{taken}, which decord cannot read or not at this size.")
         return [
             _scored(one, protocol, videos, members, readers, here)
             for one, protocol in zip(cfgs, protocols, strict=True)
