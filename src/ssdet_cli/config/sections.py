@@ -123,7 +123,7 @@ class DataConfig(Section):
     annotations: Path | None = Field(None, description="Annotations, as the dataset takes them: a file or a folder.")
     backend: Literal["auto", "decord", "pyav", "frames"] = Field(
         "auto",
-        description="Video reader; auto is PyAV for files, frames for folders. decord refuses what it does not read exactly.",
+        description="Video reader; auto is pyav for files, frames for folders; decord refuses what it reads wrongly.",
     )
     frame_rate: float | None = Field(
         None, gt=0, description="Frames per second of folders of frames; without it, frames / duration."
