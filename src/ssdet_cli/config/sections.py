@@ -238,7 +238,9 @@ class AugmentConfig(Section):
     )
     probability: float = Field(0.5, ge=0, le=1, description="With which each method is on, drawn once per batch.")
     cutmix_style: Literal["sweep", "pan"] = Field("sweep", description="Boundary sweeps, or both halves pan.")
-    compile: bool | None = Field(None, description="torch.compile the augmentations; default: on GPUs only.")
+    compile: bool | None = Field(
+        None, description="torch.compile normalisation and augmentations; default: on GPUs only."
+    )
 
 
 class OptimConfig(Section):
