@@ -118,7 +118,7 @@ def test_what_is_wrong_with_hmdb51_is_named(hmdb, tmp_path):
 
 def test_a_check_is_told_of_every_bad_line_of_the_lists(ucf, hmdb):
     (ucf[0] / "trainlist01.txt").write_text("v_ApplyEyeMakeup_g01_c01 1\nApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi\n")
-    (hmdb[0] / "wave_test_split1.txt").write_text("clip.avi 3\nwave_both.avi 1\nanother.avi\n")
+    (hmdb[0] / "wave_test_split1.txt").write_text("clip.avi 3\nwave_both.avi 1\nanother.avi\nheld.avi 2\n")
     with tolerated(raw=True) as flaws:
         assert len(load_ucf101(None, ucf[0], "train")) == 1
         assert len(load_hmdb51(None, hmdb[0], "train")) == 3
