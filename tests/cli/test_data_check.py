@@ -245,6 +245,7 @@ def test_bad_lines_of_text_files_are_findings_and_the_rest_is_checked(ssdet, tmp
     assert answer.code == 0
     bad = [one["detail"] for one in report["findings"] if one["code"] == "bad-annotation"]
     assert [detail.partition(": ")[0] for detail in bad] == ["texts/Walk.txt, line 3", "texts/Walk.txt, line 4"]
+    assert (report["codes"]["bad-annotation"]["count"], report["codes"]["bad-annotation"]["subjects"]) == (2, 2)
     assert report["codes"]["segment-end-before-start"]["count"] == 64
     assert report["splits"]["train"]["statistics"]["segments"] == 65
 
@@ -255,6 +256,7 @@ def test_bad_lines_of_text_files_are_findings_and_the_rest_is_checked(ssdet, tmp
     answer, report = check(ssdet, "--dataset", "tsu", "--annotations", "tsu", *words)
     assert answer.code == 0
     found = [(one["code"], one["detail"].partition("/P02/")[2]) for one in report["findings"]][:4]
+    assert (report["codes"]["bad-annotation"]["count"], report["codes"]["bad-annotation"]["subjects"]) == (3, 2)
     assert found == [
         ("bad-annotation", "P02T01C06.csv, line 4: start_frame 'x' is not a number of frames from 0."),
         ("bad-annotation", "P02T01C06.csv, line 5: end_frame '' is not a number of frames from 0."),

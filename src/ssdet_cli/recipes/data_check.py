@@ -181,17 +181,23 @@ def _files(looked: Looked) -> dict[str, Any]:
 
 def _codes(findings: Sequence[Finding]) -> dict[str, Any]:
     """Code -> severity, meaning, findings, subjects; the worst first."""
-    counts, subjects = Counter(), Counter()
+    counts: Counter[str] = Counter()
+    subjects: dict[str, set[tuple[str, str, str]]] = {}
     for finding in findings:
         counts[finding.code] += finding.count
-        subjects[finding.code] += 1
+        # A line without a video is a subject of its own.
+        unnamed = "" if finding.subject else finding.detail
+        subjects.setdefault(finding.code, set()).add((finding.split, finding.subject, unnamed))
     ordered = sorted(counts, key=lambda code: SEVERITIES.index(CODES[code][0]))
     return {
         code: {
-            "severity": CODES[code][0], "meaning": CODES[code][1], "count": counts[code], "subjects": subjects[code]
+            "severity": CODES[code][0],
+            "meaning": CODES[code][1],
+            "count": counts[code],
+            "subjects": len(subjects[code]),
         }
         for code in ordered
-    }  # fmt: skip
+    }
 
 
 def _statistics(cfg: DataCheckConfig, videos: VideoSet, looked: Looked | None) -> dict[str, Any]:
