@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.info import INFO
-from ssdet_cli.errors import SsdetError
+from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.video.write import write_video
 
 
