@@ -100,7 +100,7 @@ def test_every_dataset_has_its_row_and_a_row_its_dataset():
 
 @pytest.mark.parametrize("name", ["csv", "json"])
 def test_a_folder_in_the_place_of_a_file_is_told(tmp_path, name):
-    with pytest.raises(DataError, match="is a folder, where a file is expected"):
+    with pytest.raises(DataError, match="is a folder[,;]"):
         DATASETS.get(name)(None, tmp_path, "train")
 
 
