@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from ssdet_cli.config.sections import DataConfig
@@ -359,6 +360,8 @@ def test_the_real_clips_are_told_apart(ssdet, shared_data, tmp_path):
         (("--dataset", "folder", "--data", "clips", "--output", "file"), "--output=file is a file"),
         (("--dataset", "folder", "--data", "clips", "data.frame_rat=3"), "Did you mean 'data.frame_rate'?"),
         (("--dataset", "json", "--annotations-only"), "needs data.annotations"),
+        (("--dataset", "folder", "--data", "clips", "--timeout", "0"), "timeout"),
+        (("--dataset", "folder", "--data", "clips", "--workers", "2", "workers=2"), "as a flag and as workers=..."),
     ],
 )
 def test_wrong_use_is_one_line(ssdet, tmp_path, words, told):
@@ -369,6 +372,16 @@ def test_wrong_use_is_one_line(ssdet, tmp_path, words, told):
     assert answer.code == 2
     assert told in answer.err
     assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_what_would_be_checked_is_printed(ssdet, clips, tmp_path):
+    words = ("--dataset", "folder", "--data", clips, "--min-frames", 10, "--fast", "--split", "val")
+    answer = ssdet("data", "check", *words, "memory=2", "--print-config")
+    assert answer.code == 0
+    assert not Path("ssdet-data").exists()
+    shown = yaml.safe_load(answer.out)
+    assert (shown["data"]["videos"], shown["min_frames"], shown["decode"]) == (str(clips), 10, "headers")
+    assert (shown["split"], shown["memory"], shown["annotations_only"]) == ("val", 2, False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes and signals")
