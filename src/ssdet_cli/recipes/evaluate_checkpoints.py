@@ -32,7 +32,6 @@ from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing, whole_vide
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
 from ssdet_cli.recipes.window_length import PassSize, measured
-from ssdet_cli.video.decode import import_decord
 from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.transforms import Normalize
 
@@ -86,9 +85,6 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         readers = members.all_readers(sources)
         sources += files
         videos = members.with_lengths(videos, sources)
-        if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
-            taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
-            log.say(f"{taken}, which decord cannot read or not at this size.")
         return [
             _scored(one, protocol, videos, trained, sources, readers, here)
             for one, protocol in zip(cfgs, protocols, strict=True)
