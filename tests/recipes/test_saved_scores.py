@@ -170,13 +170,20 @@ def test_a_member_without_a_video_is_refused_or_left_out_where_it_lacks(data, sa
 def test_wrong_weights_and_places_are_told_before_a_video_is_read(data, saved, tuned, tmp_path, monkeypatch):
     folder, _ = saved
     monkeypatch.delattr(evaluate_checkpoints, "whole_video_scores")
+    lines, wild = folder / "both/frame-map/submission.txt", tmp_path / "wild.txt"
+    first, *rest = lines.read_text().splitlines(True)
+    wild.write_text("".join([" ".join([*first.split()[:-1], "7.5\n"]), *rest]))
     for flags, text in (
         ({"weights": "1,2,3"}, "weights=1,2,3 must be 2 numbers, one for each of:"),
+        ({"weights": "1,2,3", "predictions": ()}, "weights=1,2,3 must be 1 number"),
+        ({"save_predictions": tmp_path / "x.npz", "predictions": (lines,)}, "submission.txt is a submission file"),
+        ({"predictions": (wild,)}, "wild.txt holds scores outside 0 to 1, which cannot be averaged"),
+        ({"predictions": (lines,), "protocol": "charades-localize"}, "submission.txt, line 1: frame '0.0' is not a"),
         ({"save_predictions": tmp_path}, "is a folder; give a file, such as"),
         ({"save_predictions": data.dense / "charades.json" / "x.npz"}, "the folder of save_predictions=.* is a file"),
     ):
-        given = {"checkpoints": (tuned,), "predictions": (folder / "other.npz",)}
-        with pytest.raises(ConfigError, match=text):
+        given = {"checkpoints": (tuned,), "predictions": (folder / "other.npz",), "protocol": "frame-map"}
+        with pytest.raises((ConfigError, DataError), match=text):
             evaluate.run(load_config(EvaluateConfig, flags={**given, **flags, "run.device": "cpu"}))
 
 

@@ -118,7 +118,7 @@ def averaged(
         DataError: They stand at different times.
     """
     parts = check_weights(weights, [member.name for member in members])
-    _refuse_unlike(members, average)
+    refuse_unlike(members, average)
     if not allow_missing:
         _refuse_gaps(members)
     predictions: dict[str, np.ndarray] = {}
@@ -149,8 +149,12 @@ def averaged(
     return Averaged(predictions, seconds if timed else None, _notes(members, lacking))
 
 
-def _refuse_unlike(members: Sequence[Member], average: Average) -> None:
-    """Scores of files are probabilities, or averaged with their like and as they are."""
+def refuse_unlike(members: Sequence[Member], average: Average) -> None:
+    """See that the scores of files are probabilities, or averaged with their like and as they are.
+
+    Raises:
+        ConfigError: They are not.
+    """
     if average == "probabilities" and all(member.scores is None for member in members):
         return
     odd = next((member for member in members if member.scores is None and not _within(member.submission)), None)

@@ -20,7 +20,6 @@ from ssdet_cli.engine.predict import LOGITS
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
-from ssdet_cli.evaluation.ensemble import check_weights
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.score_files import NetworkScores
 from ssdet_cli.models import create_model
@@ -74,7 +73,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         if (copies := note_on_copies(data.cache, videos)) is not None:
             log.say(copies)
         files = members.read_files(cfg.predictions, videos)
-        check_weights(cfg.weights, [*map(str, cfg.checkpoints), *(source.name for source in files)])
+        members.check_before_passing(cfg, protocols, videos, files)
         sources: list[members.Source] = []
         for path, digest, state in zip(cfg.checkpoints, digests, states, strict=True):
             network, failures = _network(cfg, path, digest, state, videos, data, here, log)

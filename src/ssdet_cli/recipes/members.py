@@ -14,7 +14,7 @@ from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.evaluation.ensemble import Averaged, Member, averaged, check_weights
+from ssdet_cli.evaluation.ensemble import Averaged, Member, averaged, check_weights, refuse_unlike
 from ssdet_cli.evaluation.facts import Facts, MemberFacts
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores
 from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, is_score_file, read_scores, write_scores
@@ -165,6 +165,35 @@ def check_save(cfg: EvaluateConfig) -> None:
     refuse_unwritable(path.parent, "the folder of save_predictions")
 
 
+def check_before_passing(
+    cfg: EvaluateConfig, protocols: Sequence[EvaluationProtocol], videos: VideoSet, files: Sequence[Source]
+) -> None:
+    """See that files go with the checkpoints before a video goes through those.
+
+    Raises:
+        ConfigError: Weights are missing, or scores cannot be averaged or saved with what networks say.
+        DataError: A submission file is none of a protocol.
+    """
+    check_weights(cfg.weights, [*map(str, cfg.checkpoints), *(source.name for source in files)])
+    _refuse_to_save_lines(cfg, files)
+    networks = [Member.of_network(str(path), ()) for path in cfg.checkpoints]
+    for protocol in protocols:
+        lines = [
+            Member(source.name, submission=protocol.read_submission(source.path, videos))
+            for source in files
+            if source.network is None
+        ]
+        refuse_unlike([*networks, *lines], cfg.average)
+
+
+def _refuse_to_save_lines(cfg: EvaluateConfig, sources: Sequence[Source]) -> None:
+    text = next((source for source in sources if source.network is None), None)
+    if cfg.save_predictions is not None and text is not None:
+        raise ConfigError(
+            f"save_predictions keeps what networks said, and {text.path} is a submission file; leave one of them out."
+        )
+
+
 def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source]) -> None:
     """Write what all networks said, if that is asked for.
 
@@ -174,11 +203,7 @@ def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source]) -> No
     """
     if cfg.save_predictions is None:
         return
-    text = next((source for source in sources if source.network is None), None)
-    if text is not None:
-        raise ConfigError(
-            f"save_predictions keeps what networks said, and {text.path} is a submission file; leave one of them out."
-        )
+    _refuse_to_save_lines(cfg, sources)
     order = {record.video_id: place for place, record in enumerate(videos.records)}
     networks = tuple(
         replace(source.network, scores=tuple(sorted(source.network.scores, key=lambda score: order[score.video_id])))
