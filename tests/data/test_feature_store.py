@@ -189,6 +189,7 @@ def test_damaged_files_are_found_without_reading_them(tmp_path):
     for content, text in (
         (whole[:-5], r"truncated, [\d,]+ of [\d,]+ bytes"),
         (whole[:20], "truncated"),
+        (b"\xff" * 500, "not a file of features, or its beginning is damaged"),
         (b"", "beginn"),
     ):
         path.write_bytes(content)
