@@ -76,7 +76,8 @@ class CharadesClassify:
             present[[segment.label for segment in record.segments]] = True
             if record.segments and record.video_id in predictions:
                 row[:] = _highest(record.video_id, predictions)
-        return Rows(scores, targets, np.arange(count), ids=tuple(record.video_id for record in video_set.records))
+        ids = tuple(record.video_id for record in video_set.records)
+        return Rows(scores, targets, np.arange(count), video_ids=ids)
 
     def submission_text(
         self,

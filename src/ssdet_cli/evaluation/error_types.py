@@ -63,12 +63,12 @@ def error_types(
     Videos without any score are left out: all their actions are missed, and nothing else is to be said of them.
 
     Args:
-        rows: With ids and seconds.
+        rows: With video_ids and seconds.
         segments: Video id -> its actions.
         thresholds: (K,) scores from which on a class is found; +inf for a class that is not looked at.
         relations: What classes share.
     """
-    if rows.ids is None or rows.seconds is None or not np.isfinite(thresholds).any():
+    if not rows.video_ids or rows.seconds is None or not np.isfinite(thresholds).any():
         return None
     classes = rows.scores.shape[1]
     total = _Counts(
@@ -89,7 +89,7 @@ def error_types(
             continue
         videos += 1
         found, targets, seconds = scores >= thresholds, rows.targets[part], rows.seconds[part]
-        _add(total, found, targets, seconds, segments[rows.ids[number]], looked, shared)
+        _add(total, found, targets, seconds, segments[rows.video_ids[number]], looked, shared)
     return {"videos": videos, **_plain(total, relations)}
 
 
