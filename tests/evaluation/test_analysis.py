@@ -61,7 +61,7 @@ def test_shares_of_what_goes_on_together_are_what_counting_gives(table):
 def test_a_video_by_itself_has_the_mean_ap_of_its_classes(table):
     scores, targets = table[0].astype(np.float64), table[1]
     videos = np.repeat([0, 1], len(scores) // 2)
-    found = video_precision(Rows(scores, targets, videos, ids=("a", "b"), seconds=np.zeros(len(scores))))
+    found = video_precision(Rows(scores, targets, videos, video_ids=("a", "b"), seconds=np.zeros(len(scores))))
     for number, precision in enumerate(found):
         own, hits = scores[videos == number], targets[videos == number]
         told = [label for label in range(3) if 0 < hits[:, label].sum() < len(hits)]
@@ -101,7 +101,7 @@ def test_lanes_and_moments_are_bounded_and_keep_peaks():
     scores[:50, -1] = 1.0
     targets = np.zeros(scores.shape, bool)
     targets[1000:2000, :12] = True
-    rows = Rows(scores, targets, np.zeros(count, np.int64), ids=("v",), seconds=np.arange(count) / 10)
+    rows = Rows(scores, targets, np.zeros(count, np.int64), video_ids=("v",), seconds=np.arange(count) / 10)
     segments = {"v": [Segment(label, 100.0, 199.9) for label in range(12)]}
     (one,) = best_and_worst(rows, segments, np.full(classes, 0.5))["best"]
     assert [lane["class"] for lane in one["lanes"]] == [*range(LANES), 13]

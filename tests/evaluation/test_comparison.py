@@ -139,7 +139,7 @@ def test_a_class_that_only_one_of_both_has_is_left_out():
     fewer = targets[::2].copy()
     fewer[:, 0] = False
     ids = tuple(f"v{number}" for number in range(VIDEOS))
-    other = rank_rows(Rows(b[::2], fewer, half, ids=ids), "made-up", ("c0", "c1", "c2"), "abc")
+    other = rank_rows(Rows(b[::2], fewer, half, video_ids=ids), "made-up", ("c0", "c1", "c2"), "abc")
     found = compare(ranked(a, targets), other, NAMES, samples=100)
     assert found.classes[0].b is None and found.classes[0].a and found.classes[0].difference is None
     assert len(found.ranked()) == 2

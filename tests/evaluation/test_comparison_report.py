@@ -34,7 +34,7 @@ def compared():
     gain = np.zeros(23), np.array([4, -4, *[0] * 21])
     ids = tuple(f"v{number}" for number in range(40))
     a, b = (
-        rank_rows(Rows(n + (1 + g) * targets, targets, videos, ids=ids), "frame-map", classes, "abc")
+        rank_rows(Rows(n + (1 + g) * targets, targets, videos, video_ids=ids), "frame-map", classes, "abc")
         for n, g in zip(noise, gain, strict=True)
     )
     return compare(a, b, ("runs/<first>", "runs/second"), samples=800, annotations="x.csv", notes=("A <note>.",))

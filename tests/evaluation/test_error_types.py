@@ -26,7 +26,7 @@ def rows_of(videos: dict[str, tuple[np.ndarray, np.ndarray, list[Segment]]]) -> 
         np.concatenate([scores for _, scores, _ in videos.values()]),
         np.concatenate(targets),
         numbers,
-        ids=tuple(videos),
+        video_ids=tuple(videos),
         seconds=np.concatenate([seconds for seconds, _, _ in videos.values()]),
     )
     return rows, {name: actions for name, (_, _, actions) in videos.items()}
@@ -125,7 +125,7 @@ def plain(rows, segments, thresholds, relations):
     for row, (scores, targets) in enumerate(zip(rows.scores, rows.targets, strict=True)):
         number, at = rows.videos[row], rows.seconds[row]
         own = np.flatnonzero(rows.videos == number)
-        actions = united(segments[rows.ids[number]])
+        actions = united(segments[rows.video_ids[number]])
         level = min(int(targets.sum()), CROWD)
         crowds[level, 0] += 1
         for label, (score, there) in enumerate(zip(scores, targets, strict=True)):

@@ -39,7 +39,7 @@ def test_a_file_gives_the_same_ap_with_and_without_weights(path, seed, sizes, le
     scores = (rng.integers(-levels, levels, (len(videos), 5)) / 3).astype(np.float32 if single else np.float64)
     scores[rng.random(scores.shape) < 0.1] = -np.inf
     targets = rng.random(scores.shape) < rate
-    found = kept(Rows(scores, targets, videos, ids=tuple(f"v{n}" for n in range(len(sizes)))), path)
+    found = kept(Rows(scores, targets, videos, video_ids=tuple(f"v{n}" for n in range(len(sizes)))), path)
     np.testing.assert_array_equal(found.average_precision(), average_precision(scores, targets))
     np.testing.assert_array_equal(found.rows, sizes)
     weights = rng.integers(0, 4, (5, len(sizes))).astype(np.int32)
@@ -69,14 +69,14 @@ def test_rows_of_a_video_between_two_positives_are_one_entry(path):
     scores = np.repeat(rng.normal(size=(300, 1)), 40, axis=0) + rng.normal(size=(12000, 1)) / 1000
     targets = np.zeros((12000, 1), bool)
     targets[::1000] = True
-    found = kept(Rows(scores, targets, videos, ids=tuple(map(str, range(300)))), path).rankings[0]
+    found = kept(Rows(scores, targets, videos, video_ids=tuple(map(str, range(300)))), path).rankings[0]
     assert len(found.videos) < 400 and found.videos.dtype == np.uint16 and found.counts.max() == 40
     assert found.average_precision() == average_precision(scores, targets)[0]
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "absent key", "too few bits", "other video"])
 def test_a_damaged_file_is_one_line(path, damage):
-    rows = Rows(np.arange(6.0)[:, None], np.array([[1], [0]] * 3, bool), np.arange(6), ids=tuple("abcdef"))
+    rows = Rows(np.arange(6.0)[:, None], np.array([[1], [0]] * 3, bool), np.arange(6), video_ids=tuple("abcdef"))
     whole = rank_rows(rows, "made-up", ("c",), "abc").to_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "text": b"hello\n", "empty": b""}.get(damage, whole))
     parts = dict(np.load(path)) if path.read_bytes() == whole else {}
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_one_line(path, damage):
 
 
 def test_another_format_is_refused(path):
-    rows = Rows(np.zeros((1, 1)), np.ones((1, 1), bool), np.zeros(1, int), ids=("a",))
+    rows = Rows(np.zeros((1, 1)), np.ones((1, 1), bool), np.zeros(1, int), video_ids=("a",))
     kept(rows, path)
     np.savez(path, **{**np.load(path), "format": FORMAT + 1})
     with pytest.raises(DataError, match=f"has format {FORMAT + 1}, this version reads format {FORMAT}"):

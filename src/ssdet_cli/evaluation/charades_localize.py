@@ -84,7 +84,7 @@ class CharadesLocalize(RankedProtocol):
             scores.reshape(-1, scores.shape[2]),
             official_targets(video_set),
             videos,
-            ids=tuple(record.video_id for record in video_set.records),
+            video_ids=tuple(record.video_id for record in video_set.records),
             seconds=times.reshape(-1),
         )
 

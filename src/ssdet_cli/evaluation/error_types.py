@@ -4,7 +4,7 @@ A cell is one class in one ranked row. It is found where its score is the thresh
 without the action is false, one with the action that is not found is missed; every false and every missed cell is of
 one kind. Actions of one class that touch or overlap are taken as one.
 
-Shape letters: N rows, L rows of a video, K classes.
+Shape letters: N rows, L rows of some videos, K classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +29,8 @@ MISSED = ("begins_late", "ends_early", "gap", "whole_action")
 CROWD = 4
 #: Pairs of classes that are listed.
 PAIRS = 12
+#: That are looked at together, and the rest of their last video.
+_ROWS = 2**14
 _EARLY, _LATE, _BACKGROUND = 1, 2, FALSE.index("background")
 
 
@@ -63,12 +65,12 @@ def error_types(
     Videos without any score are left out: all their actions are missed, and nothing else is to be said of them.
 
     Args:
-        rows: With ids and seconds.
+        rows: With video_ids and seconds.
         segments: Video id -> its actions.
         thresholds: (K,) scores from which on a class is found; +inf for a class that is not looked at.
         relations: What classes share.
     """
-    if rows.ids is None or rows.seconds is None or not np.isfinite(thresholds).any():
+    if not rows.video_ids or rows.seconds is None or not np.isfinite(thresholds).any():
         return None
     classes = rows.scores.shape[1]
     total = _Counts(
@@ -83,14 +85,33 @@ def error_types(
     # One product for both: the verb's columns stand beside the object's.
     shared = np.concatenate((relations.same_object, relations.same_verb), axis=1).astype(np.float32)
     videos = 0
-    for number, part in video_parts(rows.videos):
-        scores = rows.scores[part]
-        if np.isneginf(scores).all():
-            continue
-        videos += 1
-        found, targets, seconds = scores >= thresholds, rows.targets[part], rows.seconds[part]
-        _add(total, found, targets, seconds, segments[rows.ids[number]], looked, shared)
+    for block in _blocks(rows):
+        found, targets = rows.scores[block] >= thresholds, rows.targets[block]
+        zone, kept = np.zeros(found.shape, np.int8), np.zeros(len(found), bool)
+        for number, part in video_parts(rows.videos[block]):
+            if np.isneginf(rows.scores[block][part]).all():
+                continue
+            videos += 1
+            kept[part] = True
+            for label, start, end in united(segments[rows.video_ids[number]]):
+                if looked[label]:
+                    cells = found[part, label], targets[part, label], zone[part, label]
+                    _add_action(total, *cells, rows.seconds[block][part], start, end)
+        if not kept.all():
+            found, targets, zone = found[kept], targets[kept], zone[kept]
+        _add(total, found, targets, zone, looked, shared)
     return {"videos": videos, **_plain(total, relations)}
+
+
+def _blocks(rows: Rows) -> Iterator[slice]:
+    """Whole videos, some tens of thousands of rows at once: products of few rows cost more than they compute."""
+    first = 0
+    for _, part in video_parts(rows.videos):
+        if part.stop - first >= _ROWS:
+            yield slice(first, part.stop)
+            first = part.stop
+    if first < len(rows.videos):
+        yield slice(first, len(rows.videos))
 
 
 def video_parts(videos: np.ndarray) -> Iterator[tuple[int, slice]]:
@@ -112,20 +133,10 @@ def united(segments: Sequence[SegmentLike]) -> list[tuple[int, float, float]]:
 
 
 def _add(
-    total: _Counts,
-    found: np.ndarray,
-    targets: np.ndarray,
-    seconds: np.ndarray,
-    segments: Sequence[SegmentLike],
-    looked: np.ndarray,
-    shared: np.ndarray,
+    total: _Counts, found: np.ndarray, targets: np.ndarray, zone: np.ndarray, looked: np.ndarray, shared: np.ndarray
 ) -> None:
-    """Count the (L, K) cells of one video."""
+    """Count the (L, K) cells of some videos."""
     false, missed = found & ~targets, targets & ~found & looked
-    zone = np.zeros(found.shape, np.int8)
-    for label, start, end in united(segments):
-        if looked[label]:
-            _add_action(total, found[:, label], targets[:, label], zone[:, label], seconds, start, end)
     crowd = targets.sum(axis=1)
     level = np.minimum(crowd, CROWD)
     total.cells[:, 0] += np.bincount(level, minlength=CROWD + 1)

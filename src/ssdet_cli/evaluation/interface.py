@@ -179,8 +179,8 @@ class EvaluationProtocol(Protocol):
     """Which times are scored, against which labels, in which file format.
 
     One whose score is the AP of rows offers them too, `rows(video_set, predictions, seconds) -> rows.Rows`: confidence
-    intervals are drawn from them, and the report looks at them. Else `rows` is absent or None, and a `frame_rows` of
-    the same form is looked at, if there is one.
+    intervals are drawn from them, and the report looks at them. Else `rows` is absent or None, and the report looks at
+    `frame_rows`, of the same form, if there are such.
     """
 
     name: str

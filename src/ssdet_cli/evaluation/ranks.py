@@ -115,7 +115,7 @@ def rank_rows(rows: Rows, protocol: str, classes: tuple[str, ...], annotations_s
     """Rank what a protocol ranks, equal scores in row order.
 
     Args:
-        rows: Of a protocol that tells the `ids`.
+        rows: Of a protocol that tells the `video_ids`.
         protocol: Its name.
         classes: K names.
         annotations_sha256: Of the annotation file.
@@ -123,14 +123,14 @@ def rank_rows(rows: Rows, protocol: str, classes: tuple[str, ...], annotations_s
     Raises:
         ValueError: See `average_precision`.
     """
-    count = len(rows.ids)
+    count = len(rows.video_ids)
     number = partial(_ranked, videos=rows.videos, kind=np.min_scalar_type(max(count - 1, 0)), count=count)
     found: list[ClassRanking] = []
     with ThreadPoolExecutor(THREADS) as pool:
         for _, keys, positive in sort_keys(rows.scores, rows.targets):
             found += pool.map(number, keys, positive)
     lengths = np.bincount(rows.videos, minlength=count)
-    return Ranks(protocol, annotations_sha256, tuple(classes), rows.ids, lengths, rows.absent, tuple(found))
+    return Ranks(protocol, annotations_sha256, tuple(classes), rows.video_ids, lengths, rows.absent, tuple(found))
 
 
 def _ranked(keys: np.ndarray, positive: np.ndarray, videos: np.ndarray, kind: np.dtype, count: int) -> ClassRanking:

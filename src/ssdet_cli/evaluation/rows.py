@@ -17,7 +17,7 @@ class Rows:
         targets: (N, K) bool.
         videos: (N,) int64, number of the video that each row is of, from 0 and rising.
         absent: AP of a class without a positive row; NaN leaves it out of the mean.
-        ids: Of the videos, by number; None where they are not told.
+        video_ids: Names of those videos; empty where a protocol does not say them.
         seconds: (N,) time of each row, rising within a video; None where rows are no moments.
     """
 
@@ -25,5 +25,5 @@ class Rows:
     targets: np.ndarray
     videos: np.ndarray
     absent: float = float("nan")
-    ids: tuple[str, ...] | None = None
+    video_ids: tuple[str, ...] = ()
     seconds: np.ndarray | None = None

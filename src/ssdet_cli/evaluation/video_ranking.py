@@ -26,7 +26,7 @@ def video_precision(rows: Rows) -> np.ndarray:
     Classes that go on in all its rows are left out: nothing can be ranked wrongly. NaN for a video without other ones,
     or without a score.
     """
-    found = np.full(len(rows.ids) if rows.ids is not None else 0, np.nan)
+    found = np.full(len(rows.video_ids), np.nan)
     for number, part in video_parts(rows.videos):
         scores, targets = rows.scores[part], rows.targets[part]
         there = np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0))
@@ -48,25 +48,25 @@ def best_and_worst(
     """Videos by their own AP, of equal ones those with more positives first; None where rows are no moments.
 
     Args:
-        rows: With ids and seconds.
+        rows: With video_ids and seconds.
         segments: Video id -> its actions.
         thresholds: (K,) scores from which on a class is found; +inf for a class that never is.
     """
-    if rows.ids is None or rows.seconds is None:
+    if not rows.video_ids or rows.seconds is None:
         return None
     precision = video_precision(rows)
     known = np.flatnonzero(~np.isnan(precision))
     if not len(known):
         return None
-    positives = np.bincount(rows.videos, rows.targets.sum(axis=1), len(rows.ids))[known]
+    positives = np.bincount(rows.videos, rows.targets.sum(axis=1), len(rows.video_ids))[known]
     falling = known[np.lexsort((known, -positives, -precision[known]))]
     rising = known[np.lexsort((known, -positives, precision[known]))]
     parts = dict(video_parts(rows.videos))
     draw = _Timelines(rows, thresholds)
 
     def told(number: int) -> dict[str, Any]:
-        lanes = draw.of(parts[number], segments[rows.ids[number]])
-        return {"video": rows.ids[number], "AP": float(precision[number]), **lanes}
+        lanes = draw.of(parts[number], segments[rows.video_ids[number]])
+        return {"video": rows.video_ids[number], "AP": float(precision[number]), **lanes}
 
     return {
         "ranked": len(known),

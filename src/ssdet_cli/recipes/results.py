@@ -125,7 +125,7 @@ def finish(
 
 def _keep_ranks(folder: Path, result: EvaluationResult, rows: Rows | None) -> str | None:
     """Write what `--compare` reads; returns why not where the protocol has it and it is not written."""
-    if rows is None or rows.ids is None:
+    if rows is None or not rows.video_ids:
         return None
     if ranks.too_large(rows):
         return (
