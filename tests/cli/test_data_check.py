@@ -232,7 +232,10 @@ def test_folders_of_frames_that_begin_late_or_lack_their_end_are_told(ssdet, tmp
         assert codes(report) == expected
         details = {(one["code"], one["subject"]): one["detail"] for one in report["findings"]}
         assert details["late-start", "late"] == "its first frame has the number 10, 31 are there"
-        assert details["frame-rate", "cut"] == f"30 frames in 4 s are 7.5/s, and {told}: 10 frames are missing"
+        assert (
+            details["frame-rate", "cut"]
+            == f"30 frames in 4 s are 7.5/s, and {told}: another rate, or 10 frames are missing"
+        )
 
 
 def test_bad_lines_of_text_files_are_findings_and_the_rest_is_checked(ssdet, tmp_path):

@@ -54,7 +54,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "duration": ("warning", "the file is longer or shorter than its annotation says"),
     "frame-rate": (
         "warning",
-        "the frame rate is implausible, not known, or contradicts the annotation: frames are missing",
+        "the frame rate is implausible, not known, or contradicts the annotation, as where frames are missing",
     ),
     "too-short": ("warning", "the video is shorter than a clip"),
     "split-unreadable": ("warning", "a split of the set cannot be loaded"),
@@ -233,7 +233,7 @@ def _of_folder(
     due = usual_rate * annotated
     if usual_rate and abs(file.frames - due) > max(_RATE_PART * due, _RATE_FRAMES):
         told = f"data.frame_rate={frame_rate:g}" if frame_rate else f"its set has {usual_rate:.4g}/s"
-        lacking = f": {round(due) - file.frames} frames are missing" if file.frames < due else ""
+        lacking = f": another rate, or {round(due) - file.frames} frames are missing" if file.frames < due else ""
         yield (
             "frame-rate",
             f"{file.frames} frames in {annotated:g} s are {file.frames / annotated:.4g}/s, and {told}{lacking}",
