@@ -39,7 +39,7 @@ def test_draws_hold_as_many_videos_as_there_are_and_follow_the_seed():
     assert weights.mean(axis=0) == pytest.approx(np.ones(30), abs=0.3) and weights.max() > 2
 
 
-def test_the_interval_is_that_of_the_draws():
+def test_the_interval_is_that_of_the_draws_less_their_bias():
     rng = np.random.default_rng(0)
     videos = np.repeat(np.arange(40), 5)
     targets = rng.random((200, 3)) < 0.3
@@ -53,8 +53,9 @@ def test_the_interval_is_that_of_the_draws():
         mean_ap(average_precision(np.repeat(rows.scores, w[videos], 0), np.repeat(targets, w[videos], 0)))
         for w in weights
     ]
-    assert found.mAP == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=1e-12)
     plain = average_precision(rows.scores, targets)
+    bias = np.mean(means) - mean_ap(plain)
+    assert bias > 0.003 and found.mAP == pytest.approx(np.percentile(means, [2.5, 97.5]) - bias, abs=1e-12)
     assert found.per_class_AP[2] is None
     assert all(low < ap < high for (low, high), ap in zip(found.per_class_AP[:2], plain, strict=False))
     zero = bootstrap(RowResampling(Rows(rows.scores, targets, videos, absent=0.0)), 300, seed=5)
@@ -93,5 +94,25 @@ class Shares:
 def test_what_a_protocol_draws_gets_its_intervals():
     found = bootstrap(Shares(), 400, seed=2)
     share = draw_weights(5, 400, 2)[:, 0] / 5
-    assert found.measures == {"first": tuple(np.percentile(share, [2.5, 97.5])), "never": None}
+    around = np.percentile(share, [2.5, 97.5]) - (share.mean() - 1 / 5)
+    assert found.measures["first"] == pytest.approx((max(around[0], 0), around[1])) and found.measures["never"] is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1), st.floats(0.01, 0.99))
+def test_a_score_lies_inside_of_its_interval(count, seed, share):
+    rng = np.random.default_rng(seed)
+    videos = np.repeat(np.arange(count), 3)
+    rows = Rows(rng.integers(0, 4, (len(videos), 2)).astype(float), rng.random((len(videos), 2)) < share, videos)
+    found = bootstrap(RowResampling(rows), 100, seed=seed % 1000)
+    ap = average_precision(rows.scores, rows.targets)
+    for value, interval in zip((mean_ap(ap), *ap), (found.mAP, *found.per_class_AP), strict=True):
+        if interval is None:
+            assert np.isnan(value)
+        else:
+            assert 0 <= interval[0] <= value + 1e-12 and value - 1e-12 <= interval[1] <= 1
+
+
+def test_what_is_always_the_same_has_no_width():
+    found = bootstrap(Shares(), 100, seed=2)
     assert found.mAP == (0.5, 0.5) and found.per_class_AP == ((0.5, 0.5), None)
