@@ -66,7 +66,8 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         states = [checkpoint_of(path, cfg.inference, log) for path in cfg.checkpoints]
         _refuse_useless(cfg, states)
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
-        videos = annotated(data, cfg.split)
+        given = cfg.data is not None and "annotations" in cfg.data.model_fields_set
+        videos = annotated(data, cfg.split, named=given)
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         if (copies := note_on_copies(data.cache, videos)) is not None:
             log.say(copies)

@@ -11,19 +11,21 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
+from ssdet_cli.data.frame_splits import read_as_named
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation.bootstrap import bootstrap
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.report import print_result, write_results
 
 
-def annotated(data: FrameLabelledData, split: str) -> VideoSet:
-    """The annotations of a split.
+def annotated(data: FrameLabelledData, split: str, *, named: bool = True) -> VideoSet:
+    """The annotations of a split; a file that was `named` for this evaluation is read, and none beside it.
 
     Raises:
         DataError: They have no labels in seconds, or cannot be read.
     """
-    videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
+    with read_as_named(named):
+        videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
     check_labels(videos, "frame", EvaluateConfig.command)
     return videos
 
