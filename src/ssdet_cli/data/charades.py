@@ -33,8 +33,8 @@ def load_charades(videos: Path | None, annotations: Path | None, split: str) -> 
     Args:
         videos: Folder of `<id>.mp4` (mkv, avi, webm, mov) or of frame folders; None where only labels matter.
         annotations: A CSV, `charades.json`, or a folder with `Charades_v1_<split>.csv`, `<split>.csv` or
-            `charades.json`. Of a CSV with "train", "val" or "test" in its name, the file of the asked split is read, with
-            a note where that is another one; see `frame_splits.read_as_named`.
+            `charades.json`. Of a CSV with "train", "val" or "test" in its name, the file of the asked split is read,
+            with a note where that is another one; see `frame_splits.read_as_named`.
         split: "train", "val" or "test"; "val" is answered by "test", as Charades has two splits.
 
     Raises:

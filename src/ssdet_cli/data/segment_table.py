@@ -33,8 +33,9 @@ def load_csv(videos: Path | None, annotations: Path | None, split: str) -> Video
     Args:
         videos: Folder of `<id>.mp4` (mkv, avi, webm, mov) or of frame folders; None where only labels matter. An id is
             the name in the table without the suffix of a video.
-        annotations: The table. Without a column for the split, `val.csv` beside `train.csv` is read for its own, with
-            a note (see `frame_splits.read_as_named`); where there is neither, a tenth of the videos is held out for validation and test.
+        annotations: The table. Without a column for the split, `val.csv` beside `train.csv` is read for its own, with a
+            note (see `frame_splits.read_as_named`); where there is neither, a tenth of the videos is held out for
+            validation and test.
         split: "train", "val" or "test"; "val" is answered by "test" where there is no validation split.
 
     Raises:

@@ -31,6 +31,7 @@ class Found:
         thresholds_from: Where those come from, see `Prediction`.
         segments: By start; their `class_index` is a column of the scores.
         classes: K names.
+        partial: Somebody interrupted it before the video was over.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Found:
     thresholds_from: str
     segments: Sequence[Segment]
     classes: Sequence[str]
+    partial: bool = False
 
     @property
     def stem(self) -> str:
@@ -60,6 +62,7 @@ def write_files(place: Path, rows: ScoreRows, found: Found, segments: Sequence[S
         "video": found.location,
         "checkpoint": found.checkpoint,
         "duration": round(found.duration, 3),
+        "partial": found.partial,
         "frames": len(found.times),
         "classes": list(found.classes),
         "thresholds": found.thresholds.tolist(),
