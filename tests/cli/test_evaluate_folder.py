@@ -98,7 +98,11 @@ def test_wrong_ways_to_ask_for_intervals_and_files_are_one_line(ssdet, scored, t
     for words, text in (
         ((*WORDS, "--bootstrap", "10"), "bootstrap=10 are too few draws for an interval; give 1000, at least 100."),
         ((*timed, "--protocol", "segment-map", "--bootstrap", "100"), "segment-map ranks no rows to draw anew"),
-        ((*WORDS, "--protocol", "charades-classify"), "scores.txt, line 1: id and 2 scores are needed, got 3 scores."),
+        (
+            (*WORDS, "--protocol", "charades-classify"),
+            "scores.txt, line 1: id and 2 scores are needed, got 3 scores. A frame before the scores is the form of "
+            "--protocol charades-localize.",
+        ),
         ((*WORDS, "--protocol", "segment-map"), "score it with --protocol charades-localize."),
         ((*WORDS, "--protocol", "charades-25-lagacy"), "Did you mean 'charades-25-legacy'?"),
     ):
