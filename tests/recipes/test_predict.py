@@ -623,6 +623,19 @@ def test_a_terminal_shows_the_place_of_a_short_film_and_its_classes(tuned, video
     assert f"{videos[0].stem}  0:00 of 0:0" in drawn and "no scores yet" in drawn and "move-" in drawn
 
 
+def test_a_terminal_wants_its_first_scores_at_once_and_lines_only_when_one_is_due():
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    with LiveView(screen, "film", ["a"], 1, 10.0) as view:
+        assert view.wants_scores()
+        view.show(np.array([1.0]), np.array([[0.5]]))
+        assert not view.wants_scores()
+    with LiveView(Console(file=io.StringIO()), "film", ["a"], 1, 10.0) as view:
+        assert not view.wants_scores()
+    with LiveView(None, "film", ["a"], 1, 10.0) as view:
+        view.reach(1.0)
+        assert not view.wants_scores()
+
+
 def test_the_package_is_light_and_the_detector_is_there_when_asked_for():
     code = "import sys, ssdet_cli; print('torch' in sys.modules, 'numpy' in sys.modules); ssdet_cli.Detector"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

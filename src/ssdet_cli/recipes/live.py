@@ -67,7 +67,9 @@ class LiveView:
         self._say()
 
     def wants_scores(self) -> bool:
-        """Whether preliminary scores would be shown now."""
+        """Whether preliminary scores would be shown now: in a terminal the first as soon as there can be some."""
+        if self._live is not None and self._found is None:
+            return True
         pause = _PAUSE if self._live is None else _REFRESH
         return self._console is not None and self._clock() - self._last >= pause
 
