@@ -23,6 +23,7 @@ from ssdet_cli.data.index import IndexWriter, VideoIndex, without_unusable
 from ssdet_cli.engine.distributed import session
 from ssdet_cli.recipes.video_lengths import lengths_of
 from ssdet_cli.video.inspection import FileFacts, stamp
+from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.write import write_video
 
 CLASSES = 400
@@ -74,14 +75,16 @@ def main() -> None:
         part = videos.records[:: max(1, count // options.headers)]
         timed(
             f"lengths of {count:,} videos by their headers ({len(part):,} measured)",
-            lambda: lengths_of(part, plain, 1, here),
+            lambda: lengths_of(part, plain, Spacing(1), here),
             count / len(part),
         )
         file = Path(place) / "index.jsonl"
         timed("writing the index", lambda: make_index(file, root, videos))
         print(f"the index has {file.stat().st_size / 2**20:.1f} MB")
         indexed = plain.model_copy(update={"index": file})
-        found = timed(f"lengths of {count:,} videos by the index", lambda: lengths_of(videos.records, indexed, 1, here))
+        found = timed(
+            f"lengths of {count:,} videos by the index", lambda: lengths_of(videos.records, indexed, Spacing(1), here)
+        )
         assert len(found.frames) == count
         training = DataConfig(videos=root, index=file)
         timed("leaving out what the index calls bad (training)", lambda: without_unusable(videos, training))

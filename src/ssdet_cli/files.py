@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from ssdet_cli.errors import ConfigError, SsdetError
 
@@ -36,20 +37,31 @@ def write_atomically(path: Path, content: bytes | memoryview | str) -> None:
     Raises:
         SsdetError: The disk is full or the folder cannot be written; what was there before is still whole.
     """
-    data = content.encode() if isinstance(content, str) else content
+    with written_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, as `write_atomically` does at once; without a whole one when something goes wrong.
+
+    Raises:
+        SsdetError: As `write_atomically`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise SsdetError(f"Cannot write {path}: {error.strerror}; what was there before is whole.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from ssdet_cli.augment import (
     volume_mixup,
 )
 from ssdet_cli.errors import ConfigError
+from ssdet_cli.video.transforms import Normalize
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -245,9 +246,58 @@ def test_a_compiling_augmentation_has_three_graphs_whatever_is_switched_on(fresh
     assert backend.graphs == 3
 
 
-def test_compiled_kernels_give_the_same_and_take_every_draw(fresh_compiler):
+def raw_clips(batch=4, frames=8):
+    return torch.randint(0, 256, (batch, 3, frames, 4, 20), dtype=torch.uint8, generator=seeded(1))
+
+
+def test_clips_are_normalised_once_whichever_methods_are_on():
+    clips, (_, labels), generator = raw_clips(), clips_and_classes(), seeded(0)
+    normalize, seen = Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3)), set()
+    augment, plain = VolumeAugment(normalize=normalize), VolumeAugment()
+    for _ in range(40):
+        draws = augment.draw(4, 8, generator)
+        seen.add(draws.methods)
+        for got, want in zip(
+            augment.apply(clips, labels, draws), plain.apply(normalize(clips), labels, draws), strict=True
+        ):
+            assert torch.equal(got, want)
+        assert torch.equal(augment.frame_weights(draws, 4, 8, 20), plain.frame_weights(draws, 4, 8, 20))
+    assert len(seen) == 8
+
+
+def test_normalisation_is_in_the_graph_of_the_first_method(fresh_compiler, monkeypatch):
+    graphs, original = [], torch.compile
+
+    def keep(module, example_inputs):
+        graphs.append((module, example_inputs))
+        return module.forward
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: original(function, backend=keep, **options))
+    clips, (_, labels), generator = raw_clips(), clips_and_classes(), seeded(0)
+    normalize = Normalize((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    augment, plain = VolumeAugment(compile=True, normalize=normalize), VolumeAugment()
+    for step in range(40):
+        draws = augment.draw(4, 8, generator)
+        with torch._dynamo.config.patch(error_on_recompile=step >= 32):
+            got, soft = augment.apply(clips, labels, draws)
+        want, want_soft = plain.apply(normalize(clips), labels, draws)
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
+        torch.testing.assert_close(soft, want_soft, atol=1e-6, rtol=0)
+    # Freeze is always the first; MixUp and CutMix are the first or come later; and normalisation alone.
+    takes_bytes = [
+        any(isinstance(one, torch.Tensor) and one.dtype == torch.uint8 for one in args) for _, args in graphs
+    ]
+    assert (len(graphs), sum(takes_bytes)) == (6, 4)
+    for (module, _), raw in zip(graphs, takes_bytes, strict=True):
+        assert raw == any("addcmul" in str(node.target) for node in module.graph.nodes)
+
+
+@pytest.mark.parametrize("normalize", [None, Normalize()], ids=["floats", "bytes"])
+def test_compiled_kernels_give_the_same_and_take_every_draw(fresh_compiler, normalize):
     clips, labels = clips_and_classes()
-    augment, plain = VolumeAugment(probability=1, compile=True), VolumeAugment(probability=1)
+    clips = raw_clips() if normalize else clips
+    augment = VolumeAugment(probability=1, compile=True, normalize=normalize)
+    plain = VolumeAugment(probability=1, normalize=normalize)
     augment(clips, labels, seeded(0))
     with torch.compiler.set_stance("fail_on_recompile"):
         for seed in (1, 2, 3):
@@ -259,10 +309,14 @@ def test_compiled_kernels_give_the_same_and_take_every_draw(fresh_compiler):
 
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("compile", [False, True])
-def test_on_a_gpu_nothing_waits_and_the_result_is_that_of_the_cpu(compile, fresh_compiler):
+@pytest.mark.parametrize("raw", [False, True], ids=["floats", "bytes"])
+def test_on_a_gpu_nothing_waits_and_the_result_is_that_of_the_cpu(compile, raw, fresh_compiler):
     clips, labels = clips_and_classes()
+    clips = raw_clips() if raw else clips
     on_gpu = clips.cuda(), labels.cuda()
-    augment, plain = VolumeAugment(probability=1, compile=compile), VolumeAugment(probability=1)
+    there, here = (Normalize().cuda(), Normalize()) if raw else (None, None)
+    augment = VolumeAugment(probability=1, compile=compile, normalize=there)
+    plain = VolumeAugment(probability=1, normalize=here)
     augment(*on_gpu, seeded(0))
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")

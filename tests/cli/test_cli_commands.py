@@ -71,8 +71,12 @@ def test_every_named_flag_of_evaluate_reaches_its_key(ssdet):
     outcome = ssdet(
         *("evaluate", "--protocol", "frame-map", "--checkpoint", "a", "--checkpoint", "b", "--annotations", "t.csv"),
         *("--videos", "v", "--dataset", "charades", "--split", "val", "--allow-missing", "--print-config"),
+        *("--predictions", "p.npz", "--weights", "2,1,0.5", "--average", "logits", "--smooth", "1.5"),
+        *("--save-predictions", "s.npz", "inference.shifts=2"),
     )
     got = yaml.safe_load(outcome.out)
+    assert (got["predictions"], got["weights"], got["average"]) == (["p.npz"], [2.0, 1.0, 0.5], "logits")
+    assert (got["smooth"], got["save_predictions"], got["inference"]["shifts"]) == (1.5, "s.npz", 2)
     assert (got["protocol"], got["checkpoints"], got["split"], got["allow_missing"]) == (
         *("frame-map", ["a", "b"]),
         *("val", True),

@@ -10,12 +10,18 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from ssdet_cli.config.sections import DataConfig
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.folder import load_weak_folder
+from ssdet_cli.data.index import without_unusable
+from ssdet_cli.data.multithumos import MULTITHUMOS_CLASSES
+from ssdet_cli.video._decord import import_decord
 from ssdet_cli.video.write import write_video
 
 
@@ -183,6 +189,125 @@ def test_frame_labels_are_checked_against_themselves_and_the_files(ssdet, clips,
     assert kept.classes == ("sit", "stand", "fly")
 
 
+def test_actions_are_held_against_the_file_where_no_duration_is_told(ssdet, clips, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in "abc":
+        write_video(tmp_path / "videos" / f"{name}.mp4", np.full((24, 48, 48, 3), ord(name), np.uint8), 12)
+    actions = {
+        "a": [["sit", 0.5, 2.05], ["sit", 0.1, 2.0]],  # rounded up in the second decimal
+        "b": [["sit", 0.5, 2.9], ["stand", 1.0, 9.0]],
+        "c": [["stand", 2.5, 3.0]],
+    }
+    plain = {name: {"subset": "training", "actions": one} for name, one in actions.items()}
+    (tmp_path / "set.json").write_text(json.dumps(plain))
+    words = ("--dataset", "json", "--annotations", "set.json", "--output", "out", "--split", "train")
+    _, report = check(ssdet, *words, "--videos", "videos", "--workers", 1)
+    assert codes(report) == {"segment-outside-video": ["b", "c"], "segment-past-end": ["b"]}
+    told = {finding["subject"]: finding["detail"] for finding in report["findings"] if "outside" in finding["code"]}
+    assert told == {"b": "stand, 1 to 9 s of a file of 2 s", "c": "stand, 2.5 to 3 s of a file of 2 s"}
+    assert report["splits"]["train"]["statistics"]["end_after_video"]["segments"] == 4
+    assert not check(ssdet, *words, "--annotations-only")[1]["findings"]
+
+
+def frames(folder: Path, *numbers: int) -> None:
+    folder.mkdir(parents=True)
+    for number in numbers:
+        Image.new("RGB", (32, 32)).save(folder / f"{folder.name}-{number:06d}.jpg")
+
+
+def test_folders_of_frames_that_begin_late_or_lack_their_end_are_told(ssdet, tmp_path):
+    whole = range(1, 41)
+    for name in "abc":
+        frames(tmp_path / "frames" / name, *whole)
+    frames(tmp_path / "frames" / "zero", *range(40))
+    frames(tmp_path / "frames" / "late", *whole[9:])
+    frames(tmp_path / "frames" / "cut", *whole[:30])
+    frames(tmp_path / "frames" / "rounded", *whole[:38])
+    names = ("a", "b", "c", "zero", "late", "cut", "rounded")
+    path = annotations(tmp_path, **{name: (4.0, [[0, 0.0, 1.0], [1, 2.0, 3.0], [2, 3.0, 3.5]]) for name in names})
+    words = ("--dataset", "json", "--annotations", path, "--videos", "frames", "--output", "out", "--split", "train")
+    expected = {"late-start": ["late"], "frame-rate": ["late", "cut"]}
+    for rate, told in (((), "its set has 10/s"), (("data.frame_rate=10",), "data.frame_rate=10")):
+        _, report = check(ssdet, *words, "--fast", "--workers", 1, *rate)
+        assert codes(report) == expected
+        details = {(one["code"], one["subject"]): one["detail"] for one in report["findings"]}
+        assert details["late-start", "late"] == "its first frame has the number 10, 31 are there"
+        assert (
+            details["frame-rate", "cut"]
+            == f"30 frames in 4 s are 7.5/s, and {told}: another rate, or 10 frames are missing"
+        )
+
+
+def test_bad_lines_of_text_files_are_findings_and_the_rest_is_checked(ssdet, tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for name in MULTITHUMOS_CLASSES:
+        (texts / f"{name}.txt").write_text("video_validation_0000001 1.0 2.0\nvideo_test_0000001 3.0 2.0\n")
+    (texts / "Walk.txt").write_text("video_validation_0000001 1.0 2.0\n\nkitchen 1.0 2.0\nvideo_test_0000001 nan 1\n")
+    words = ("--annotations-only", "--output", "out")
+    answer, report = check(ssdet, "--dataset", "multithumos", "--annotations", "texts", *words)
+    assert answer.code == 0
+    bad = [one["detail"] for one in report["findings"] if one["code"] == "bad-annotation"]
+    assert [detail.partition(": ")[0] for detail in bad] == ["texts/Walk.txt, line 3", "texts/Walk.txt, line 4"]
+    assert (report["codes"]["bad-annotation"]["count"], report["codes"]["bad-annotation"]["subjects"]) == (2, 2)
+    assert report["codes"]["segment-end-before-start"]["count"] == 64
+    assert report["splits"]["train"]["statistics"]["segments"] == 65
+
+    for name, rows in (("P02T01C06", "Enter,170,187\nFly,1,2\nWalk,x,9\nWalk,1\n"), ("P03T02C01", "Walk,25,50\n")):
+        (tmp_path / "tsu" / name[:3]).mkdir(parents=True)
+        (tmp_path / "tsu" / name[:3] / f"{name}.csv").write_text(f"event,start_frame,end_frame\n{rows}")
+    (tmp_path / "tsu" / "P02" / "P02T01C07.csv").write_text("no table\n")
+    answer, report = check(ssdet, "--dataset", "tsu", "--annotations", "tsu", *words)
+    assert answer.code == 0
+    found = [(one["code"], one["detail"].partition("/P02/")[2]) for one in report["findings"]][:4]
+    assert (report["codes"]["bad-annotation"]["count"], report["codes"]["bad-annotation"]["subjects"]) == (3, 2)
+    assert found == [
+        ("bad-annotation", "P02T01C06.csv, line 4: start_frame 'x' is not a number of frames from 0."),
+        ("bad-annotation", "P02T01C06.csv, line 5: end_frame '' is not a number of frames from 0."),
+        ("bad-annotation", "P02T01C07.csv, line 1: the columns event, start_frame and end_frame are expected."),
+        ("unknown-class", "P02T01C06.csv, line 3: class 'Fly' is not among the 51 known."),
+    ]
+    assert {name: part["statistics"]["segments"] for name, part in report["splits"].items()} == {"train": 1, "test": 1}
+
+
+def test_videos_of_a_json_that_are_none_are_findings(ssdet, tmp_path):
+    good = {"subset": "training", "duration": 4.0, "actions": [["sit", 0, 1], ["sit", 1]]}
+    plain = {"a": good, "b": 7, "c": {"subset": "training", "actions": "none"}, "d": good | {"subset": "testing"}}
+    (tmp_path / "set.json").write_text(json.dumps(plain))
+    words = ("--dataset", "json", "--annotations", "set.json", "--annotations-only", "--output", "out")
+    answer, report = check(ssdet, *words)
+    assert answer.code == 0
+    bad = [(one["split"], one["subject"]) for one in report["findings"] if one["code"] == "bad-annotation"]
+    assert bad == [("train", "b"), ("train", "c"), ("train", "a"), ("test", "d")]
+    assert {name: part["annotated"] for name, part in report["splits"].items()} == {"train": 1, "test": 1}
+
+
+@pytest.mark.skipif(import_decord() is None, reason="decord has no wheel for this platform")
+def test_what_decord_refuses_is_found_for_decord_alone(ssdet, clips, tmp_path):
+    (tmp_path / "set" / "train" / "run").mkdir(parents=True)
+    shutil.copytree(clips / "val" / "run", tmp_path / "set" / "val" / "run")
+    # Three to two, which scales to a width of 24 where one looks at small pictures, and decord cannot return that.
+    write_video(tmp_path / "set" / "train" / "run" / "good.mp4", np.full((24, 96, 144, 3), 90, np.uint8), 12)
+    with av.open("set/train/run/other.avi", "w") as made:
+        stream = made.add_stream("mpeg4", rate=12)
+        stream.width, stream.height, stream.pix_fmt = 144, 96, "yuv420p"
+        for _ in range(24):
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((96, 144, 3), 9, np.uint8), format="rgb24")))
+        made.mux(stream.encode(None))
+    words = ("--dataset", "folder", "--data", "set", "--output", "out", "--split", "train", "--workers", 1)
+    assert codes(check(ssdet, *words)[1]) == {}
+    _, report = check(ssdet, *words, "data.backend=decord")
+    assert codes(report) == {"unreadable": ["train/run/other.avi"]}
+    assert "decord is not reliable on avi files" in report["findings"][0]["detail"]
+    videos = load_weak_folder(Path("set"), None, "train")
+    index = DataConfig(videos=Path("set"), index=Path("out/ssdet-index.jsonl"))
+    assert without_unusable(videos, index) == (videos, "")
+    kept, _ = without_unusable(videos, index.model_copy(update={"backend": "decord"}))
+    assert [record.video_id for record in kept.records] == ["train/run/good.mp4"]
+    # The usual reader looks at it again.
+    assert codes(check(ssdet, *words)[1]) == {}
+
+
 def test_a_duplicate_of_a_test_video_leaves_the_training_split(ssdet, tmp_path):
     path = tmp_path / "train.csv"
     for name in ("train", "test"):
@@ -238,6 +363,8 @@ def test_the_real_clips_are_told_apart(ssdet, shared_data, tmp_path):
         (("--dataset", "folder", "--data", "clips", "--output", "file"), "--output=file is a file"),
         (("--dataset", "folder", "--data", "clips", "data.frame_rat=3"), "Did you mean 'data.frame_rate'?"),
         (("--dataset", "json", "--annotations-only"), "needs data.annotations"),
+        (("--dataset", "folder", "--data", "clips", "--timeout", "0"), "timeout"),
+        (("--dataset", "folder", "--data", "clips", "--workers", "2", "workers=2"), "as a flag and as workers=..."),
     ],
 )
 def test_wrong_use_is_one_line(ssdet, tmp_path, words, told):
@@ -248,6 +375,16 @@ def test_wrong_use_is_one_line(ssdet, tmp_path, words, told):
     assert answer.code == 2
     assert told in answer.err
     assert len(answer.err.strip().splitlines()) == 1
+
+
+def test_what_would_be_checked_is_printed(ssdet, clips, tmp_path):
+    words = ("--dataset", "folder", "--data", clips, "--min-frames", 10, "--fast", "--split", "val")
+    answer = ssdet("data", "check", *words, "memory=2", "--print-config")
+    assert answer.code == 0
+    assert not Path("ssdet-data").exists()
+    shown = yaml.safe_load(answer.out)
+    assert (shown["data"]["videos"], shown["min_frames"], shown["decode"]) == (str(clips), 10, "headers")
+    assert (shown["split"], shown["memory"], shown["annotations_only"]) == ("val", 2, False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes and signals")

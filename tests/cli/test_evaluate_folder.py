@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-FILES = ["config.yaml", "metrics.json", "report.html", "submission.txt"]
+FILES = ["config.yaml", "metrics.json", "ranks.npz", "report.html", "submission.txt"]
 WORDS = ("evaluate", "--predictions", "scores.txt", "--dataset", "json", "--annotations", "truth.json")
 
 
@@ -121,3 +121,57 @@ def test_measures_beside_the_map_are_shown_and_written(ssdet, scored, tmp_path):
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert len(metrics["measures"]) == 9 and metrics["intervals"] is None
     assert "<td>mAP@tIoU=0.9</td>" in (tmp_path / "out/report.html").read_text()
+
+
+def test_what_is_behind_the_score_is_shown_and_written(ssdet, scored, tmp_path):
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    truth |= {f"t{n}": {"subset": "training", "actions": [[0, 0.0, 2.0], [0, 1.0, 3.0]]} for n in range(2)}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    outcome = ssdet(*WORDS, "--output", "out")
+    assert outcome.code == 0, outcome.err
+    analysis = json.loads((tmp_path / "out/metrics.json").read_text())["analysis"]
+    # two videos with 3 s at 24 frames a second; the last action's end is the video's, as no duration is annotated
+    assert analysis["training"]["frames"] == [142, 0] and "json train" in analysis["training"]["of"]
+    assert analysis["calibration"] is None and analysis["errors"]["videos"] == 2
+    assert [one["video"] for end in ("best", "worst") for one in analysis["videos"][end]] in (
+        ["first", "second"],
+        ["second", "first"],
+    )
+    assert outcome.out.index("% mAP") < outcome.out.index("errors over time") < outcome.out.index("Worst videos")
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Kinds of errors over time" in page and "Counted: training frames at 24 a second of 2 videos" in page
+
+
+def test_a_set_without_a_training_split_counts_its_own_positives(ssdet, scored, tmp_path):
+    assert ssdet(*WORDS, "--output", "out").code == 0
+    training = json.loads((tmp_path / "out/metrics.json").read_text())["analysis"]["training"]
+    assert (training["frames"], training["unit"]) == ([15, 15], "positives") and "no training split" in training["of"]
+    assert "as no training split of theirs was found" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "lines", "shown"),
+    [
+        ("segment-map", "{name} {t} 0.{t} 0.3\n", "Kinds of errors over time"),
+        ("frame-map", "{name} {t} 0.{t} 0.3\n", "Kinds of errors over time"),
+        ("action-conditional", "{name} {t} 0.{t} 0.3\n", "Best and worst videos"),
+        ("charades-25-legacy", "{name} {t} 0.{t} 0.3\n", "Precision against recall, and calibration"),
+    ],
+)
+def test_every_protocol_of_moments_is_looked_behind(ssdet, scored, tmp_path, protocol, lines, shown):
+    text = "".join(lines.format(name=name, t=t) for name in ("first", "second") for t in range(9))
+    (tmp_path / "scores.txt").write_text(text)
+    outcome = ssdet(*WORDS, "--protocol", protocol, "--output", "out")
+    assert outcome.code == 0, outcome.err
+    assert shown in (tmp_path / "out/report.html").read_text()
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["analysis"]["notes"] != []) == (protocol == "segment-map")
+    errors = metrics["analysis"]["errors"]
+    assert errors["true_cells"] == errors["found_cells"] + sum(errors["missed"].values()) == 10
+
+
+def test_videos_as_rows_say_what_is_not_shown(ssdet, scored, tmp_path):
+    (tmp_path / "scores.txt").write_text("first 0.3 0.4\nsecond 0.2 0.9\n")
+    outcome = ssdet(*WORDS, "--protocol", "charades-classify", "--output", "out")
+    assert outcome.code == 0 and "errors over time" not in outcome.out, outcome.err
+    assert "A row is no moment of a video" in (tmp_path / "out/report.html").read_text()

@@ -75,11 +75,6 @@ def test_a_window_of_any_length_is_for_features_and_not_for_validation():
             load_config(kind, None, ["inference.window=auto"])
 
 
-def test_checkpoints_and_predictions_are_not_scored_together():
-    with pytest.raises(ConfigError, match="give one of them"):
-        load_config(EvaluateConfig, None, ["checkpoints=[a]", "predictions=[b]"])
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

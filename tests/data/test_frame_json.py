@@ -50,3 +50,41 @@ def test_multithumos_is_not_read_as_charades_nor_charades_as_multithumos(tmp_pat
         DataError, match="such as AB12C, .* of charades and not of multithumos; give --dataset charades"
     ):
         load_multithumos(None, theirs, "test")
+
+
+#: As the i3d_train.json and vgg_train.json of tgm-icml19.
+COUNTED = {
+    "AB12C": {"actions": [[92, 35, 63], [147, 0, 37]], "len": 24.83, "num_frames": 74},
+    "00607": {"actions": [], "len": 30.25, "num_frames": 90},
+}
+
+
+@pytest.mark.parametrize("load", [load_charades, load_json])
+def test_numbers_of_features_are_not_read_as_seconds(tmp_path, load):
+    path = write(tmp_path, COUNTED, "i3d_train.json")
+    with pytest.raises(
+        DataError, match=r"i3d_train\.json: its actions count features .* seconds are expected"
+    ) as error:
+        load(None, path, "train")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"duration": 24.83},
+        {"actions": [[92, 11.9, 21.2]]},
+        {"len": None},
+    ],
+)
+def test_seconds_beside_a_number_of_frames_are_seconds(tmp_path, change):
+    entry = {key: value for key, value in (COUNTED["AB12C"] | change).items() if value is not None}
+    found = load_charades(None, write(tmp_path, {"AB12C": entry}), "train")
+    assert found.records[0].segments[0] == Segment(92, *entry["actions"][0][1:])
+
+
+@pytest.mark.needs_shared_data
+@pytest.mark.parametrize("name", ["charades", "multithumos"])
+def test_the_real_files_count_seconds(shared_data, name):
+    load = {"charades": load_charades, "multithumos": load_multithumos}[name]
+    assert len(load(None, shared_data / name / f"{name}.json", "train")) > 100

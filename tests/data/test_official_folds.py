@@ -1,5 +1,6 @@
 import pytest
 
+from ssdet_cli.data.flaws import tolerated
 from ssdet_cli.data.hmdb51 import load_hmdb51
 from ssdet_cli.data.ucf101 import load_ucf101
 from ssdet_cli.errors import ConfigError, DataError
@@ -113,3 +114,13 @@ def test_what_is_wrong_with_hmdb51_is_named(hmdb, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"holds no <class>_test_split1\.txt"):
         load_hmdb51(videos, tmp_path / "empty", "train")
+
+
+def test_a_check_is_told_of_every_bad_line_of_the_lists(ucf, hmdb):
+    (ucf[0] / "trainlist01.txt").write_text("v_ApplyEyeMakeup_g01_c01 1\nApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi\n")
+    (hmdb[0] / "wave_test_split1.txt").write_text("clip.avi 3\nwave_both.avi 1\nanother.avi\nheld.avi 2\n")
+    with tolerated(raw=True) as flaws:
+        assert len(load_ucf101(None, ucf[0], "train")) == 1
+        assert len(load_hmdb51(None, hmdb[0], "train")) == 3
+    told = [flaw.message.partition(": ")[0].rpartition("/")[2] for flaw in flaws]
+    assert told == ["trainlist01.txt, line 1", "wave_test_split1.txt, line 1", "wave_test_split1.txt, line 3"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.info import INFO
-from ssdet_cli.errors import SsdetError
+from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.video.write import write_video
 
 
@@ -96,3 +96,19 @@ def test_every_dataset_has_its_row_and_a_row_its_dataset():
     assert set(INFO) == set(DATASETS.entries)
     for row in INFO.values():
         assert row.sentence.endswith(".") and row.videos and (row.annotations or not row.needs_annotations)
+
+
+@pytest.mark.parametrize("name", ["csv", "json"])
+def test_a_folder_in_the_place_of_a_file_is_told(tmp_path, name):
+    with pytest.raises(DataError, match="is a folder[,;]"):
+        DATASETS.get(name)(None, tmp_path, "train")
+
+
+def test_folders_that_hold_no_video_are_not_counted_as_videos(tmp_path):
+    (tmp_path / "videos" / "notes").mkdir(parents=True)
+    path = tmp_path / "own.json"
+    path.write_text('{"a": {"subset": "training", "actions": [["run", 0, 1]]}}')
+    with pytest.raises(
+        DataError, match=r"holds none of the 1 annotated videos, such as a\.mp4; it holds no video at all"
+    ):
+        DATASETS.get("json")(tmp_path / "videos", path, "train")

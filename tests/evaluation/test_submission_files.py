@@ -52,8 +52,9 @@ def test_rows_without_scores_are_left_out_and_come_back_as_minus_infinity(tmp_pa
 
 
 def test_a_file_that_counts_from_zero_is_shifted(tmp_path):
-    found = read(write(tmp_path, "00607 1 3 4", "00607 0 1 2")).predictions
-    np.testing.assert_array_equal(found["00607"], [[1, 2], [3, 4]])
+    found = read(write(tmp_path, "00607 1 3 4", "00607 0 1 2"))
+    np.testing.assert_array_equal(found.predictions["00607"], [[1, 2], [3, 4]])
+    assert found.notes == ("submission.txt counts frames from 0: taken as 1 to 2.",)
     with pytest.raises(DataError, match="line 2: frame 2 in a file that counts from 0 to 1"):
         read(write(tmp_path, "00607 0 1 2", "83654 2 3 4"))
 

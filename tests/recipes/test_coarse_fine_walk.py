@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -431,6 +432,37 @@ def test_missing_stages_and_other_channels_are_told(data, tuned, features, tmp_p
     refused(data, tmp_path, DataError, "holds no stage 'layer2'; it holds layer1, conv5", f"fine.features={some}")
     text = "holds features of x3d_tiny, with 16 channels in 'layer1'; this network needs 24"
     refused(data, tmp_path, DataError, text, f"fine.features={features}", "model.backbone=x3d_m")
+
+
+def test_faults_of_features_are_one_line_of_every_command_and_leave_nothing(
+    data, trained, pretrained, features, tmp_path
+):
+    """As a user meets them: in a process of their own, before anything is trained, scored or written."""
+    video = DATASETS.get("generated")(data.dense, None, "test").records[0]
+    spoilt = shutil.copytree(features, tmp_path / "spoilt")
+    path = FeatureStore(spoilt).path(video.video_id)
+    lacking = shutil.copytree(features, tmp_path / "lacking")
+    index = json.loads((lacking / "index.json").read_text())
+    del index["videos"][video.video_id]
+    (lacking / "index.json").write_text(json.dumps(index))
+    path.write_bytes(path.read_bytes()[:-100])
+    evaluate = ["evaluate", "--protocol", "frame-map", "--checkpoint", trained, "--device", "cpu", "data.workers=0"]
+    extract = ["extract-features", "--checkpoint", pretrained, "--videos", data.dense / "videos", "--device", "cpu"]
+    small = [word for word in SMALL if not word.startswith("clip.size")]
+    coarse = ["train-coarse-fine", "--config", "generated", "--videos", data.dense, *small, "--features", features]
+    cases = [
+        ([*evaluate, "--features", lacking], r"lacks features of 1 of 4 videos, the first is .*\. `ssdet extract-fea"),
+        ([*evaluate, "--features", spoilt], rf"{path.name}: truncated, [\d,]+ of [\d,]+ bytes are there; delete it"),
+        ([*coarse, "clip.size=32", "clip.seconds_between_frames=0.2"], "of one raw frame in 1, one frame every 0.2 s"),
+        ([*coarse, "clip.size=32", "--fine", pretrained], "features are of other weights"),
+        ([*extract, "--output", features], r"holds other features: .* there, .* here; give another --output"),
+    ]
+    for words, text in cases:
+        words = [*words, "--output", tmp_path / "none"] if "--output" not in words else words
+        done = subprocess.run(ssdet(*words), capture_output=True, text=True, timeout=100)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        assert re.search(text, done.stderr.splitlines()[-1]) and done.stderr.count("ssdet: error: ") == 1
+        assert not (tmp_path / "none").exists()
 
 
 def test_a_joint_run_needs_fine_weights(data, tmp_path):

@@ -146,9 +146,14 @@ def test_what_lengths_a_network_takes_is_found_out():
 
 
 def test_a_file_that_says_something_else_is_not_written(pretrained, exported, tmp_path, monkeypatch):
-    run = recipe.graphs.torch_export_runner
+    network = network_of(pretrained)
     monkeypatch.setattr(recipe.graphs, "trace", lambda *_, **__: exported[1])  # of this very network, made once
-    monkeypatch.setattr(recipe.graphs, "torch_export_runner", lambda content: lambda clips: run(content)(clips) + 0.1)
+
+    def other(clips):
+        with torch.no_grad():
+            return network(torch.from_numpy(clips)).numpy() + 0.1
+
+    monkeypatch.setattr(recipe.graphs, "torch_export_runner", lambda content: other)
     with pytest.raises(SsdetError, match=r"something else than the network: logits differ by 0\.1.*nothing was"):
         export(pretrained, "torch-export", tmp_path / "x.pt2", one_length=True)
     assert not (tmp_path / "x.pt2").exists()

@@ -1,7 +1,10 @@
 """What loading takes from the index of `ssdet data check`."""
 
+import importlib.util
 import re
+import sys
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -53,3 +56,17 @@ def test_training_leaves_out_what_the_index_calls_bad_and_says_so(tmp_path):
     assert [record.video_id for record in kept.records] == ["train/run/a.mp4"]
     assert re.search("1 of 2 videos are left out.*damaged", told.getvalue())
     assert len(load_split(DataConfig(videos=tmp_path), "val", log)) == 1
+
+
+def test_the_benchmark_of_starting_up_runs(monkeypatch, capsys):
+    file = Path(__file__).parents[2] / "benchmarks" / "start_up.py"
+    spec = importlib.util.spec_from_file_location("start_up", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "CLASSES", 4)
+    monkeypatch.setattr(sys, "argv", ["start_up.py", "--videos", "40", "--headers", "4"])
+    module.main()
+    said = capsys.readouterr().out
+    assert re.search(r"lengths of 3\d videos by their headers \(\d measured\)", said)
+    assert re.search(r"lengths of 3\d videos by the index", said)
+    assert "leaving out what the index calls bad (training)" in said

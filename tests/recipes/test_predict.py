@@ -31,12 +31,13 @@ from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.numbers import precision
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
+from ssdet_cli.evaluation.ensemble import sigmoid
 from ssdet_cli.evaluation.thresholds import DEFAULT
 from ssdet_cli.recipes import pretrain
 from ssdet_cli.recipes.evaluate_checkpoints import restore
 from ssdet_cli.recipes.live import LiveView
 from ssdet_cli.recipes.scanner import Part
-from ssdet_cli.recipes.scoring import sigmoid, whole_video_scores
+from ssdet_cli.recipes.scoring import whole_video_scores
 from ssdet_cli.recipes.weights import convert
 from ssdet_cli.video.decode import open_video
 from ssdet_cli.video.sampling import Spacing

@@ -94,9 +94,9 @@ def test_the_launch_line_of_a_dry_run_leaves_one_run_of_two_under_torchrun(data,
 
 def test_two_processes_evaluate_as_one_does(tuned, tmp_path):
     flags = {"protocol": "frame-map", "checkpoints": (tuned,), "run.output": tmp_path / "one", "run.device": "cpu"}
-    evaluate.run(load_config(EvaluateConfig, flags=flags))
+    evaluate.run(load_config(EvaluateConfig, flags={**flags, "save_predictions": tmp_path / "one.npz"}))
     words = ["evaluate", "--protocol", "frame-map", "--checkpoint", tuned, "--nproc", 2, "--device", "cpu"]
-    said = run(ssdet(*words, "--output", "two"), tmp_path)
+    said = run(ssdet(*words, "--output", "two", "--save-predictions", "two.npz"), tmp_path)
     assert said.count("Wrote two/metrics.json") == 1
     one, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("one", "two"))
     written = [(tmp_path / name / "submission.txt").read_text().split("\n") for name in ("one", "two")]
@@ -106,3 +106,9 @@ def test_two_processes_evaluate_as_one_does(tuned, tmp_path):
         assert two.pop(name) == pytest.approx(one.pop(name), abs=2e-3), name
     assert two == one
     assert (one["videos"], one["missing"], sum(one["videos_read_by"].values())) == (4, 0, 4)
+    with np.load(tmp_path / "one.npz") as first, np.load(tmp_path / "two.npz") as second:
+        for name in first.files:
+            if name == "logits_0":
+                np.testing.assert_allclose(first[name], second[name], atol=1e-5)
+            else:
+                np.testing.assert_array_equal(first[name], second[name], err_msg=name)

@@ -8,10 +8,13 @@ import pytest
 
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.config.load import load_config
+from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.recipes import evaluate
-from ssdet_cli.recipes.evaluate_checkpoints import readers_of
-from ssdet_cli.video.decode import import_decord
+from ssdet_cli.recipes.members import readers_of
+from ssdet_cli.video._decord import import_decord
+
+needs_decord = pytest.mark.skipif(import_decord() is None, reason="decord has no wheel for this platform")
 
 
 def evaluated(tuned, output, **flags):
@@ -33,27 +36,26 @@ def as_avi(path):
     path.unlink()
 
 
-def test_the_reader_that_was_asked_for_is_the_one_that_is_named(tuned, tmp_path, capfd):
-    readers, page = evaluated(tuned, tmp_path / "out", **{"data.backend": "pyav"})
-    assert readers == {"pyav": 4}
-    assert "Videos read by pyav 4." in page
-    assert "PyAV read" not in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("asked", "reader"), [("auto", "pyav"), ("pyav", "pyav"), pytest.param("decord", "decord", marks=needs_decord)]
+)
+def test_the_reader_that_was_asked_for_is_the_one_that_is_named(tuned, tmp_path, asked, reader):
+    readers, page = evaluated(tuned, tmp_path / "out", **{"data.backend": asked})
+    assert readers == {reader: 4}
+    assert f"Videos read by {reader} 4." in page
 
 
-@pytest.mark.skipif(import_decord() is None, reason="decord has no wheel for this platform")
-def test_pyav_is_spoken_of_where_it_had_to_take_over(data, tuned, tmp_path, capfd):
-    readers, _ = evaluated(tuned, tmp_path / "all", **{"data.backend": "auto"})
-    assert readers == {"decord": 4}
-    assert "PyAV read" not in capfd.readouterr().err
+@needs_decord
+def test_decord_by_name_leaves_no_video_to_another_reader(data, tuned, tmp_path):
+    evaluated(tuned, tmp_path / "all")
     shutil.copytree(data.folder, tmp_path / "copy")
     scored = (tmp_path / "all/submission.txt").read_text().split()[0]
     as_avi(next((tmp_path / "copy" / "dense").rglob(f"{scored}.mp4")))
-    readers, page = evaluated(
-        tuned, tmp_path / "one", **{"data.backend": "auto", "data.videos": tmp_path / "copy" / "dense"}
-    )
-    assert readers == {"decord": 3, "pyav": 1}
-    assert "Videos read by decord 3, pyav 1." in page
-    assert "PyAV read 1 of 4 videos, which decord cannot read or not at this size." in capfd.readouterr().err
+    videos = {"data.videos": tmp_path / "copy" / "dense"}
+    with pytest.raises(DataError, match=rf"{scored}\.avi: decord is not reliable on avi files; use backend 'pyav'\."):
+        evaluated(tuned, tmp_path / "one", **videos, **{"data.backend": "decord"})
+    readers, _ = evaluated(tuned, tmp_path / "two", **videos)
+    assert readers == {"pyav": 4}
 
 
 def test_members_of_an_ensemble_read_the_same_videos():

@@ -75,6 +75,8 @@ class VolumeAugment:
         cutmix_style: "sweep" or "pan", see `volume_cutmix`.
         compile: Run every method as one `torch.compile`d graph.
         dynamic: Of `torch.compile`; False makes a graph for every shape, none of them for several.
+        normalize: Of the clips that come in, uint8 -> float, in the graph of the first method that is on (alone where
+            none is): a compiled kernel then reads bytes and writes the network's input. None takes them as they are.
 
     Raises:
         ConfigError: An unknown method or style, or a probability outside [0, 1].
@@ -88,6 +90,7 @@ class VolumeAugment:
         cutmix_style: str = "sweep",
         compile: bool = False,
         dynamic: bool | None = None,
+        normalize: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         chosen = _known([methods] if isinstance(methods, str) else methods)
         check_style(cutmix_style)
@@ -96,12 +99,14 @@ class VolumeAugment:
         self.background = background
         self.cutmix_style = cutmix_style
         wrap: Callable = partial(torch.compile, fullgraph=True, dynamic=dynamic) if compile else _unchanged
-        self._freeze = wrap(volume_freeze)
-        self._mixup = wrap(volume_mixup)
-        self._cutmix = wrap(volume_cutmix)
+        self.normalize = normalize
+        self._methods = {name: wrap(method) for name, method in _PLAIN.items()}
+        # Each is a function of its own: graphs are kept by function, and no more of one than there are shapes.
+        self._on_raw = {name: wrap(method) for name, method in _ON_RAW.items()}
+        self._normalized = wrap(_normalized)
 
     def __call__(self, clips: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw and apply; the inputs are not changed, and come back themselves where no method is on.
+        """Draw and apply; the inputs are not changed, and come back themselves where nothing is to be done.
 
         Args:
             clips: (B, C, T, H, W), floating or uint8, on any device.
@@ -109,7 +114,7 @@ class VolumeAugment:
             generator: On the CPU, where a seed draws the same for every device, or on the clips' device.
 
         Returns:
-            clips of the same shape and type; labels (B, K, T) float32.
+            clips of the same shape, and type but for `normalize`; labels (B, K, T) float32.
 
         Raises:
             ConfigError: A shape or type does not fit, or the generator is on a third device.
@@ -167,21 +172,28 @@ class VolumeAugment:
             draws: For this B and T.
 
         Returns:
-            clips of the same shape and type; labels (B, K, T) float32.
+            clips of the same shape, and type but for `normalize`; labels (B, K, T) float32.
 
         Raises:
             ConfigError: A shape or type does not fit.
         """
+        return self._apply(clips, labels, draws, self.normalize)
+
+    def _apply(
+        self, clips: Tensor, labels: Tensor, draws: VolumeDraws, normalize: Callable[[Tensor], Tensor] | None
+    ) -> tuple[Tensor, Tensor]:
         check_clips(clips, labels)
         # One layout, whichever method comes first: a compiled method would otherwise be compiled once per layout.
         labels = labels.float().contiguous()
-        if draws.freeze is not None:
-            clips, labels = self._freeze(clips, labels, *draws.freeze, background=self.background)
-        if draws.mixup is not None:
-            clips, labels = self._mixup(clips, labels, *draws.mixup)
-        if draws.cutmix is not None:
-            clips, labels = self._cutmix(clips, labels, *draws.cutmix, style=self.cutmix_style)
-        return clips, labels
+        options = {"freeze": {"background": self.background}, "mixup": {}, "cutmix": {"style": self.cutmix_style}}
+        for name in draws.methods:
+            drawn = getattr(draws, name)
+            if normalize is None:
+                clips, labels = self._methods[name](clips, labels, *drawn, **options[name])
+            else:
+                clips, labels = self._on_raw[name](normalize, clips, labels, *drawn, **options[name])
+                normalize = None
+        return clips if normalize is None else self._normalized(normalize, clips), labels
 
     def frame_weights(self, draws: VolumeDraws, batch: int, frames: int, width: int) -> Tensor:
         """Tell what every frame of an augmented batch shows.
@@ -198,7 +210,45 @@ class VolumeAugment:
         """
         clip_class = torch.eye(batch + 1)[1:, :, None].expand(-1, -1, frames)
         rows = torch.zeros(batch, 1, frames, 1, width)
-        return self.apply(rows, clip_class, draws)[1]
+        return self._apply(rows, clip_class, draws, None)[1]
+
+
+def _normalized(normalize: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    return normalize(clips)
+
+
+def _raw_freeze(
+    normalize: Callable[[Tensor], Tensor],
+    clips: Tensor,
+    labels: Tensor,
+    start: Tensor,
+    length: Tensor,
+    background: bool,
+) -> tuple[Tensor, Tensor]:
+    return volume_freeze(normalize(clips), labels, start, length, background=background)
+
+
+def _raw_mixup(
+    normalize: Callable[[Tensor], Tensor], clips: Tensor, labels: Tensor, start: Tensor, length: Tensor, partner: Tensor
+) -> tuple[Tensor, Tensor]:
+    return volume_mixup(normalize(clips), labels, start, length, partner)
+
+
+def _raw_cutmix(
+    normalize: Callable[[Tensor], Tensor],
+    clips: Tensor,
+    labels: Tensor,
+    start: Tensor,
+    length: Tensor,
+    partner: Tensor,
+    style: str,
+) -> tuple[Tensor, Tensor]:
+    return volume_cutmix(normalize(clips), labels, start, length, partner, style=style)
+
+
+_PLAIN: dict[str, Callable] = {"freeze": volume_freeze, "mixup": volume_mixup, "cutmix": volume_cutmix}
+#: The same on clips that are not normalised yet.
+_ON_RAW: dict[str, Callable] = {"freeze": _raw_freeze, "mixup": _raw_mixup, "cutmix": _raw_cutmix}
 
 
 def _check_generator(generator: torch.Generator, device: torch.device) -> None:

@@ -67,7 +67,7 @@ def check_paths(cfg: "Section") -> None:
     Raises:
         DataError: Videos or annotations are absent, or no annotations are given where the dataset needs them.
         CheckpointError: Weights or a checkpoint are absent.
-        ConfigError: Predictions are absent, or a Coarse-Fine network has nothing to be steered by.
+        ConfigError: Predictions or a compared folder are absent, or a Coarse-Fine network has nothing to be steered by.
     """
     if cfg.command == "predict":
         _check_places(cfg.data.videos)
@@ -91,6 +91,8 @@ def check_paths(cfg: "Section") -> None:
         checkpoint_file(path)
     for path in getattr(cfg, "predictions", ()):
         must_exist(path, "--predictions (predictions)", ConfigError)
+    for path in getattr(cfg, "compare", ()):
+        must_exist(path, "--compare (compare)", ConfigError)
 
 
 def _check_places(places: tuple[str, ...]) -> None:
@@ -124,7 +126,8 @@ def check_gpus(cfg: "Section") -> None:
     Raises:
         ConfigError: There is none, or fewer.
     """
-    if cfg.run.device.startswith("cuda") and not getattr(cfg, "predictions", ()):
+    no_network = getattr(cfg, "compare", ()) or (getattr(cfg, "predictions", ()) and not cfg.checkpoints)
+    if cfg.run.device.startswith("cuda") and not no_network:
         from ssdet_cli.engine.distributed import pick_device
 
         pick_device(cfg.run.device, cfg.run.nproc - 1)

@@ -20,63 +20,84 @@ if TYPE_CHECKING:
 _NAMED = 8
 
 
+#: Option -> the key that it stands for; videos and data are one.
+_KEYS = {
+    "dataset": "data.dataset",
+    "annotations": "data.annotations",
+    "split": "split",
+    "annotations_only": "annotations_only",
+    "decode": "decode",
+    "min_frames": "min_frames",
+    "min_seconds": "min_seconds",
+    "leave_out": "leave_out",
+    "output": "output",
+    "workers": "workers",
+    "timeout": "timeout",
+}
+
+_Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Configuration of a training: its data, and its clip as what videos must be long enough for.",
+        autocompletion=completion.configs,
+    ),
+]
+_Data = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="The same as --videos: clips, or a list of them (data.videos).")
+]
+_Split = Annotated[str | None, typer.Option(metavar="train|val|test|all", help="Split to check; default all (split).")]
+_AnnotationsOnly = Annotated[bool, typer.Option("--annotations-only", help="Look at no video (annotations_only).")]
+_Fast = Annotated[bool, typer.Option("--fast", help="Read headers only, decode nothing (decode=headers).")]
+_Decode = Annotated[
+    str | None,
+    typer.Option(
+        metavar="headers|ends|all",
+        help="What of a file is read: headers; first, middle and last frame; all frames. Default ends (decode).",
+    ),
+]
+_MinFrames = Annotated[int | None, typer.Option(metavar="N", help="Frames that a video must have (min_frames).")]
+_MinSeconds = Annotated[float | None, typer.Option(metavar="X", help="Seconds that a video must have (min_seconds).")]
+_LeaveOut = Annotated[
+    str | None,
+    typer.Option(metavar="CODE,...", help="Codes whose videos leave the clean list besides errors (leave_out)."),
+]
+_Output = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder for report, index and clean list; default ssdet-data/check-<dataset>-<videos> (output).",
+    ),
+]
+_Workers = Annotated[
+    int | None, typer.Option(metavar="N", help="Processes that read videos; default one per core (workers).")
+]
+_Timeout = Annotated[
+    float | None, typer.Option(metavar="SECONDS", help="What one file may take; default 60 (timeout).")
+]
+_Strict = Annotated[bool, typer.Option("--strict", help="Leave with 1 where there is an error or a warning.")]
+
+
 def check(
+    ctx: typer.Context,
     overrides: options.Overrides = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="Configuration of a training: its data, and its clip as what videos must be long enough for.",
-            autocompletion=completion.configs,
-        ),
-    ] = None,
+    config: _Config = None,
     dataset: options.Dataset = None,
     annotations: options.Annotations = None,
     videos: options.Videos = None,
-    data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="The same as --videos: clips, or a list of them (data.videos).")
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(metavar="train|val|test|all", help="Split to check; default all (split)."),
-    ] = None,
-    annotations_only: Annotated[
-        bool, typer.Option("--annotations-only", help="Look at no video (annotations_only).")
-    ] = False,
-    fast: Annotated[bool, typer.Option("--fast", help="Read headers only, decode nothing (decode=headers).")] = False,
-    decode: Annotated[
-        str | None,
-        typer.Option(
-            metavar="headers|ends|all",
-            help="What of a file is read: headers; first, middle and last frame; all frames. Default ends (decode).",
-        ),
-    ] = None,
-    min_frames: Annotated[
-        int | None, typer.Option(metavar="N", help="Frames that a video must have (min_frames).")
-    ] = None,
-    min_seconds: Annotated[
-        float | None, typer.Option(metavar="X", help="Seconds that a video must have (min_seconds).")
-    ] = None,
-    leave_out: Annotated[
-        str | None,
-        typer.Option(metavar="CODE,...", help="Codes whose videos leave the clean list besides errors (leave_out)."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder for report, index and clean list; default ssdet-data/check-<dataset>-<videos> (output).",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Processes that read videos; default one per core (workers).")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="What one file may take; default 60 (timeout).")
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Leave with 1 where there is an error or a warning.")
-    ] = False,
+    data: _Data = None,
+    split: _Split = None,
+    annotations_only: _AnnotationsOnly = False,
+    fast: _Fast = False,
+    decode: _Decode = None,
+    min_frames: _MinFrames = None,
+    min_seconds: _MinSeconds = None,
+    leave_out: _LeaveOut = None,
+    output: _Output = None,
+    workers: _Workers = None,
+    timeout: _Timeout = None,
+    strict: _Strict = False,
+    print_config: options.PrintConfig = False,
 ) -> None:
     """Find what is wrong with a dataset, index its files and list what can be used; nothing of it is changed."""
     from ssdet_cli.config.data_check import load_check_config
@@ -85,22 +106,14 @@ def check(
         raise ConfigError("--videos and --data are the same (data.videos); give one of them.")
     if fast and decode not in (None, "headers"):
         raise ConfigError(f"--fast and --decode {decode} contradict each other; give one of them.")
-    given = {
-        "data.dataset": dataset,
-        "data.annotations": annotations,
-        "data.videos": videos or data,
-        "split": split,
-        "annotations_only": annotations_only or None,
-        "decode": "headers" if fast else decode,
-        "min_frames": min_frames,
-        "min_seconds": min_seconds,
-        "leave_out": leave_out,
-        "output": output,
-        "workers": workers,
-        "timeout": timeout,
-    }
-    flags = {key: value for key, value in given.items() if value is not None}
-    cfg = load_check_config(config, overrides or [], flags)
+    words = {key: ctx.params[name] for name, key in _KEYS.items()} | {"data.videos": videos or data}
+    given = {key: value for key, value in words.items() if value is not None and value is not False}
+    cfg = load_check_config(config, overrides or [], given | ({"decode": "headers"} if fast else {}))
+    if print_config:
+        from ssdet_cli.config.load import to_yaml
+
+        typer.echo(to_yaml(cfg), nl=False)
+        return
     from ssdet_cli.recipes.data_check import run
 
     with interruptible(), ProgressBar("Checking files") as progress:

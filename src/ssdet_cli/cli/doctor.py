@@ -103,7 +103,7 @@ def _video() -> list[Finding]:
     found = [Finding("PyAV", "ok", f"{av.__version__} ({libraries})")]
     decord = installed("decord")
     if decord is None:
-        found.append(Finding("decord", "note", "absent; PyAV reads everything"))
+        found.append(Finding("decord", "note", "absent; PyAV reads everything, and data.backend=decord is refused"))
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         backends = ("pyav", "decord") if decord else ("pyav",)

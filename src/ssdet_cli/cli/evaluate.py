@@ -14,6 +14,18 @@ from ssdet_cli.errors import ConfigError
 app = new_app()
 
 
+def two_folders(value: tuple[Path, Path] | None) -> tuple[Path, Path] | None:
+    """See that no option was taken for the second folder of `--compare`, where only one is given.
+
+    Raises:
+        typer.BadParameter: One was.
+    """
+    for path in value or ():
+        if str(path).startswith("-"):
+            raise typer.BadParameter(f"two folders are needed, and {path} is an option (or write ./{path}).")
+    return value
+
+
 @app.command()
 def evaluate(
     ctx: typer.Context,
@@ -26,7 +38,38 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Submission file to score; several are averaged (predictions)."),
+        typer.Option(
+            metavar="FILE", help="Submission file, or one of --save-predictions; several are averaged (predictions)."
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,W", help="What each member of an ensemble counts for, checkpoints first, as in 2,1 (weights)."
+        ),
+    ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option(metavar="probabilities|logits", help="What an ensemble averages (average)."),
+    ] = None,
+    smooth: Annotated[
+        float | None,
+        typer.Option(metavar="X", help="Average scores over X seconds before they are scored (smooth)."),
+    ] = None,
+    save_predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep what the networks said, for --predictions under any protocol (save_predictions).",
+        ),
+    ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            metavar="A B",
+            callback=two_folders,
+            help="Folders of two evaluations to put side by side, class by class, with significance (compare).",
+        ),
     ] = None,
     features: options.Features = None,
     fine: options.Fine = None,
@@ -52,8 +95,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for metrics.json, submission.txt and report.html; default runs/evaluate-<protocol>-<time> "
-            "(run.output).",
+            help="Folder for metrics.json, submission.txt and report.html; default runs/evaluate-<protocol>-<time>, "
+            "with --compare runs/compare-<time> (run.output).",
         ),
     ] = None,
     gpus: options.Gpus = None,
@@ -64,11 +107,11 @@ def evaluate(
     rdzv_endpoint: options.RdzvEndpoint = None,
     print_config: options.PrintConfig = False,
 ) -> None:
-    """Score checkpoints or prediction files under a benchmark's protocol."""
+    """Score checkpoints or prediction files under a benchmark's protocol, or compare two evaluations (--compare)."""
     cfg, request = configure("evaluate", Request.of(ctx))
     print_if_asked(cfg, request)
     checks.check_names(cfg)
-    if not cfg.checkpoints and not cfg.predictions:
+    if not cfg.checkpoints and not cfg.predictions and not cfg.compare:
         found = newest_detector()
         cfg = cfg.model_copy(update={"checkpoints": (found,)})
         request = request.noting(

@@ -19,6 +19,7 @@ from ssdet_cli.config.sections import (
     OptimConfig,
     RunConfig,
     Section,
+    Weights,
     WindowLength,
 )
 from ssdet_cli.errors import ConfigError
@@ -212,6 +213,12 @@ class EvaluateInference(InferenceConfig):
     crops: Literal[1, 3] = Field(
         1, description="Squares along the longer side of every frame whose scores are averaged: the centre, or 3."
     )
+    shifts: int = Field(
+        1,
+        ge=1,
+        description="Passes whose frames begin later each time, by an equal part of the way from one input frame to "
+        "the next; their scores are averaged.",
+    )
 
 
 class EvaluateConfig(Section):
@@ -220,11 +227,27 @@ class EvaluateConfig(Section):
     command: ClassVar[str] = "evaluate"
     protocol: str = Field("charades-localize", description="Name of a protocol, or module:attribute.")
     checkpoints: tuple[Path, ...] = Field((), description="Run folders or checkpoint files; several are averaged.")
-    predictions: tuple[Path, ...] = Field((), description="Submission files; several are averaged.")
+    predictions: tuple[Path, ...] = Field(
+        (), description="Submission files, and files of --save-predictions; several are averaged."
+    )
+    compare: tuple[Path, ...] = Field((), description="Folders of two evaluations to put side by side; none is scored.")
+    weights: Weights = Field(
+        (), description="What each member of an ensemble counts for, checkpoints first: 2,1; default: all alike."
+    )
+    average: Literal["probabilities", "logits"] = Field("probabilities", description="What an ensemble averages.")
+    smooth: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Average the scores over so many seconds before they are scored."
+    )
+    save_predictions: Path | None = Field(
+        None, description="File for what the networks said, to be scored again with --predictions."
+    )
     split: Literal["train", "val", "test"] = Field("test", description="Split to score.")
     allow_missing: bool = Field(False, description="Score although videos cannot be read.")
     bootstrap: int = Field(
-        0, ge=0, description="Times to draw the videos anew for confidence intervals of the AP, as in 1000; 0 is none."
+        0,
+        ge=0,
+        description="Times to draw the videos anew for confidence intervals of the AP, as in 1000; 0 is none, and 1000 "
+        "with compare.",
     )
     data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
     fine: FineSource = FineSource()
@@ -233,15 +256,31 @@ class EvaluateConfig(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "EvaluateConfig":
-        if self.checkpoints and self.predictions:
-            raise ValueError("checkpoints and predictions cannot be scored together; give one of them.")
+        if self.compare:
+            self._refuse_beside_compare()
         if 0 < self.bootstrap < 100:
             raise ValueError(f"bootstrap={self.bootstrap} are too few draws for an interval; give 1000, at least 100.")
-        if self.predictions and (self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus):
+        several = self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus
+        if self.predictions and not self.checkpoints and several:
             raise ValueError("predictions are scored by one process; leave out --nproc, --nnodes and --gpus.")
         if self.fine.features is not None and self.fine.weights is not None:
             raise ValueError("fine.features and fine.weights are two sources of one fine stream; give one of them.")
         return self
+
+    def _refuse_beside_compare(self) -> None:
+        if len(self.compare) != 2:
+            raise ValueError(f"compare takes the folders of two evaluations, got {len(self.compare)}.")
+        if self.checkpoints or self.predictions:
+            raise ValueError(
+                "compare reads two finished evaluations and scores nothing; leave out --checkpoint and --predictions."
+            )
+        if self.data is not None:
+            raise ValueError("compare reads two finished evaluations, and the annotations are theirs; leave out data.")
+        for name in ("weights", "smooth", "save_predictions"):
+            if getattr(self, name):
+                raise ValueError(f"compare reads two finished evaluations and scores nothing; leave out {name}.")
+        if self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus:
+            raise ValueError("two evaluations are compared by one process; leave out --nproc, --nnodes and --gpus.")
 
 
 class ExtractData(DataConfig):

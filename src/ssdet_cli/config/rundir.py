@@ -42,16 +42,21 @@ _FREE_ON_RESUME = (
 
 
 def run_folder(cfg: BaseModel) -> Path:
-    """The folder of a run: `run.output`, else a new `runs/<command>-<model>-<time>` that does not exist yet."""
+    """The folder of a run: `run.output`, else a new `runs/<command>-<model>-<time>` that does not exist yet.
+
+    A comparison of evaluations goes to `runs/compare-<time>`.
+    """
     if cfg.run.output is not None:
         return cfg.run.output
     checkpoint = getattr(cfg, "checkpoint", None)
-    if checkpoint is not None:
-        what = checkpoint.stem
+    if getattr(cfg, "compare", ()):
+        what = "compare"
+    elif checkpoint is not None:
+        what = f"{cfg.command}-{checkpoint.stem}"
     else:
-        what = cfg.model.backbone if hasattr(cfg, "model") else cfg.protocol
+        what = f"{cfg.command}-{cfg.model.backbone if hasattr(cfg, 'model') else cfg.protocol}"
     plain = "".join(letter if letter.isalnum() or letter in "_." else "-" for letter in what)
-    first = ROOT / f"{cfg.command}-{plain}-{datetime.now():%Y%m%d-%H%M%S}"
+    first = ROOT / f"{plain}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = first, 2
     while folder.exists():
         folder, number = first.with_name(f"{first.name}-{number}"), number + 1

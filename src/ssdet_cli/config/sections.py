@@ -33,6 +33,21 @@ def _split_commas(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_split_commas)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_split_commas)]
+
+
+def _above_nothing(weights: tuple[float, ...]) -> tuple[float, ...]:
+    for weight in weights:
+        if not 0 < weight < float("inf"):
+            raise PydanticCustomError("weight", "every one of the weights must be a number above 0, as in 2,1")
+    return weights
+
+
+#: What the members of an ensemble count for; `2` alone is a number to YAML.
+Weights = Annotated[
+    Numbers,
+    BeforeValidator(lambda value: (value,) if isinstance(value, int | float) else value),
+    AfterValidator(_above_nothing),
+]
 #: `0` alone is a number to YAML.
 GpuList = Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 
@@ -122,7 +137,8 @@ class DataConfig(Section):
     videos: Path | None = Field(None, description="Folder of videos, or the list of a weakly labelled set.")
     annotations: Path | None = Field(None, description="Annotations, as the dataset takes them: a file or a folder.")
     backend: Literal["auto", "decord", "pyav", "frames"] = Field(
-        "auto", description="Video reader; auto is decord, and PyAV for what decord refuses."
+        "auto",
+        description="Video reader; auto is pyav for files, frames for folders; decord refuses what it reads wrongly.",
     )
     frame_rate: float | None = Field(
         None, gt=0, description="Frames per second of folders of frames; without it, frames / duration."
@@ -237,7 +253,9 @@ class AugmentConfig(Section):
     )
     probability: float = Field(0.5, ge=0, le=1, description="With which each method is on, drawn once per batch.")
     cutmix_style: Literal["sweep", "pan"] = Field("sweep", description="Boundary sweeps, or both halves pan.")
-    compile: bool | None = Field(None, description="torch.compile the augmentations; default: on GPUs only.")
+    compile: bool | None = Field(
+        None, description="torch.compile normalisation and augmentations; default: on GPUs only."
+    )
 
 
 class OptimConfig(Section):

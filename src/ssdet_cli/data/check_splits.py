@@ -58,7 +58,9 @@ def read_splits(data: DataConfig, split: str) -> CheckedSplits:
         twin = next((other for other, videos in found.raw.items() if _same_videos(raw, videos)), None)
         if twin is None:
             found.raw[name], found.loaded[name] = raw, loaded
-            found.findings.extend(of_flaws(name, flaws))
+            # A line that cannot be read belongs to no split: every one meets it.
+            told = {finding.detail for finding in found.findings}
+            found.findings.extend(of_flaws(name, [flaw for flaw in dict.fromkeys(flaws) if flaw.message not in told]))
         elif is_weak(raw) and twin == "test":  # what pretraining holds out is for validation
             found.raw[name], found.loaded[name] = found.raw.pop(twin), found.loaded.pop(twin)
             found.findings[:] = [replace(one, split=name) if one.split == twin else one for one in found.findings]

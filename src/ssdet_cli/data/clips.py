@@ -26,7 +26,17 @@ from ssdet_cli.data.windows import Windows
 from ssdet_cli.errors import DataError
 from ssdet_cli.video.decode import VideoReader, open_video
 from ssdet_cli.video.patience import in_time
-from ssdet_cli.video.sampling import FrameTimes, Placing, Spacing, Taken, Window, place_clip, whole_video
+from ssdet_cli.video.sampling import (
+    FrameTimes,
+    Placing,
+    Spacing,
+    Taken,
+    Window,
+    frames_shifted,
+    in_video,
+    place_clip,
+    whole_video,
+)
 from ssdet_cli.video.transforms import (
     centre_crop_box,
     change_colours,
@@ -280,6 +290,7 @@ class VideoFacts:
         duration_seconds: Of the file.
         raw_seconds: (raw_frames,) float64, when each raw frame appears.
         end_seconds: When the last of them ends.
+        shift: So much later than the first frame the first input frame lies, as a part of the spacing.
     """
 
     video_id: str
@@ -290,12 +301,13 @@ class VideoFacts:
     duration_seconds: float = 0.0
     raw_seconds: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     end_seconds: float = 0.0
+    shift: float = 0.0
 
     @property
     def num_frames(self) -> int:
         """Input frames."""
         if self.spacing.seconds is None:
-            return -(-self.raw_frames // self.spacing.stride)
+            return -(-(self.raw_frames - frames_shifted(self.spacing, self.shift)) // self.spacing.stride)
         return len(self.indices)
 
     @property
@@ -310,7 +322,12 @@ class VideoFacts:
 
     @functools.cached_property
     def _sampled(self) -> tuple[np.ndarray, np.ndarray]:
-        return whole_video(FrameTimes(self.raw_seconds, self.end_seconds), self.spacing)
+        return whole_video(self.times, self.spacing, self.shift)
+
+    @property
+    def times(self) -> FrameTimes:
+        """When its raw frames appear."""
+        return FrameTimes(self.raw_seconds, self.end_seconds)
 
 
 @dataclass(frozen=True)
@@ -322,7 +339,7 @@ class VideoWindow:
         start: First of them, as input frames of the video are counted.
         frames: (3, T, S, S) uint8.
         weights: (T,) float32, what each counts for where windows overlap (see `data.windows`).
-        count: Windows of this video, of all crops.
+        count: Windows of this video, of all crops and shifts.
         backend: Which video reader read it.
         failure: Why the video cannot be read, from here on; frames and weights are then empty.
         crop: Which of the squares of a frame.
@@ -353,6 +370,8 @@ class VideoWindows(IterableDataset):
         size: Side of the crop, pixels.
         windows: How a long video is cut.
         crops: Squares of every frame, see `crop_boxes`; of several, a window comes once for each.
+        shifts: Passes over every video, each of whose frames lie an equal part of the spacing later than those of the
+            one before; a video that is shorter than a shift has fewer. Each pass decodes anew.
     """
 
     def __init__(
@@ -364,9 +383,10 @@ class VideoWindows(IterableDataset):
         size: int,
         windows: Windows,
         crops: int = 1,
+        shifts: int = 1,
     ) -> None:
         self.records, self.spacing, self.size, self.windows = tuple(records), spacing, size, windows
-        self.crops, self.file_timeout = crops, data.file_timeout
+        self.crops, self.shifts, self.file_timeout = crops, shifts, data.file_timeout
         self.reader = ClipReader(data, size)
 
     def __iter__(self) -> Iterator[VideoWindow]:
@@ -398,15 +418,21 @@ class VideoWindows(IterableDataset):
     def _read(self, record: VideoRecord) -> Iterator[VideoWindow]:
         with self.reader.open(record) as reader:
             video = self.facts(record, reader)
-            spans, weights = self.windows.spans(video.num_frames), self.windows.weights(video.num_frames)
-            held, behind = [torch.empty(3, 0, self.size, self.size, dtype=torch.uint8)] * self.crops, 0
-            count = len(spans) * self.crops
-            for (start, stop), own in zip(spans, weights, strict=True):
-                fresh = self._frames(reader, video, behind, stop)
-                held = [_joined(one, new, behind - start) for one, new in zip(held, fresh, strict=True)]
-                behind = stop
-                for crop, frames in enumerate(held):
-                    yield VideoWindow(video, start, frames, own, count, reader.backend, "", crop, self.crops)
+            parts = [number / self.shifts for number in range(self.shifts)]
+            shifted = [replace(video, shift=part) for part in parts if in_video(video.times, self.spacing, part)]
+            count = self.crops * sum(len(self.windows.spans(one.num_frames)) for one in shifted)
+            for one in shifted:
+                yield from self._pass(reader, one, count)
+
+    def _pass(self, reader: VideoReader, video: VideoFacts, count: int) -> Iterator[VideoWindow]:
+        spans, weights = self.windows.spans(video.num_frames), self.windows.weights(video.num_frames)
+        held, behind = [torch.empty(3, 0, self.size, self.size, dtype=torch.uint8)] * self.crops, 0
+        for (start, stop), own in zip(spans, weights, strict=True):
+            fresh = self._frames(reader, video, behind, stop)
+            held = [_joined(one, new, behind - start) for one, new in zip(held, fresh, strict=True)]
+            behind = stop
+            for crop, frames in enumerate(held):
+                yield VideoWindow(video, start, frames, own, count, reader.backend, "", crop, self.crops)
 
     def _frames(self, reader: VideoReader, video: VideoFacts, start: int, stop: int) -> list[Tensor]:
         frames = reader.frames(video.first + video.indices[start:stop])

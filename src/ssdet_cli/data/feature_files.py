@@ -27,6 +27,8 @@ SUFFIX = {"safetensors": ".safetensors", "npy": ".npy"}
 DTYPES = {"float16": ("F16", 2), "bfloat16": ("BF16", 2), "float32": ("F32", 4)}
 _UNSAFE = set('/\\:*?"<>|%')
 _LONGEST_NAME = 180
+#: Bytes; what the safetensors library takes at most.
+_LONGEST_HEADER = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,15 @@ class Origin:
                     return apart
                 continue
             ours, theirs = getattr(self, each.name), getattr(other, each.name)
+            if each.name == "weights_sha256" and ours != theirs:
+                return f"weights of {other._weights} there, of {self._weights} here"
             if each.name not in ("checkpoint", "command") and ours != theirs:
                 return f"{each.name} {_short(theirs)} there, {_short(ours)} here"
         return None
+
+    @property
+    def _weights(self) -> str:
+        return f"{self.checkpoint} ({self.weights_sha256[:12]}...)"
 
     def steps(self, num_frames: int) -> dict[str, int]:
         """Stage -> steps of a video of `num_frames` input frames."""
@@ -205,6 +213,8 @@ def read_header(path: Path) -> FeatureFile:
 
 def _safetensors(file: Any, size: int) -> tuple[int, FeatureFile]:
     (length,) = struct.unpack("<Q", file.read(8))
+    if length > _LONGEST_HEADER:
+        raise ValueError("These are not the first bytes of safetensors.")
     if length > size:
         return 8 + length, FeatureFile({}, {}, None, size)
     header = json.loads(file.read(length))

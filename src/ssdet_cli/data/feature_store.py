@@ -154,10 +154,12 @@ class FeatureStore:
         video_ids = list(dict.fromkeys(video_ids))
         missing = [video_id for video_id in video_ids if video_id not in self._videos]
         if missing:
-            unfinished = "" if self.complete else "; the extraction is not finished, run it again to continue it"
+            how = f". `ssdet extract-features --output {self.folder}` on them adds what is missing."
+            if not self.complete:
+                how = "; the extraction is not finished, run it again to continue it."
             raise DataError(
                 f"{self.folder} lacks features of {len(missing)} of {len(video_ids)} videos, "
-                f"the first is {missing[0]}{unfinished}."
+                f"the first is {missing[0]}{how}"
             )
         with ThreadPoolExecutor(_THREADS) as pool_of_threads:
             for fault in pool_of_threads.map(self._fault, video_ids):

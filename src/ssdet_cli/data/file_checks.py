@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ssdet_cli.data.index import PASSING, IndexWriter, VideoIndex
 from ssdet_cli.data.isolated import Died, in_processes
-from ssdet_cli.video.inspection import DEPTHS, Depth, FileFacts, Inspection, inspect, stamp
+from ssdet_cli.video.inspection import DEPTHS, Depth, FileFacts, Inspection, inspect, special_reader, stamp
 
 #: (files done, files in all, file).
 Progress = Callable[[int, int, str], None]
@@ -76,6 +76,9 @@ def look_at_all(
 
 def _is_enough(facts: FileFacts, how: HowToLook) -> bool:
     if facts.code in PASSING or DEPTHS.index(facts.depth) < DEPTHS.index(how.depth):
+        return False
+    same_reader = facts.reader == special_reader(how.backend, how.depth)
+    if not same_reader and (facts.code or how.depth != "headers"):
         return False
     return bool(facts.content) or not how.frame_rate or bool(facts.code) or facts.frame_rate == how.frame_rate
 

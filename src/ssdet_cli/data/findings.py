@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +21,12 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 SLACK_SECONDS = 2.0
 #: By how much the length of a file may differ from its annotation: seconds, or a part of it.
 _LENGTH_SECONDS, _LENGTH_PART = 1.0, 0.02
-_RATE_PART = 0.02
+#: By how much the number of a folder's frames may differ from its rate and annotation: a part of it, or frames.
+_RATE_PART, _RATE_FRAMES = 0.02, 2
+#: Where only the file tells the length, actions that end less than this after it were rounded.
+_FILE_SLACK_SECONDS = 0.1
+#: Numbers that the frames of a folder begin with.
+_FIRST_NUMBERS = (0, 1)
 #: Rates outside are time-lapses, or headers that lie.
 _PLAUSIBLE_RATES = (5.0, 121.0)
 
@@ -42,8 +47,15 @@ CODES: dict[str, tuple[Severity, str]] = {
     "duplicate-within-split": ("warning", "one video is there twice"),
     "segment-end-before-start": ("warning", "actions end before they start; loading leaves them out"),
     "segment-outside-video": ("warning", "actions start after their video, or end more than 2 s after it"),
+    "late-start": (
+        "warning",
+        "a folder of frames begins with a higher number than 1; its first frame counts as second 0",
+    ),
     "duration": ("warning", "the file is longer or shorter than its annotation says"),
-    "frame-rate": ("warning", "the frame rate is implausible, not known, or contradicts the annotation"),
+    "frame-rate": (
+        "warning",
+        "the frame rate is implausible, not known, or contradicts the annotation, as where frames are missing",
+    ),
     "too-short": ("warning", "the video is shorter than a clip"),
     "split-unreadable": ("warning", "a split of the set cannot be loaded"),
     "class-never-seen": ("warning", "no video of the split shows the class"),
@@ -98,17 +110,39 @@ def of_flaws(split: str, flaws: Iterable[Flaw]) -> list[Finding]:
     return [Finding(flaw.code, split, flaw.video_id, flaw.message) for flaw in flaws]
 
 
-def of_annotations(split: str, videos: VideoSet) -> Iterator[Finding]:
-    """What the annotations of a frame-labelled split say against themselves."""
+def with_file_lengths(videos: VideoSet, facts: Mapping[str, FileFacts]) -> VideoSet:
+    """Fill in the lengths of the files that can be read, by absolute path, where the annotations tell none."""
+
+    def told(record: VideoRecord) -> VideoRecord:
+        if record.duration_seconds is not None or record.path is None:
+            return record
+        file = facts.get(os.path.abspath(record.path))
+        return (
+            record if file is None or file.code or not file.seconds else replace(record, duration_seconds=file.seconds)
+        )
+
+    return replace(videos, records=tuple(map(told, videos.records)))
+
+
+def of_annotations(split: str, videos: VideoSet, annotated: VideoSet | None = None) -> Iterator[Finding]:
+    """What the annotations of a frame-labelled split say against themselves.
+
+    Args:
+        split: Name.
+        videos: With the lengths of the files where the annotations tell none.
+        annotated: As the annotations have them, which tells the two apart; None is `videos`.
+    """
     actions = Actions.of(videos.records, len(videos.classes))
+    by_file = np.array([record.duration_seconds is None for record in (annotated or videos).records], dtype=bool)
     gross = actions.outside | (actions.excess > SLACK_SECONDS)
+    past_end = actions.past_end & ~(by_file[actions.video] & (actions.excess <= _FILE_SLACK_SECONDS))
     for code, chosen in (
         ("segment-end-before-start", actions.reversed),
         ("zero-length-segment", actions.without_length),
         ("segment-outside-video", gross & ~actions.reversed),
-        ("segment-past-end", actions.past_end & ~gross & ~actions.reversed),
+        ("segment-past-end", past_end & ~gross & ~actions.reversed),
     ):
-        yield from _by_video(code, split, videos, actions, np.flatnonzero(chosen))
+        yield from _by_video(code, split, videos, actions, np.flatnonzero(chosen), by_file)
     for row in np.flatnonzero(np.bincount(actions.video, minlength=len(videos)) == 0).tolist():
         yield Finding("no-actions", split, videos.records[row].video_id, "no actions")
     usable = ~actions.reversed & ~actions.outside
@@ -126,7 +160,9 @@ def _unseen(split: str, videos: VideoSet, counts: np.ndarray) -> Iterator[Findin
         yield Finding("class-never-seen", split, videos.classes[label], f"class {label} has no example")
 
 
-def _by_video(code: str, split: str, videos: VideoSet, actions: Actions, rows: np.ndarray) -> Iterator[Finding]:
+def _by_video(
+    code: str, split: str, videos: VideoSet, actions: Actions, rows: np.ndarray, by_file: np.ndarray
+) -> Iterator[Finding]:
     """One finding for each video, with the action that is the furthest off."""
     found: dict[int, list[int]] = defaultdict(list)
     for row in rows.tolist():
@@ -137,7 +173,7 @@ def _by_video(code: str, split: str, videos: VideoSet, actions: Actions, rows: n
         name = videos.classes[actions.label[worst]]
         times = f"{actions.start[worst]:g} to {actions.end[worst]:g} s"
         length = record.duration_seconds
-        of = f" of a video of {length:g} s" if length is not None else ""
+        of = f" of a {'file' if by_file[video] else 'video'} of {round(length, 3):g} s" if length is not None else ""
         more = f", and {len(own) - 1} more" if len(own) > 1 else ""
         yield Finding(code, split, record.video_id, f"{name}, {times}{of}{more}", str(record.path or ""), len(own))
 
@@ -158,6 +194,7 @@ def of_files(
         limits: What is too short.
         frame_rate: Of folders of frames, as it was given.
     """
+    usual_rate = frame_rate or _usual_rate(records, facts)
     for record in records:
         if record.path is None:
             yield Finding("missing", split, record.video_id, "no file in the video folder")
@@ -165,28 +202,52 @@ def of_files(
         file = facts.get(os.path.abspath(record.path))
         if file is None:
             continue
-        for code, detail in _of_file(record, file, limits, frame_rate):
+        if not file.content and not file.code:
+            for code, detail in _of_folder(record, file, frame_rate, usual_rate):
+                yield Finding(code, split, record.video_id, detail, file.path)
+        for code, detail in _of_file(record, file, limits):
             yield Finding(code, split, record.video_id, detail, file.path)
 
 
-def _of_file(
-    record: VideoRecord, file: FileFacts, limits: Limits, frame_rate: float | None
+def _usual_rate(records: Sequence[VideoRecord], facts: Mapping[str, FileFacts]) -> float:
+    """The median of frames over annotated seconds of the folders of frames; 0 where there are fewer than three."""
+    rates = []
+    for record in records:
+        file = facts.get(os.path.abspath(record.path)) if record.path is not None and record.duration_seconds else None
+        if file is not None and not file.content and not file.code:
+            rates.append(file.frames / record.duration_seconds)
+    return float(np.median(rates)) if len(rates) > 2 else 0.0
+
+
+def _of_folder(
+    record: VideoRecord, file: FileFacts, frame_rate: float | None, usual_rate: float
 ) -> Iterator[tuple[str, str]]:
+    """What the numbers of a folder's frames say against its annotation; `usual_rate` is given, or that of the set."""
+    if file.first_number > max(_FIRST_NUMBERS):
+        yield "late-start", f"its first frame has the number {file.first_number}, {file.frames} are there"
+    annotated = record.duration_seconds
+    if not annotated:
+        if not frame_rate:
+            yield "frame-rate", "a folder of frames says no rate itself; give data.frame_rate=X"
+        return
+    due = usual_rate * annotated
+    if usual_rate and abs(file.frames - due) > max(_RATE_PART * due, _RATE_FRAMES):
+        told = f"data.frame_rate={frame_rate:g}" if frame_rate else f"its set has {usual_rate:.4g}/s"
+        lacking = f": another rate, or {round(due) - file.frames} frames are missing" if file.frames < due else ""
+        yield (
+            "frame-rate",
+            f"{file.frames} frames in {annotated:g} s are {file.frames / annotated:.4g}/s, and {told}{lacking}",
+        )
+
+
+def _of_file(record: VideoRecord, file: FileFacts, limits: Limits) -> Iterator[tuple[str, str]]:
     if file.code:
         yield file.code, file.detail
         return
     annotated, is_folder = record.duration_seconds, not file.content
-    if is_folder and not frame_rate and not annotated:
-        yield "frame-rate", "a folder of frames says no rate itself; give data.frame_rate=X"
-    if is_folder and annotated and frame_rate and abs(file.frames / annotated - frame_rate) > _RATE_PART * frame_rate:
-        seen = file.frames / annotated
-        yield (
-            "frame-rate",
-            f"{file.frames} frames in {annotated:g} s are {seen:.4g}/s, and data.frame_rate={frame_rate:g}",
-        )
-    elif not is_folder and not _PLAUSIBLE_RATES[0] <= file.frame_rate <= _PLAUSIBLE_RATES[1]:
+    if not is_folder and not _PLAUSIBLE_RATES[0] <= file.frame_rate <= _PLAUSIBLE_RATES[1]:
         yield "frame-rate", f"{file.frame_rate:g} frames per second"
-    elif file.seconds and annotated:
+    elif not is_folder and file.seconds and annotated:
         if abs(file.seconds - annotated) > max(_LENGTH_SECONDS, _LENGTH_PART * annotated):
             yield "duration", f"the file has {file.seconds:.2f} s, its annotation {annotated:.2f} s"
     used = (record.end_seconds or file.seconds) - record.start_seconds

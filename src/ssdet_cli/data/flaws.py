@@ -54,6 +54,11 @@ def tolerated(*, raw: bool) -> Iterator[list[Flaw]]:
         _tolerance.reset(token)
 
 
+def tolerating() -> bool:
+    """Whether flaws are collected."""
+    return _tolerance.get() is not None
+
+
 def kept_raw() -> bool:
     """Whether loaders are to keep actions as the file has them."""
     tolerance = _tolerance.get()

@@ -17,7 +17,7 @@ from typing import Any
 from ssdet_cli.catalog import nearest
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.class_names import sorted_classes
-from ssdet_cli.data.flaws import UnknownClassError, refuse
+from ssdet_cli.data.flaws import UnknownClassError, refuse, tolerating
 from ssdet_cli.data.frame_splits import answering, finished
 from ssdet_cli.data.lookup import check_split, classes_beside, read_json, required
 from ssdet_cli.data.tables import seconds_of
@@ -87,9 +87,10 @@ def json_entries(path: Path, document: dict[str, Any]) -> Iterator[tuple[str, En
     """Give the videos of either form in the order of the file.
 
     Raises:
-        DataError: One is no such object, or has one class for all of it.
+        DataError: One is no such object, or has one class for all of it; or times count features.
     """
     document = document["database"] if isinstance(document.get("database"), dict) else document
+    _refuse_feature_indices(path, document)
     for video_id, entry in document.items():
         actions = entry.get("actions", entry.get("annotations")) if isinstance(entry, dict) else None
         if isinstance(actions, dict):
@@ -98,10 +99,40 @@ def json_entries(path: Path, document: dict[str, Any]) -> Iterator[tuple[str, En
                 "expected; `ssdet pretrain --dataset kinetics` reads it."
             )
         if actions is None:
-            raise DataError(f"{path}: '{video_id}' must be an object with subset, duration and actions.")
+            refuse(f"{path}: '{video_id}' must be an object with subset, duration and actions.", video_id)
+            continue
         if not isinstance(actions, list):
-            raise DataError(f"{path}, video '{video_id}': actions must be a list of [class, start, end].")
+            refuse(f"{path}, video '{video_id}': actions must be a list of [class, start, end].", video_id)
+            continue
         yield video_id, Entry(entry.get("subset"), entry.get("duration"), actions)
+
+
+def _refuse_feature_indices(path: Path, document: dict[str, Any]) -> None:
+    """Refuse `i3d_train.json` and the like, whose actions are numbers of features and not seconds.
+
+    {id: {"actions": [[class, first, last], ...], "len": seconds, "num_frames": features}}, of
+    https://github.com/piergiaj/tgm-icml19.
+
+    Raises:
+        DataError: It is one of them.
+    """
+    for entry in document.values():
+        if not isinstance(entry, dict) or "duration" in entry or not {"len", "num_frames"} <= entry.keys():
+            return
+        actions = entry.get("actions")
+        if not isinstance(actions, list) or not all(_counts(action) for action in actions):
+            return
+    if document:
+        raise DataError(
+            f"{path}: its actions count features ('len' and 'num_frames' stand in the place of 'duration', as in "
+            "i3d_train.json and vgg_train.json), where seconds are expected; give charades.json or a Charades CSV."
+        )
+
+
+def _counts(action: Any) -> bool:
+    """Whether the times of an action are whole numbers."""
+    times = action[1:] if isinstance(action, list) else (None,)
+    return all(isinstance(time, int | float) and float(time).is_integer() for time in times)
 
 
 def action_parts(action: Any) -> tuple[Any, float, float]:
@@ -183,7 +214,8 @@ def _own_classes(path: Path) -> tuple[str, ...]:
             try:
                 labels.setdefault(action_parts(action)[0], video_id)
             except (ValueError, TypeError) as error:
-                raise DataError(f"{path}, video '{video_id}': {error}") from error
+                if not tolerating():  # whoever reads the actions notes it then
+                    raise DataError(f"{path}, video '{video_id}': {error}") from error
     if not labels:
         raise DataError(f"{path} holds no actions and no classes.txt beside it: the classes are unknown.")
     if all(isinstance(label, str) and not label.isdecimal() for label in labels):

@@ -183,6 +183,7 @@ def without_unusable(videos: VideoSet, data: DataConfig) -> tuple[VideoSet, str]
     """
     index = find_index(data)
     bad = index.unusable(record.path for record in videos.records if record.path is not None) if index else {}
+    bad = {path: facts for path, facts in bad.items() if facts.reader in ("", data.backend)}
     if not bad:
         return videos, ""
     kept = tuple(one for one in videos.records if one.path is None or os.path.abspath(one.path) not in bad)

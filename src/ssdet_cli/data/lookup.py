@@ -71,6 +71,8 @@ def read_text(path: Path) -> tuple[str, str]:
                 raise DataError(f"{path} is {kind}; annotations are a text file.")
             content = head + file.read()
         return content.decode("utf-8-sig"), hashlib.sha256(content).hexdigest()
+    except IsADirectoryError as error:
+        raise DataError(f"{path} is a folder, where a file is expected.") from error
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
@@ -187,7 +189,8 @@ def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tup
     paths = find_videos(videos, {record.video_id for record in records})
     missing = [record.video_id for record in records if record.video_id not in paths]
     if records and len(missing) == len(records):
-        held = f"{len(paths)} others, such as {next(iter(paths.values())).name}" if paths else "no video at all"
+        others = [path for path in paths.values() if path.suffix.lower() in VIDEO_SUFFIXES or is_frame_folder(path)]
+        held = f"{len(others)} others, such as {others[0].name}" if others else "no video at all"
         raise DataError(
             f"{videos} holds none of the {len(records)} annotated videos, such as {missing[0]}.mp4; it holds {held}."
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
-from ssdet_cli.data.flaws import UnknownClassError, kept_raw
+from ssdet_cli.data.flaws import UnknownClassError, kept_raw, refuse
 from ssdet_cli.data.frame_json import json_set
 from ssdet_cli.data.lookup import check_split, read_text, required, some, stand_in, with_paths, without_reversed
 from ssdet_cli.errors import DataError
@@ -100,7 +100,10 @@ def _text_lines(path: Path) -> Iterator[tuple[str, float, float]]:
         except (IndexError, ValueError):
             known = False
         if not known:
-            raise DataError(f"{path}, line {number}: `video_validation_0000051 start end` is expected, found '{line}'.")
+            refuse(
+                f"{path}, line {number}: `video_validation_0000051 start end` is expected, found '{line}'.", fields[0]
+            )
+            continue
         yield video_id, start, end
 
 

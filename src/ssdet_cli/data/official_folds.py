@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clip_tree import walk_clips
-from ssdet_cli.data.lookup import VIDEO_SUFFIXES, some
+from ssdet_cli.data.flaws import refuse
+from ssdet_cli.data.lookup import VIDEO_SUFFIXES, check_split, read_text, required, some
 from ssdet_cli.data.weak_lists import Labels
 from ssdet_cli.data.weak_splits import choose_split
 from ssdet_cli.errors import DataError
@@ -23,40 +24,78 @@ class Listed:
     label: str
 
 
-def fold_of(path: Path, pattern: str, wanted: str) -> int:
-    """Return the number of the official split that a file belongs to.
+@dataclass(frozen=True)
+class Fold:
+    """One official split.
+
+    Attributes:
+        dataset: Name, for messages.
+        folder: Of the lists.
+        number: From 1.
+        chosen: Whether one of its files was named; else it is the first for want of a choice.
+    """
+
+    dataset: str
+    folder: Path
+    number: int
+    chosen: bool
+
+
+def official_fold(dataset: str, annotations: Path | None, split: str, pattern: str, wanted: str) -> Fold:
+    """Tell which official split the annotations mean: the first of a folder, or that of a file by its name.
+
+    Args:
+        dataset: Name.
+        annotations: Folder of the lists, or one of them.
+        split: "train", "val" or "test".
+        pattern: Of the name of a list without its suffix; its group is the number.
+        wanted: What the dataset needs, in words.
 
     Raises:
-        DataError: Its name is of another form.
+        ConfigError: No annotations given, or no such split.
+        DataError: They do not exist, or the name is of another form.
     """
+    check_split(split)
+    path = required(annotations, dataset, wanted)
+    if path.is_dir():
+        return Fold(dataset, path, 1, chosen=False)
     match = re.fullmatch(pattern, path.stem)
     if match is None:
         raise DataError(f"{path} is no list of an official split; needed: {wanted}.")
-    return int(match[1])
+    return Fold(dataset, path.parent, int(match[1]), chosen=True)
+
+
+def matched_lines(path: Path, pattern: str, wanted: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Give the lines of a list, for messages, and what `pattern` finds in each; empty lines are passed over.
+
+    Raises:
+        DataError: A line is of another form than `wanted`.
+    """
+    for number, line in enumerate(read_text(path)[0].splitlines(), start=1):
+        if not line.strip():
+            continue
+        match = re.fullmatch(pattern, line.strip())
+        if match is None:
+            refuse(f"{path}, line {number}: `{wanted}` is expected, found '{line.strip()}'.")
+            continue
+        yield f"{path}, line {number}", match
 
 
 def fold_set(
-    dataset: str,
+    fold: Fold,
     videos: Path | None,
-    source: Path,
     classes: tuple[str, ...],
     clips: Mapping[str, Sequence[Listed]],
     split: str,
-    fold: int,
-    *,
-    told: bool,
 ) -> VideoSet:
     """Make the set of one official split; clips are found by name, wherever they are below `videos`.
 
     Args:
-        dataset: Name, for messages.
+        fold: Which one; where it was not chosen, a note says so.
         videos: Root of the clips; None where only labels matter.
-        source: Folder of the lists.
         classes: In index order.
         clips: Of training and test.
         split: "train", "val" or "test".
-        fold: Number of the official split.
-        told: Whether to note which one is taken.
 
     Raises:
         DataError: A class is unknown, the split is empty, or none of its clips is there.
@@ -76,11 +115,10 @@ def fold_set(
         ]
         for part, listed in clips.items()
     }
-    records, notes = choose_split(parts, split, source)
-    if told:
-        notes = (
-            f"{source} holds several official splits: split {fold} is read; name a file of another for that one.",
-        ) + notes
+    records, notes = choose_split(parts, split, fold.folder)
+    if not fold.chosen:
+        read = f"{fold.folder} holds several official splits: split {fold.number} is read"
+        notes = (f"{read}; name a file of another for that one.", *notes)
     missing = [record.video_id for record in records if record.path is None]
     if videos is not None and len(missing) == len(records):
         held = f"{len(there)} others, such as {next(iter(there))}" if there else "no clip at all"
@@ -89,7 +127,8 @@ def fold_set(
         )
     if videos is not None and missing:
         notes += (some("listed clips are not there", missing),)
-    return VideoSet(f"{dataset} {split}, split {fold}", classes, tuple(records), source, notes=notes)
+    name = f"{fold.dataset} {split}, split {fold.number}"
+    return VideoSet(name, classes, tuple(records), fold.folder, notes=notes)
 
 
 def _stem(name: str) -> str:

@@ -6,12 +6,14 @@ the form of `charades.json`, or the CSVs of the release, one for each video (`An
 durations as well; classes count from 0 in the order of the repository's `Action_list`.
 """
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
+from ssdet_cli.data.flaws import refuse
 from ssdet_cli.data.frame_json import json_set, known_class
 from ssdet_cli.data.lookup import check_split, read_text, required, stand_in, with_paths, without_reversed
 from ssdet_cli.data.tables import read_table
@@ -97,13 +99,25 @@ def _csv_segments(path: Path) -> tuple[Segment, ...]:
     text, _ = read_text(path)
     table = read_table(path, text, ("label", "start_frame", "end_frame"))
     if table is None:
-        raise DataError(f"{path}, line 1: the columns event, start_frame and end_frame are expected.")
+        refuse(f"{path}, line 1: the columns event, start_frame and end_frame are expected.", path.stem)
+        return ()
     segments = []
     for line, fields in table.rows:
         name = fields.get("label", "")
         try:
-            start, end = (float(fields[column]) / TSU_FRAME_RATE for column in ("start_frame", "end_frame"))
+            start, end = (_frame(fields, column) / TSU_FRAME_RATE for column in ("start_frame", "end_frame"))
             segments.append(Segment(known_class(_MERGED.get(name, name), TSU_CLASSES), start, end))
-        except (KeyError, ValueError) as error:
-            raise DataError(f"{path}, line {line}: {error}") from error
+        except ValueError as error:
+            refuse(f"{path}, line {line}: {error}", path.stem, error)
     return tuple(segments)
+
+
+def _frame(fields: Mapping[str, str], column: str) -> float:
+    text = fields.get(column, "")
+    try:
+        frame = float(text)
+    except ValueError:
+        frame = math.nan
+    if not math.isfinite(frame) or frame < 0:
+        raise ValueError(f"{column} '{text}' is not a number of frames from 0.")
+    return frame

@@ -16,13 +16,15 @@ from ssdet_cli.data.clips import VideoFacts, VideoWindow
 from ssdet_cli.data.reading import dead_workers_named
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.out_of_memory import Passes
-from ssdet_cli.evaluation.interface import VideoScores
+from ssdet_cli.evaluation.interface import VideoScores, interpolate
 
 #: Windows -> windows with outputs by name, each without batch dimension; in any order, and an output may come late.
 #: A window that tells of a failure passes through.
 Apply = Callable[[Iterable[VideoWindow]], Iterator[tuple[VideoWindow, Mapping[str, Tensor]]]]
 #: Name of the logits among outputs.
 LOGITS = "logits"
+#: Rows that are averaged at a time.
+_ROWS = 4096
 
 
 class Join(Protocol):
@@ -42,29 +44,36 @@ class Join(Protocol):
 
 
 class ScoreJoin:
-    """Weighted mean of the logits (K, T) of a video's windows; of several crops, the mean of their probabilities."""
+    """Weighted mean of the logits (K, T) of a video's windows.
+
+    Of several crops and shifted passes, the mean of their probabilities at the times of the pass that is not shifted:
+    the logits of the others are interpolated to them.
+    """
 
     def __init__(self, video: VideoFacts) -> None:
-        self.video = video
-        self._logits: np.ndarray | None = None
+        self._passes: dict[float, tuple[VideoFacts, np.ndarray]] = {}
         self._added, self._backend = 0, ""
 
     def add(self, window: VideoWindow, outputs: Mapping[str, Tensor]) -> bool:
         """Add a window's logits."""
         logits = outputs[LOGITS].float().T.cpu().numpy()
-        if self._logits is None:
-            self._logits = np.zeros((window.crops, self.video.num_frames, logits.shape[1]), np.float32)
-        self._logits[window.crop, window.start : window.start + len(logits)] += logits * window.weights[:, None]
+        video = window.video
+        if video.shift not in self._passes:
+            empty = np.zeros((window.crops, video.num_frames, logits.shape[1]), np.float32)
+            self._passes[video.shift] = video, empty
+        joined = self._passes[video.shift][1]
+        joined[window.crop, window.start : window.start + len(logits)] += logits * window.weights[:, None]
         self._added, self._backend = self._added + 1, window.backend
         return self._added == window.count
 
     def finish(self) -> VideoScores:
         """Return the scores."""
-        video = self.video
+        video, logits = self._passes[0.0]
+        alone = len(self._passes) == len(logits) == 1
         return VideoScores(
             video_id=video.video_id,
             seconds=video.seconds,
-            logits=self._logits[0] if len(self._logits) == 1 else _mean_of_crops(self._logits),
+            logits=logits[0] if alone else self._mean(video.seconds),
             duration_seconds=video.duration_seconds,
             frame_rate=video.frame_rate,
             num_frames=video.raw_frames,
@@ -75,9 +84,20 @@ class ScoreJoin:
     def discard(self) -> None:
         """Nothing is held outside."""
 
+    def _mean(self, seconds: np.ndarray) -> np.ndarray:
+        """(T, K), part by part: as many as there are passes and crops are held at double precision."""
+        passes = [self._passes[shift] for shift in sorted(self._passes)]
+        parts = []
+        for first in range(0, len(seconds), _ROWS):
+            times = seconds[first : first + _ROWS]
+            # Of the pass that is not shifted these are its own rows, to the bit.
+            said = [interpolate(crop, video.seconds, times) for video, joined in passes for crop in joined]
+            parts.append(_mean_of_sigmoids(np.stack(said)))
+        return np.concatenate(parts)
 
-def _mean_of_crops(logits: np.ndarray) -> np.ndarray:
-    """(crops, T, K) logits -> (T, K), the logit of the mean of the crops' sigmoids."""
+
+def _mean_of_sigmoids(logits: np.ndarray) -> np.ndarray:
+    """(n, T, K) logits -> (T, K), the logit of the mean of their sigmoids."""
     present, absent = (-np.logaddexp(0, sign * logits.astype(np.float64)) for sign in (-1, 1))
     return (np.logaddexp.reduce(present) - np.logaddexp.reduce(absent)).astype(np.float32)
 

@@ -63,8 +63,10 @@ def bootstrap(
     known = ~np.isnan(ap)
     with np.errstate(invalid="ignore"):
         means = np.where(known, ap, 0).sum(axis=1) / known.sum(axis=1)
-    per_class = tuple(_interval(ap[known[:, label], label]) for label in range(ap.shape[1]))
-    return Intervals(samples, seed, CONFIDENCE, _interval(means[known.any(axis=1)]) or (np.nan, np.nan), per_class)
+    per_class = tuple(percentile_interval(ap[known[:, label], label]) for label in range(ap.shape[1]))
+    return Intervals(
+        samples, seed, CONFIDENCE, percentile_interval(means[known.any(axis=1)]) or (np.nan, np.nan), per_class
+    )
 
 
 def draw_weights(videos: int, samples: int, seed: int) -> np.ndarray:
@@ -98,8 +100,7 @@ def resampled_precision(
         ValueError: See `average_precision`.
     """
     result = np.empty((len(weights), scores.shape[1]))
-    most = int((weights.astype(np.int64) @ np.bincount(videos, minlength=weights.shape[1])).max(initial=0))
-    harmonic = np.concatenate(([0.0], np.cumsum(1 / np.arange(1, most + 1))))
+    harmonic = harmonic_numbers(weights, np.bincount(videos, minlength=weights.shape[1]))
     done = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for block, keys, positive in sort_keys(scores, targets):
@@ -111,19 +112,47 @@ def resampled_precision(
     return result
 
 
+def harmonic_numbers(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """H(0), H(1), ... as far as `weighted_precision` needs them.
+
+    Args:
+        weights: (B, V) int32.
+        rows: (V,) rows of each video.
+    """
+    most = int((weights.astype(np.int64) @ rows).max(initial=0))
+    return np.concatenate(([0.0], np.cumsum(1 / np.arange(1, most + 1))))
+
+
 def _one_class(
     keys: np.ndarray, positive: np.ndarray, videos: np.ndarray, weights: np.ndarray, harmonic: np.ndarray
 ) -> np.ndarray:
-    """(B,) AP of one class.
-
-    A positive that counts w times behind R rows, P of them positive, adds the sum over i = 1..w of (P + i) / (R + i),
-    which is w + (P - R) (H(R + w) - H(R)) with the harmonic numbers H.
-    """
+    """(B,) AP of one class."""
     if not positive.any():
         return np.full(len(weights), np.nan)
     order = ranking(keys)
     at = np.flatnonzero(positive[order])
-    ranked = videos[order[: at[-1] + 1]].astype(np.intp)
+    return weighted_precision(videos[order[: at[-1] + 1]], at, weights, harmonic)
+
+
+def weighted_precision(
+    ranked: np.ndarray, at: np.ndarray, weights: np.ndarray, harmonic: np.ndarray, counts: np.ndarray | None = None
+) -> np.ndarray:
+    """AP of one class from its ranking, under weights of the videos.
+
+    A positive that counts w times behind R rows, P of them positive, adds the sum over i = 1..w of (P + i) / (R + i),
+    which is w + (P - R) (H(R + w) - H(R)) with the harmonic numbers H.
+
+    Args:
+        ranked: (E,) video of each row from the best one to the last positive.
+        at: (P,) where the positives stand in it, rising, at least one.
+        weights: (B, V) int32, how often the rows of each video count.
+        harmonic: See `harmonic_numbers`.
+        counts: (E,) rows of that video that each entry stands for, 1 at the positives; None is one each.
+
+    Returns:
+        (B,) float64; NaN where a draw holds no positive.
+    """
+    ranked = ranked.astype(np.intp)
     theirs = ranked[at]
     begins = np.concatenate(([0], at[:-1] + 1))  # rows from one positive to the next are summed at once
     ap = np.empty(len(weights))
@@ -132,7 +161,10 @@ def _one_class(
         part = weights[first : first + step]
         own = np.take(part, theirs, axis=1)
         # `clip` checks no index, which are all right: half the time of everything here.
-        upto = np.cumsum(np.add.reduceat(np.take(part, ranked, axis=1, mode="clip"), begins, axis=1), axis=1)
+        each = np.take(part, ranked, axis=1, mode="clip")
+        if counts is not None:
+            each *= counts
+        upto = np.cumsum(np.add.reduceat(each, begins, axis=1), axis=1)
         found = np.cumsum(own, axis=1)
         added = own + (found - upto) * (np.take(harmonic, upto) - np.take(harmonic, upto - own))
         total = found[:, -1]
@@ -140,7 +172,8 @@ def _one_class(
     return ap
 
 
-def _interval(values: np.ndarray) -> Interval | None:
+def percentile_interval(values: np.ndarray) -> Interval | None:
+    """Where `CONFIDENCE` of the draws lie; None where there are none."""
     if not len(values):
         return None
     outside = 50 * (1 - CONFIDENCE)

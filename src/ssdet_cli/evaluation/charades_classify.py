@@ -61,7 +61,8 @@ class CharadesClassify(RankedProtocol):
             present[[segment.label for segment in record.segments]] = True
             if record.segments and record.video_id in predictions:
                 row[:] = _highest(record.video_id, predictions)
-        return Rows(scores, targets, np.arange(count))
+        ids = tuple(record.video_id for record in video_set.records)
+        return Rows(scores, targets, np.arange(count), video_ids=ids)
 
     def submission_text(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> bytes:
         """Lines `id s0 s1 ...`, in annotation order."""

@@ -79,7 +79,14 @@ class CharadesLocalize(RankedProtocol):
             if record.video_id in predictions:
                 row[:] = _points(record.video_id, predictions[record.video_id])
         videos = np.repeat(np.arange(len(scores)), POINTS)
-        return Rows(scores.reshape(-1, scores.shape[2]), official_targets(video_set), videos)
+        times = official_seconds(np.array([_duration(record) for record in video_set.records]))
+        return Rows(
+            scores.reshape(-1, scores.shape[2]),
+            official_targets(video_set),
+            videos,
+            video_ids=tuple(record.video_id for record in video_set.records),
+            seconds=times.reshape(-1),
+        )
 
     def submission_text(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> bytes:
         """Lines `id frame s0 s1 ...` with frame 1 to 25, in annotation order; rows at -inf are left out."""

@@ -75,7 +75,9 @@ class FrameMap(RankedProtocol):
             scores[part] = predictions[record.video_id]
             mark_inside(targets[part], record, seconds[record.video_id])
             first = part.stop
-        return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent)
+        ids = tuple(record.video_id for record in scored)
+        moments = np.concatenate([np.asarray(seconds[video_id], np.float64) for video_id in ids])
+        return Rows(scores, targets, np.repeat(np.arange(len(scored)), lengths), self.absent, ids, moments)
 
     def check(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None) -> None:
         """See that times, which are required here, and predictions fit each other and the annotations.

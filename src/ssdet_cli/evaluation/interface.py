@@ -14,6 +14,7 @@ import numpy as np
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.bootstrap import Intervals
+from ssdet_cli.evaluation.facts import Facts
 
 #: Video id -> an array of that video.
 ByVideo = Mapping[str, np.ndarray]
@@ -134,6 +135,8 @@ class EvaluationResult:
         videos_read_by: Video reader -> videos that it read; None where no video was read.
         measures: What else the protocol says, name -> number from 0 to 1; NaN where it is undefined.
         intervals: By resampling of the videos; None where nobody asked for them.
+        scores_from: Networks and files behind the scores, what each counts for and how they were averaged; None where
+            nobody said.
     """
 
     protocol: str
@@ -154,10 +157,18 @@ class EvaluationResult:
     videos_read_by: Mapping[str, int] | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
     intervals: Intervals | None = None
+    scores_from: Facts | None = None
 
     def to_plain(self) -> dict[str, Any]:
-        """Return lists, numbers and text for JSON; NaN becomes None."""
+        """Return lists, numbers and text for JSON; NaN becomes None.
+
+        With what can be counted besides, `videos_scored` and `classes_with_positives`; what `scores_from` says stands
+        among the rest, as `members`, `average` and `smooth`.
+        """
         plain = asdict(self)
+        plain.update(plain.pop("scores_from") or {})
+        plain["videos_scored"] = self.videos - self.missing
+        plain["classes_with_positives"] = sum(count > 0 for count in self.positives)
         for place in (plain, plain["measures"]):
             undefined = [name for name, value in place.items() if isinstance(value, float) and np.isnan(value)]
             place.update(dict.fromkeys(undefined))
@@ -168,7 +179,8 @@ class EvaluationProtocol(Protocol):
     """Which times are scored, against which labels, in which file format.
 
     One whose score is the AP of rows offers them too, `rows(video_set, predictions, seconds) -> rows.Rows`: confidence
-    intervals are drawn from them. Else `rows` is absent or None.
+    intervals are drawn from them, and the report looks at them. Else `rows` is absent or None, and the report looks at
+    `frame_rows`, of the same form, if there are such.
     """
 
     name: str

@@ -1,14 +1,17 @@
 """What an evaluation leaves behind: `metrics.json`, `submission.txt`, `report.html` and a table on the screen."""
 
 import json
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ssdet_cli.evaluation.bootstrap import Interval, Intervals
+from ssdet_cli.evaluation.facts import told
 from ssdet_cli.evaluation.interface import EvaluationResult
 from ssdet_cli.files import write_atomically
 
@@ -33,16 +36,29 @@ h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.
 td { padding: .1rem 1.5rem .1rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; }
 .axis .track { position: relative; background: none; }
 .axis .track span { position: absolute; transform: translateX(-50%); }
+@media (max-width: 36rem) { .bars > div { grid-template-columns: 8.5rem 1fr; margin-bottom: 2px; }
+  .name { white-space: normal; overflow-wrap: anywhere; line-height: 1.25; } .track { margin-right: 2.5rem; } }
 """
 
 
-def write_results(folder: Path, result: EvaluationResult, submission: bytes | None = None) -> tuple[Path, ...]:
+def write_results(
+    folder: Path,
+    result: EvaluationResult,
+    submission: bytes | None = None,
+    *,
+    analysis: Mapping[str, Any] | None = None,
+    sections: str = "",
+    style: str = "",
+) -> tuple[Path, ...]:
     """Write `metrics.json`, `report.html` and, where its content is given, `submission.txt`; each whole or not at all.
 
     Args:
         folder: Made where it is absent.
         result: Of a protocol.
         submission: From the protocol's `submission_text`, or the prediction file that was scored.
+        analysis: What is behind the score, for `metrics.json`.
+        sections: The same for the report, as HTML.
+        style: Of the sections.
 
     Returns:
         The files.
@@ -51,14 +67,23 @@ def write_results(folder: Path, result: EvaluationResult, submission: bytes | No
         SsdetError: A file cannot be written.
     """
     content: dict[str, bytes | str] = {
-        "metrics.json": json.dumps(result.to_plain(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        "report.html": report_html(result),
+        "metrics.json": _metrics_text(result, analysis),
+        "report.html": report_html(result, sections, style),
     }
     if submission is not None:
         content["submission.txt"] = submission
     for name, text in content.items():
         write_atomically(folder / name, text)
     return tuple(folder / name for name in content)
+
+
+def _metrics_text(result: EvaluationResult, analysis: Mapping[str, Any] | None) -> str:
+    """Numbers of the result on lines of their own; those of the analysis, which are many, on one."""
+    text = json.dumps(result.to_plain(), indent=2, ensure_ascii=False, allow_nan=False)
+    if analysis is not None:
+        behind = json.dumps(analysis, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = f'{text.removesuffix("}").rstrip()},\n  "analysis": {behind}\n}}'
+    return text + "\n"
 
 
 def ranked_classes(result: EvaluationResult) -> list[tuple[str, float, int]]:
@@ -133,8 +158,14 @@ def warnings(result: EvaluationResult) -> tuple[str, ...]:
     return (*said, *result.notes)
 
 
-def report_html(result: EvaluationResult) -> str:
-    """Return one page that needs nothing else: numbers, what is missing, the AP of each class as sorted bars."""
+def report_html(result: EvaluationResult, sections: str = "", style: str = "") -> str:
+    """Return one page that needs nothing else: numbers, what is missing, the AP of each class as sorted bars.
+
+    Args:
+        result: Of a protocol.
+        sections: HTML of what else there is to show, before the annotations.
+        style: Of the sections.
+    """
     undefined = [name for name, ap in zip(result.classes, result.per_class_AP, strict=True) if ap is None]
     intervals = {}
     if result.intervals is not None:
@@ -151,14 +182,16 @@ def report_html(result: EvaluationResult) -> str:
     alarms = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(result))
     readers = ", ".join(f"{name} {count:,}" for name, count in sorted((result.videos_read_by or {}).items()))
     read_by = f'<p class="quiet">Videos read by {escape(readers)}.</p>' if readers else ""
+    how = f'<p class="quiet">Scores: {escape(made)}.</p>' if (made := told(result.scores_from)) else ""
     absent = f'<p class="quiet">Without a positive row: {escape(", ".join(undefined))}.</p>' if undefined else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(result.protocol)}: {_percent(result.mAP)} mAP</title><style>{_STYLE}</style></head><body>"
+        f"<title>{escape(result.protocol)}: {_percent(result.mAP)} mAP</title><style>{_STYLE}{style}</style></head>"
+        "<body>"
         f'<h1>{escape(result.protocol)}</h1><p class="quiet">{escape(result.conventions)}</p>'
-        f'<div class="facts">{tiles}</div>{alarms}'
-        f"{_measured(result)}<h2>Average precision per class (%)</h2>{_bars(result)}{absent}"
+        f'<div class="facts">{tiles}</div>{how}{alarms}'
+        f"{_measured(result)}<h2>Average precision per class (%)</h2>{_bars(result)}{absent}{sections}"
         f'<h2>Annotations</h2><p>{escape(result.annotations)}<br><span class="quiet hash">'
         f"SHA-256 {escape(result.annotations_sha256 or 'not of a single file')}</span></p>{read_by}</body></html>\n"
     )
@@ -202,7 +235,8 @@ def _percent(value: float) -> str:
 
 def _summary(result: EvaluationResult) -> str:
     defined = sum(ap is not None for ap in result.per_class_AP)
+    made = told(result.scores_from)
     return (
         f"weighted AP {_percent(result.wAP)}; {defined} of {len(result.classes)} classes, {result.videos:,} videos, "
-        f"{result.frames:,} rows; {result.annotations}"
+        f"{result.frames:,} rows; {result.annotations}{made and f'; {made}'}"
     )

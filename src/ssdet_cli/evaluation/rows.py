@@ -17,9 +17,13 @@ class Rows:
         targets: (N, K) bool.
         videos: (N,) int64, number of the video that each row is of, from 0 and rising.
         absent: AP of a class without a positive row; NaN leaves it out of the mean.
+        video_ids: Names of those videos; empty where a protocol does not say them.
+        seconds: (N,) time of each row, rising within a video; None where rows are no moments.
     """
 
     scores: np.ndarray
     targets: np.ndarray
     videos: np.ndarray
     absent: float = float("nan")
+    video_ids: tuple[str, ...] = ()
+    seconds: np.ndarray | None = None

@@ -55,6 +55,8 @@ class SegmentMap(FrameMap):
     name = "segment-map"
     #: Its AP is none of rows, so that none can be resampled.
     rows = None
+    #: What a report looks at beside it.
+    frame_rows = FrameMap.rows
     conventions = (
         "Detections are runs of frames above 10, 20, ... 90 % of the range of their class's scores in the set; of "
         "nested ones the outer goes unless it is more than twice as long; a detection's score is the mean of its "

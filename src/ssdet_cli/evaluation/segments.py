@@ -118,3 +118,35 @@ def _smoothed(scores: np.ndarray, first: int, stop: int, width: int) -> np.ndarr
 def _sums_before(rows: np.ndarray) -> np.ndarray:
     """(n + 1, K): sum of all rows before each, and of all."""
     return np.vstack((np.zeros(rows.shape[1]), np.cumsum(rows, axis=0, dtype=np.float64)))
+
+
+def smoothed_scores(scores: np.ndarray, seconds: np.ndarray, width: float) -> np.ndarray:
+    """Replace scores by a centred moving average over `width` seconds, the one that `find_segments` looks at.
+
+    It never reaches across a gap: a step in time of more than twice the usual one, or rows without a score (-inf),
+    which stay as they are.
+
+    Args:
+        scores: (T, K), without NaN.
+        seconds: (T,) their times, rising.
+        width: Seconds; where it is shorter than two steps in time, nothing changes.
+
+    Returns:
+        (T, K) float64.
+    """
+    seconds = np.asarray(seconds, np.float64)
+    result = np.array(scores, np.float64)
+    if len(seconds) < 2:
+        return result
+    known = np.isfinite(result)
+    steps = np.diff(seconds)
+    apart = steps > 2 * np.median(steps)
+    alike = (known == known[:, :1]).all()
+    for columns in [slice(None)] if alike else [slice(label, label + 1) for label in range(result.shape[1])]:
+        held = known[:, columns][:, 0]
+        borders = np.flatnonzero(apart | (held[1:] != held[:-1])) + 1
+        for first, stop in zip([0, *borders], [*borders, len(seconds)], strict=True):
+            if held[first]:
+                part = result[first:stop, columns]
+                result[first:stop, columns] = _smoothed(part, 0, stop - first, _odd(seconds[first:stop], width))
+    return result

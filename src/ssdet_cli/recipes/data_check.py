@@ -23,6 +23,7 @@ from ssdet_cli.data.findings import (
     of_annotations,
     of_files,
     of_weak_labels,
+    with_file_lengths,
 )
 from ssdet_cli.data.index import INDEX_NAME
 from ssdet_cli.data.statistics import split_statistics, weak_statistics
@@ -119,11 +120,15 @@ def splits_root(splits: CheckedSplits) -> Path:
 def _findings(cfg: DataCheckConfig, splits: CheckedSplits, looked: Looked | None) -> list[Finding]:
     found = list(splits.findings)
     limits = Limits(cfg.fewest_frames, cfg.min_seconds)
+    facts = looked.facts if looked else {}
     for split, videos in splits.raw.items():
-        found += of_weak_labels(split, videos) if is_weak(videos) else of_annotations(split, videos)
+        if is_weak(videos):
+            found += of_weak_labels(split, videos)
+        else:
+            found += of_annotations(split, with_file_lengths(videos, facts), videos)
         if looked is not None:
             found += of_files(split, videos.records, looked.facts, limits, cfg.data.frame_rate)
-    found += duplicates(splits.raw, looked.facts if looked else {})
+    found += duplicates(splits.raw, facts)
     order = {code: number for number, code in enumerate(CODES)}
     return sorted(found, key=lambda finding: order[finding.code])
 
@@ -176,21 +181,28 @@ def _files(looked: Looked) -> dict[str, Any]:
 
 def _codes(findings: Sequence[Finding]) -> dict[str, Any]:
     """Code -> severity, meaning, findings, subjects; the worst first."""
-    counts, subjects = Counter(), Counter()
+    counts: Counter[str] = Counter()
+    subjects: dict[str, set[tuple[str, str, str]]] = {}
     for finding in findings:
         counts[finding.code] += finding.count
-        subjects[finding.code] += 1
+        # A line without a video is a subject of its own.
+        unnamed = "" if finding.subject else finding.detail
+        subjects.setdefault(finding.code, set()).add((finding.split, finding.subject, unnamed))
     ordered = sorted(counts, key=lambda code: SEVERITIES.index(CODES[code][0]))
     return {
         code: {
-            "severity": CODES[code][0], "meaning": CODES[code][1], "count": counts[code], "subjects": subjects[code]
+            "severity": CODES[code][0],
+            "meaning": CODES[code][1],
+            "count": counts[code],
+            "subjects": len(subjects[code]),
         }
         for code in ordered
-    }  # fmt: skip
+    }
 
 
 def _statistics(cfg: DataCheckConfig, videos: VideoSet, looked: Looked | None) -> dict[str, Any]:
     if not is_weak(videos):
+        videos = with_file_lengths(videos, looked.facts if looked else {})
         return split_statistics(videos.records, len(videos.classes), cfg.statistics_rate)
     seconds = []
     for record in videos.records:

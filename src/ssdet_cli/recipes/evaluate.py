@@ -1,23 +1,29 @@
-"""`ssdet evaluate`: score prediction files or checkpoints. Scoring files imports no torch."""
-
-from dataclasses import replace
+"""`ssdet evaluate`: score prediction files or checkpoints, or compare two evaluations. Only checkpoints need torch."""
 
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
+from ssdet_cli.evaluation.comparison import Comparison
 from ssdet_cli.evaluation.interface import EvaluationResult
-from ssdet_cli.recipes.results import annotated, average, finish, scored
+from ssdet_cli.recipes import members
+from ssdet_cli.recipes.analysis import training_split
+from ssdet_cli.recipes.results import annotated, finish
 
 
-def run(cfg: EvaluateConfig) -> EvaluationResult:
-    """Score what the configuration names, show the table, write the files of `run.output` (if given).
+def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
+    """Score or compare what the configuration names, show the table, write the files of `run.output` (if given).
 
     Raises:
         SsdetError: Anything a user can mend, in one line.
     """
+    if cfg.compare:
+        from ssdet_cli.recipes.compare import run as run_comparison
+
+        return run_comparison(cfg)
     if cfg.run.output is not None:
         rundir.check_folder(cfg, cfg.run.output)
+    members.check_save(cfg)
     if cfg.checkpoints:
         from ssdet_cli.recipes.evaluate_checkpoints import run as run_checkpoints
 
@@ -28,10 +34,17 @@ def run(cfg: EvaluateConfig) -> EvaluationResult:
         raise ConfigError("--predictions needs --annotations FILE: the truth to compare with.")
     protocol = PROTOCOLS.get(cfg.protocol)()
     videos = annotated(cfg.data, cfg.split)
-    parts = [protocol.read_submission(path, videos) for path in cfg.predictions]
-    predictions = average([part.predictions for part in parts])
-    result = scored(cfg, protocol, videos, predictions, parts[0].seconds)
-    result = replace(result, notes=(*videos.notes, *result.notes, *(note for part in parts for note in part.notes)))
-    one_file = cfg.predictions[0].read_bytes() if len(parts) == 1 else None
-    finish(cfg, result, lambda: one_file or protocol.submission_text(videos, predictions, parts[0].seconds))
-    return result
+    sources = members.read_files(cfg.predictions, videos)
+    members.save(cfg, videos, sources)
+    videos = members.with_lengths(videos, sources)
+    found = members.gathered(cfg, protocol, videos, sources)
+    as_it_is = len(sources) == 1 and sources[0].network is None and not cfg.smooth
+    return finish(
+        cfg,
+        protocol,
+        videos,
+        found,
+        trained=training_split(cfg.data),
+        readers=members.all_readers(sources),
+        submission=cfg.predictions[0].read_bytes() if as_it_is else None,
+    )

@@ -1,8 +1,6 @@
 """`ssdet evaluate --checkpoint`: whole videos through one or several networks, then the protocol."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ from torch import nn
 
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.config.sections import InferenceConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.class_names import class_difference
@@ -21,22 +20,23 @@ from ssdet_cli.engine.predict import LOGITS
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
-from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult, VideoScores
+from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
+from ssdet_cli.evaluation.score_files import NetworkScores
 from ssdet_cli.models import create_model
-from ssdet_cli.recipes import fine_stream
+from ssdet_cli.recipes import fine_stream, members
+from ssdet_cli.recipes.analysis import training_split
 from ssdet_cli.recipes.foreign import checkpoint_of
-from ssdet_cli.recipes.results import annotated, average, finish, refuse_bootstrap, scored
-from ssdet_cli.recipes.scoring import asked_spacing, at_protocol_times, trained_spacing, whole_video_scores
+from ssdet_cli.recipes.results import annotated, finish, refuse_bootstrap
+from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
 from ssdet_cli.recipes.window_length import PassSize, measured
-from ssdet_cli.video.decode import import_decord
 from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.transforms import Normalize
 
 
 def run(cfg: EvaluateConfig) -> EvaluationResult:
-    """Score every video of the split; several checkpoints are averaged as probabilities.
+    """Score every video of the split; several checkpoints, and prediction files, are averaged.
 
     Raises:
         DataError: A video cannot be read and `allow_missing` is not set.
@@ -64,22 +64,29 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
     with session(cfg.run.device, deterministic=cfg.run.deterministic) as here:
         log = RunLog(None, Console(stderr=True) if here.is_main else None)
         states = [checkpoint_of(path, cfg.inference, log) for path in cfg.checkpoints]
+        digests = [members.sha256_of(checkpoint_file(path)) for path in cfg.checkpoints]
         _refuse_useless(cfg, states)
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
         given = cfg.data is not None and "annotations" in cfg.data.model_fields_set
         videos = annotated(data, cfg.split, named=given)
+        trained = training_split(data) if here.is_main else None  # here, and not while a process group waits
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         if (copies := note_on_copies(data.cache, videos)) is not None:
             log.say(copies)
-        named = zip(cfg.checkpoints, states, strict=True)
-        members = [_member(cfg, path, state, videos, data, here, log) for path, state in named]
-        videos = with_lengths(videos, members[0])
-        readers = readers_of(score for member in members for score in member)
-        if data.backend == "auto" and readers.get("pyav") and import_decord() is not None:
-            taken = f"PyAV read {readers['pyav']} of {sum(readers.values())} videos"
-            log.say(f"{taken}, which decord cannot read or not at this size.")
+        files = members.read_files(cfg.predictions, videos)
+        members.check_before_passing(cfg, protocols, videos, files)
+        sources: list[members.Source] = []
+        for path, digest, state in zip(cfg.checkpoints, digests, states, strict=True):
+            network, failures = _network(cfg, path, digest, state, videos, data, here, log)
+            sources.append(members.from_checkpoint(path, network))
+            _refuse_or_tell(cfg, failures, videos, sources, here, log)
+        if here.is_main:
+            members.save(cfg, videos, [*sources, *files])
+        readers = members.all_readers(sources)
+        sources += files
+        videos = members.with_lengths(videos, sources)
         return [
-            _scored(one, protocol, videos, members, readers, here)
+            _scored(one, protocol, videos, trained, sources, readers, here)
             for one, protocol in zip(cfgs, protocols, strict=True)
         ]
 
@@ -92,39 +99,16 @@ def _scored(
     cfg: EvaluateConfig,
     protocol: EvaluationProtocol,
     videos: VideoSet,
-    members: list[list[VideoScores]],
+    trained: VideoSet | None,
+    sources: list[members.Source],
     readers: dict[str, int],
     here: Session,
 ) -> EvaluationResult:
-    """Score what the networks said under one protocol, and leave its table and files."""
-    at_times = [at_protocol_times(protocol, videos, member) for member in members]
-    predictions, seconds = average([member for member, _ in at_times]), at_times[0][1]
-    if not here.is_main:
-        cfg = cfg.model_copy(update={"bootstrap": 0})
-    result = scored(cfg, protocol, videos, predictions, seconds)
-    result = replace(result, notes=(*videos.notes, *result.notes), videos_read_by=readers)
+    """Score what the networks said under one protocol; rank 0 leaves its table and files."""
+    found = members.gathered(cfg, protocol, videos, sources)
     if here.is_main:
-        finish(cfg, result, lambda: protocol.submission_text(videos, predictions, seconds))
-    return result
-
-
-def with_lengths(videos: VideoSet, scores: Iterable[VideoScores]) -> VideoSet:
-    """Fill in the lengths of the files where the annotations tell none, and note it."""
-    lengths = {score.video_id: score.duration_seconds for score in scores}
-    silent = {record.video_id for record in videos.records if record.duration_seconds is None} & lengths.keys()
-    if not silent:
-        return videos
-    records = tuple(
-        replace(record, duration_seconds=lengths[record.video_id]) if record.video_id in silent else record
-        for record in videos.records
-    )
-    told = f"{len(silent)} videos have no annotated duration: that of their files is taken."
-    return replace(videos, records=records, notes=(*videos.notes, told))
-
-
-def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:
-    """Video reader -> videos that it read; members of an ensemble read the same ones."""
-    return dict(Counter(backend for _, backend in sorted({(score.video_id, score.backend) for score in scores})))
+        return finish(cfg, protocol, videos, found, trained=trained, readers=readers)
+    return protocol.score(videos, found.averaged.predictions, found.averaged.seconds)
 
 
 def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabelledData:
@@ -176,15 +160,17 @@ def inference_of(cfg: InferenceConfig, meta: dict[str, Any]) -> InferenceConfig:
     return cfg.model_copy(update={"size": cfg.size or meta["clip"]["size"]})
 
 
-def _member(
+def _network(
     cfg: EvaluateConfig,
     path: Path,
+    digest: str,
     state: dict[str, Any],
     videos: VideoSet,
     data: FrameLabelledData,
     here: Session,
     log: RunLog,
-) -> list[VideoScores]:
+) -> tuple[NetworkScores, dict[str, str]]:
+    """What a checkpoint says of all videos, and why of some it says nothing."""
     meta = state["meta"]
     _refuse_other_classes(path, meta, videos)
     inference = inference_of(cfg.inference, meta)
@@ -215,12 +201,24 @@ def _member(
         batch_size=inference.batch_size,
         exact=inference.exact,
         crops=inference.crops,
+        shifts=inference.shifts,
         apply_of=apply_of,
         log=log,
         **how,
     )
-    _refuse_or_tell(failures, cfg.allow_missing, log)
-    return scores
+    sampling = {
+        "stride": spacing.stride if spacing.seconds is None else None,
+        "seconds_between_frames": spacing.seconds,
+        "size": inference.size,
+        "window": passes.window,
+        "exact": inference.exact,
+        "crops": inference.crops,
+        "shifts": inference.shifts,
+    }
+    if apply_of is not None:
+        given = cfg.fine.features or cfg.fine.weights
+        sampling["fine"] = None if given is None else str(given)
+    return NetworkScores(str(checkpoint_file(path)), digest, sampling, tuple(scores)), failures
 
 
 def _measured(
@@ -260,11 +258,29 @@ def _refuse_other_classes(path: Path, meta: dict[str, Any], videos: VideoSet) ->
         )
 
 
-def _refuse_or_tell(failures: dict[str, str], allow: bool, log: RunLog) -> None:
-    if failures and not allow:
+def _refuse_or_tell(
+    cfg: EvaluateConfig,
+    failures: dict[str, str],
+    videos: VideoSet,
+    sources: list[members.Source],
+    here: Session,
+    log: RunLog,
+) -> None:
+    """Tell what cannot be scored; without `allow_missing` refuse it, and keep what was computed if that is asked for.
+
+    Raises:
+        DataError: A video cannot be scored.
+    """
+    if failures and not cfg.allow_missing:
+        kept = ""
+        if cfg.save_predictions is not None:
+            kept = f" What could be is in {cfg.save_predictions}."
+            if here.is_main:
+                members.save(cfg, videos, sources)
         first = next(iter(failures.values()))
         raise DataError(
-            f"{len(failures)} video(s) cannot be scored, the first: {first} Use --allow-missing to score the rest."
+            f"{len(failures)} video(s) cannot be scored, the first: {first} "
+            f"Use --allow-missing to score the rest.{kept}"
         )
     for reason in failures.values():
         log.say(f"Not scored: {reason}")

@@ -68,32 +68,34 @@ def run(cfg: PretrainConfig, *, resume: bool = False, dry_run: bool = False) -> 
 
 
 def build_task(cfg: PretrainConfig, model: nn.Module, here: Session, log: RunLog) -> VolumePretraining:
-    """The augmentations (compiled on GPUs unless told otherwise) and the loss of a configuration."""
-    augment = None
-    if cfg.augment.methods:
-        compiled = cfg.augment.compile if cfg.augment.compile is not None else _can_compile(cfg, here, log)
-        augment = _augment(cfg, compiled)
-    level = cfg.loss.level if cfg.loss.level != "auto" else ("frame" if augment else "clip")
-    return VolumePretraining(Normalize(*model.backbone.normalization).to(here.device), augment, level)
+    """Normalisation and augmentations (compiled on GPUs unless told otherwise) and the loss of a configuration."""
+    normalize = Normalize(*model.backbone.normalization).to(here.device)
+    level = cfg.loss.level if cfg.loss.level != "auto" else ("frame" if cfg.augment.methods else "clip")
+    if not cfg.augment.methods:
+        return VolumePretraining(normalize, None, level)
+    compiled = cfg.augment.compile if cfg.augment.compile is not None else _can_compile(cfg, normalize, here, log)
+    return VolumePretraining(None, _augment(cfg, normalize, compiled), level)
 
 
-def _augment(cfg: PretrainConfig, compiled: bool) -> VolumeAugment:
+def _augment(cfg: PretrainConfig, normalize: Normalize, compiled: bool) -> VolumeAugment:
     return VolumeAugment(
         cfg.augment.methods,
         probability=cfg.augment.probability,
         cutmix_style=cfg.augment.cutmix_style,
         compile=compiled,
         dynamic=False if cfg.multigrid.on else None,
+        normalize=normalize,
     )
 
 
-def _can_compile(cfg: PretrainConfig, here: Session, log: RunLog) -> bool:
+def _can_compile(cfg: PretrainConfig, normalize: Normalize, here: Session, log: RunLog) -> bool:
     """Try on a small batch whether this GPU machine has what torch.compile needs (a C compiler, for one)."""
     if here.device.type != "cuda":
         return False
-    clips, labels = torch.zeros(2, 3, 4, 16, 16, device=here.device), torch.zeros(2, 2, 4, device=here.device)
+    clips = torch.zeros(2, 3, 4, 16, 16, dtype=torch.uint8, device=here.device)
+    labels = torch.zeros(2, 2, 4, device=here.device)
     try:
-        _augment(cfg, compiled=True).fixed(clips, labels)
+        _augment(cfg, normalize, compiled=True).fixed(clips, labels)
     except (RuntimeError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         log.say(f"The augmentations run uncompiled, torch.compile does not work here: {reason}")

@@ -1,7 +1,7 @@
-"""What every evaluation ends with: the truth, the mean over an ensemble, the table and the files. No torch."""
+"""What every evaluation ends with: the truth, the score, the table and the files. No torch."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -13,9 +13,16 @@ from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
 from ssdet_cli.data.frame_splits import read_as_named
 from ssdet_cli.errors import ConfigError
+from ssdet_cli.evaluation import ranks
 from ssdet_cli.evaluation.bootstrap import bootstrap
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.report import print_result, write_results
+from ssdet_cli.evaluation.rows import Rows
+from ssdet_cli.files import write_atomically
+from ssdet_cli.recipes.analysis import analysis_of
+from ssdet_cli.recipes.members import Gathered
+from ssdet_cli.viz.evaluation_report import STYLE, analysis_html
+from ssdet_cli.viz.evaluation_terminal import print_analysis
 
 
 def annotated(data: FrameLabelledData, split: str, *, named: bool = True) -> VideoSet:
@@ -28,24 +35,6 @@ def annotated(data: FrameLabelledData, split: str, *, named: bool = True) -> Vid
         videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
     check_labels(videos, "frame", EvaluateConfig.command)
     return videos
-
-
-def average(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Mean scores of an ensemble.
-
-    Raises:
-        ConfigError: The members do not hold the same videos and times.
-    """
-    if len(parts) == 1:
-        return parts[0]
-    for number, part in enumerate(parts[1:], start=2):
-        if part.keys() != parts[0].keys():
-            odd = sorted(part.keys() ^ parts[0].keys())[0]
-            raise ConfigError(f"Ensemble members 1 and {number} hold different videos ({odd} is only in one of them).")
-        for video_id, scores in part.items():
-            if scores.shape != parts[0][video_id].shape:
-                raise ConfigError(f"Ensemble members 1 and {number} hold {video_id} at different numbers of times.")
-    return {video_id: np.mean([part[video_id] for part in parts], axis=0) for video_id in parts[0]}
 
 
 def scored(
@@ -84,10 +73,67 @@ def refuse_bootstrap(cfg: EvaluateConfig, protocol: EvaluationProtocol) -> None:
         raise ConfigError(f"bootstrap={cfg.bootstrap}: {protocol.name} ranks no rows to draw anew; leave it out.")
 
 
-def finish(cfg: EvaluateConfig, result: EvaluationResult, submission: Callable[[], bytes]) -> None:
-    """Show the table; where `run.output` is given, write the evaluation's files there."""
+def finish(
+    cfg: EvaluateConfig,
+    protocol: EvaluationProtocol,
+    videos: VideoSet,
+    found: Gathered,
+    *,
+    trained: VideoSet | None,
+    readers: dict[str, int] | None,
+    submission: bytes | None = None,
+) -> EvaluationResult:
+    """Score, show the table, and where `run.output` is given write the evaluation's files there.
+
+    What is behind the score comes after it: it takes seconds, and whatever becomes of it, the score is there.
+
+    Args:
+        cfg: Of the evaluation.
+        protocol: That scores.
+        videos: The annotations.
+        found: What is scored.
+        trained: Training split of the same annotations, see `analysis.training_split`.
+        readers: Video reader -> videos that it read.
+        submission: A file of this protocol that holds the scores as they are; None is made.
+
+    Raises:
+        ConfigError: Confidence intervals are asked for, and the protocol has none.
+        DataError: The predictions do not fit the annotations.
+    """
+    predictions, seconds = found.averaged.predictions, found.averaged.seconds
+    result = scored(cfg, protocol, videos, predictions, seconds)
+    notes = (*videos.notes, *result.notes, *found.notes)
+    result = replace(result, notes=notes, videos_read_by=readers, scores_from=found.facts)
     print_result(Console(), result)
     folder = cfg.run.output
     if folder is not None:
-        write_results(rundir.prepare(cfg, folder), result, submission())
-        Console(stderr=True).print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)
+        rundir.prepare(cfg, folder)
+        (folder / ranks.FILE).unlink(missing_ok=True)  # an earlier evaluation's would be of other numbers
+        submission = submission or protocol.submission_text(videos, predictions, seconds)
+        write_results(folder, result, submission)
+    rows = protocol.rows(videos, predictions, seconds) if getattr(protocol, "rows", None) is not None else None
+    behind = analysis_of(rows, trained, protocol, videos, predictions, seconds, result)
+    plain = behind.to_plain()
+    print_analysis(Console(), plain)
+    if folder is not None:
+        sections = analysis_html(behind.to_plain(timelines=True), behind.classes, behind.per_class_AP)
+        write_results(folder, result, analysis=plain, sections=sections, style=STYLE)
+        console = Console(stderr=True)
+        if (note := _keep_ranks(folder, result, rows)) is not None:
+            console.print(note, highlight=False)
+        console.print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)
+    return result
+
+
+def _keep_ranks(folder: Path, result: EvaluationResult, rows: Rows | None) -> str | None:
+    """Write what `--compare` reads; returns why not where the protocol has it and it is not written."""
+    if rows is None or not rows.video_ids:
+        return None
+    if ranks.too_large(rows):
+        return (
+            f"{rows.scores.size:,} scores are more than the {ranks.LIMIT:,} whose order is kept: "
+            "evaluate --compare cannot take this evaluation."
+        )
+    found = ranks.rank_rows(rows, result.protocol, result.classes, result.annotations_sha256)
+    write_atomically(folder / ranks.FILE, found.to_bytes())
+    return None

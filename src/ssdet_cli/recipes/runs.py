@@ -122,7 +122,8 @@ def read_run(folder: Path) -> RunRecord:
         troubles.append(f"{life.STATUS} cannot be read")
     facts = {**_facts_of_config(folder, status, troubles), **_numbers_of(folder, status, troubles)}
     state, reason = life.state_of(folder, status, last_sign)
-    if (folder / "metrics.json").is_file() or _is_complete(folder / "index.json"):
+    written_last = ("metrics.json", "compare.json")
+    if any((folder / name).is_file() for name in written_last) or _is_complete(folder / "index.json"):
         state, reason = "finished", ""
     return RunRecord(
         folder.name,
@@ -136,7 +137,16 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def _signs(folder: Path) -> Iterator[Path]:
-    names = (life.STATUS, life.METRICS, life.SUMMARY, "metrics.json", "index.json", "checkpoints", "timing.json")
+    names = (
+        life.STATUS,
+        life.METRICS,
+        life.SUMMARY,
+        "metrics.json",
+        "compare.json",
+        "index.json",
+        "checkpoints",
+        "timing.json",
+    )
     yield from (folder / name for name in names if (folder / name).exists())
 
 

@@ -20,28 +20,11 @@ from ssdet_cli.engine.predict import LOGITS, Apply, ScoreJoin, in_batches, predi
 from ssdet_cli.engine.runlog import RunLog
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
-from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores, interpolate
+from ssdet_cli.evaluation.ensemble import Member, averaged, sigmoid
+from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.evaluation.thresholds import best_f1_thresholds
 from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.viz.run_report import CLASS_SCORES
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Probabilities, in float64: in float32 large logits would become ties at 1."""
-    return 1.0 / (1.0 + np.exp(-np.clip(logits.astype(np.float64), -700, 700)))
-
-
-def at_protocol_times(
-    protocol: EvaluationProtocol, videos: VideoSet, scores: list[VideoScores]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Logits interpolated to the times that a protocol scores, as probabilities, and those times; by video id."""
-    by_id = {score.video_id: score for score in scores}
-    predictions, seconds = {}, {}
-    for record in videos.records:
-        if (score := by_id.get(record.video_id)) is not None:
-            seconds[record.video_id] = times = protocol.frame_seconds(record, score)
-            predictions[record.video_id] = sigmoid(interpolate(score.logits, score.seconds, times))
-    return predictions, seconds
 
 
 def learned(videos: VideoSet, scores: list[VideoScores], spacing: Spacing) -> dict[str, Any]:
@@ -86,6 +69,7 @@ def whole_video_scores(
     exact: bool = False,
     most_frames: int | None = None,
     crops: int = 1,
+    shifts: int = 1,
     apply_of: Callable[..., Apply] | None = None,
     log: RunLog | None = None,
 ) -> tuple[list[VideoScores], dict[str, str]]:
@@ -94,15 +78,21 @@ def whole_video_scores(
     `apply_of` makes of the network what is computed of windows, where that takes more than their frames.
 
     Raises:
-        ConfigError: `exact`, and the network cannot go through a long video exactly; or several crops where windows
-            of one video must follow one another.
+        ConfigError: `exact`, and the network cannot go through a long video exactly; or several crops or shifts where
+            windows of one video must follow one another; or more shifts than there are frames to shift by.
     """
     windows = windows_of(network, window, exact=exact)
     records = videos.records[here.rank :: here.world_size]
-    dataset = VideoWindows(records, data, spacing=spacing, size=size, windows=windows, crops=crops)
-    if crops > 1 and (exact or apply_of is not None):
-        what = "exact (inference.exact)" if exact else "a Coarse-Fine network"
-        raise ConfigError(f"inference.crops={crops} does not go with {what}; leave it out.")
+    for name, count in (("crops", crops), ("shifts", shifts)):
+        if count > 1 and (exact or apply_of is not None):
+            what = "exact (inference.exact)" if exact else "a Coarse-Fine network"
+            raise ConfigError(f"inference.{name}={count} does not go with {what}; leave it out.")
+    if spacing.seconds is None and shifts > spacing.stride:
+        raise ConfigError(
+            f"inference.shifts={shifts}: with one frame in {spacing.stride} there are no more than {spacing.stride} "
+            "different ones."
+        )
+    dataset = VideoWindows(records, data, spacing=spacing, size=size, windows=windows, crops=crops, shifts=shifts)
     in_chunks = exact and getattr(network, "temporal_reach", None) is None
     how = {"normalize": normalize, "device": here.device, "autocast": autocast}
     if apply_of is not None:
@@ -165,8 +155,8 @@ def score_while_training(
             log.say(f"Left out of validation: {reason}")
         if scores:
             meta["validated"] = learned(videos, scores, spacing_of(cfg.clip))
-        predictions, seconds = at_protocol_times(protocol, videos, scores)
-        result = protocol.score(videos, predictions, seconds)
+        found = averaged(protocol, videos, [Member.of_network("validation", scores)])
+        result = protocol.score(videos, found.predictions, found.seconds)
         log.write_json(CLASS_SCORES, {"classes": result.classes, "AP": result.per_class_AP})
         return {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, "videos": result.videos - result.missing}
 

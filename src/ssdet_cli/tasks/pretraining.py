@@ -19,22 +19,23 @@ class VolumePretraining:
     Source: "Weakly-guided Self-supervised Pretraining for Temporal Activity Detection" (AAAI 2023).
 
     Args:
-        normalize: uint8 (B, 3, T, H, W) -> float frames.
+        normalize: uint8 (B, 3, T, H, W) -> float frames; None where `augment` does that as well.
         augment: (clips, labels, generator) -> (clips, labels), with `fixed(clips, labels)` for validation; None
             leaves the clips as they are.
         level: "frame" labels every frame; "clip" compares the time averages of logits and labels, which is plain
             classification where nothing augments.
     """
 
-    def __init__(self, normalize: Callable[[Tensor], Tensor], augment: Callable | None, level: str) -> None:
+    def __init__(self, normalize: Callable[[Tensor], Tensor] | None, augment: Callable | None, level: str) -> None:
         self.normalize = normalize
         self.augment = augment
         self.level = level
 
     def prepare(self, batch: VideoBatch, generator: torch.Generator | None) -> VideoBatch:
         """Return the batch normalised and augmented; labels (B, K, T) with background as channel 0."""
-        frames = self.normalize(batch.frames)
-        labels = batch.labels
+        frames, labels = batch.frames, batch.labels
+        if self.normalize is not None:
+            frames = self.normalize(frames)
         if self.augment is not None:
             draw = self.augment.fixed if generator is None else self.augment
             frames, labels = draw(frames, labels) if generator is None else draw(frames, labels, generator)

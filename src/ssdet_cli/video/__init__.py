@@ -1,4 +1,4 @@
 """Reading, sampling, cropping and writing video.
 
-Import from the files: `decode` (decord, PyAV and frame folders behind one reader), `write`, `sampling`, `transforms`.
+Import from the files: `decode` (PyAV, decord and frame folders behind one reader), `write`, `sampling`, `transforms`.
 """

@@ -1,4 +1,4 @@
-"""Reading with decord: the preferred backend where it is installed.
+"""Reading with decord, where it is asked for by name.
 
 A decord reader goes on decoding after it has been read from, without bound, so one lives from opening to the end of
 the first read and no longer. On some files it waits for ever (MPEG-TS) or returns the wrong frames after a seek (AVI
@@ -47,15 +47,13 @@ class DecordSource:
         size: (height, width) of the returned frames; None for the stored size.
 
     Raises:
-        DataError: decord is absent, or does not open this file, or counts its frames differently.
+        DataError: decord does not read this file exactly, does not open it, or counts its frames differently.
     """
 
     def __init__(self, header: Header, table: FrameTable | None, size: tuple[int, int] | None) -> None:
         self.path: Path = header.path
         self.size = size
         self._decord = import_decord()
-        if self._decord is None:
-            raise DataError(f"{self.path}: backend 'decord' is not installed here; use 'pyav'.")
         width = size[1] if size else header.width
         reason = _unsuitable(header, table) or ("" if returns_width(width) else f"cannot return a width of {width}")
         if reason:
@@ -64,7 +62,8 @@ class DecordSource:
         self.num_frames = len(self._reader)
         if len(table.pts) != self.num_frames:
             self.close()
-            raise DataError(f"{self.path}: decord counts {self.num_frames} frames where {len(table.pts)} can be shown.")
+            counts = f"counts {self.num_frames} frames where {len(table.pts)} can be shown"
+            raise DataError(f"{self.path}: decord {counts}; use backend 'pyav'.")
 
     def read(self, wanted: np.ndarray) -> np.ndarray:
         """Decode frames: (N,) increasing numbers -> (N, H, W, 3) uint8 RGB.
@@ -76,7 +75,9 @@ class DecordSource:
         try:
             return within(patience, self._take_batch, wanted.tolist())
         except TimeoutError as error:
-            raise DataError(f"{self.path}: decord returned nothing within {patience:.0f} s.") from error
+            raise DataError(
+                f"{self.path}: decord returned nothing within {patience:.0f} s; use backend 'pyav'."
+            ) from error
         except (self._decord.DECORDError, RuntimeError) as error:
             raise DataError(f"{self.path}: decord cannot decode it ({_reason(error)}).") from error
 

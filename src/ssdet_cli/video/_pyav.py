@@ -1,4 +1,4 @@
-"""Reading with PyAV: the guaranteed backend, and where headers and timestamps come from for decord too.
+"""Reading with PyAV: the usual backend, and where headers and timestamps come from for decord too.
 
 Frame i is the i-th frame that decoding from the start presents. To reach it without decoding everything, the packets
 are read once (not decoded) into a `FrameTable`; after a seek the frames are recognised by their timestamps and must

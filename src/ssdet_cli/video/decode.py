@@ -9,7 +9,6 @@ Open a video in the process that reads it, read once, close it.
 """
 
 import functools
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.video._decord import DecordSource, import_decord, returns_width
+from ssdet_cli.video._decord import DecordSource, import_decord
 from ssdet_cli.video._folder import FolderSource
 from ssdet_cli.video._packed import PackedSource
 from ssdet_cli.video._pyav import PyavSource, scaled_size
@@ -29,9 +28,6 @@ BACKENDS = ("auto", "decord", "pyav", "frames")
 
 #: Coarser ticks than this are not roundings: in AVI one tick is one frame.
 _LARGEST_ROUNDING = 0.0005
-
-_log = logging.getLogger("ssdet")
-_said: set[str] = set()
 
 
 class _Source(Protocol):
@@ -46,13 +42,11 @@ class VideoReader:
     """An open video; made by `open_video`, and a context manager.
 
     Nothing decodes between calls: the decoder is closed after every call and opened again by the next, so a reader
-    may idle without cost. Many small reads of one long file are best done with backend "pyav", which remembers the
-    index of the file; decord builds it anew each time.
+    may idle without cost. PyAV remembers the index of the file between them; decord builds it anew for each.
 
     Attributes:
         path: File or folder.
-        backend: What really reads: "decord", "pyav", "frames" or "copy". Changes to "pyav" when decord fails while
-            reading and the backend was left to choose.
+        backend: What really reads: "pyav", "decord", "frames" or "copy".
         num_frames: Frames in the video.
         frame_rate: Average frames per second; `seconds` says when each frame appears, also where the rate varies.
         width: Of the frames that are returned, pixels.
@@ -65,15 +59,13 @@ class VideoReader:
         backend: str,
         source: _Source,
         timing: PyavSource | FolderSource | PackedSource,
-        *,
-        fallback: bool = False,
     ) -> None:
         self.path, self.backend = path, backend
         self.num_frames = source.num_frames
         self.frame_rate = timing.frame_rate
         shape = timing.header if isinstance(timing, PyavSource) else timing
         self.height, self.width = timing.size or (shape.height, shape.width)
-        self._source, self._timing, self._fallback = source, timing, fallback
+        self._source, self._timing = source, timing
 
     def __len__(self) -> int:
         return self.num_frames
@@ -109,7 +101,7 @@ class VideoReader:
             outside = asked[(asked < 0) | (asked >= self.num_frames)][0]
             raise DataError(f"{self.path}: frame {outside} was asked for; it has frames 0 to {self.num_frames - 1}.")
         wanted, places = np.unique(asked, return_inverse=True)
-        frames = self._read(wanted)
+        frames = self._source.read(wanted)
         # A clip in order needs no second copy.
         return frames if np.array_equal(wanted, asked) else frames[places]
 
@@ -192,18 +184,6 @@ class VideoReader:
         self._source.close()
         self._timing.close()
 
-    def _read(self, wanted: np.ndarray) -> np.ndarray:
-        try:
-            return self._source.read(wanted)
-        except DataError as error:
-            if not self._fallback:
-                raise
-            frames = self._timing.read(wanted)
-            # Said only now: of a damaged file the user should hear once, and from PyAV.
-            _say_pyav_takes_over(error)
-        self.backend, self._source, self._fallback = "pyav", self._timing, False
-        return frames
-
 
 def open_video(
     path: str | os.PathLike[str],
@@ -217,8 +197,8 @@ def open_video(
 
     Args:
         path: File, or folder of numbered JPEG files.
-        backend: "decord", "pyav", "frames", or "auto": a folder is read as frames, a file by decord, and by PyAV
-            where decord is absent, cannot return that width, or refuses the file (logged once per process).
+        backend: "pyav", "decord", "frames", or "auto": a folder is read as frames, a file by PyAV. decord is used
+            where it is named only, and then refuses the files that it does not read exactly.
         frame_rate: Frames per second of a folder; ignored for files, which say it themselves.
         short_side: Shrink frames while decoding until the short side has this many pixels; smaller ones stay.
         duration_seconds: Of a folder without `frame_rate`, which is then frames / duration; ignored for files.
@@ -227,9 +207,9 @@ def open_video(
         A reader, to be closed (it is a context manager).
 
     Raises:
-        ConfigError: Unknown backend, one that does not fit the path, a bad `short_side`, a folder of which neither
-            rate nor duration is known.
-        DataError: The file or folder is missing, unreadable or truncated.
+        ConfigError: Unknown backend, one that is not installed or does not fit the path, a bad `short_side`, a folder
+            of which neither rate nor duration is known.
+        DataError: The file or folder is missing, unreadable or truncated, or decord was named and refuses it.
     """
     if backend not in BACKENDS:
         hint = nearest(backend, BACKENDS)
@@ -276,32 +256,19 @@ def _open_folder(
 
 
 def _open_file(place: Path, backend: str, short_side: int | None) -> VideoReader:
+    if backend == "decord" and import_decord() is None:
+        raise ConfigError(
+            "Video backend 'decord' is not installed here; use 'pyav', which reads every file, or 'auto'."
+        )
     reference = PyavSource(place)
     try:
         reference.size = scaled_size(reference.header.height, reference.header.width, short_side)
-        width = reference.size[1] if reference.size else reference.header.width
-        # A width that decord cannot return is no fault of the file, so nothing is said.
-        if backend == "pyav" or (backend == "auto" and (import_decord() is None or not returns_width(width))):
+        if backend != "decord":
             return VideoReader(place, "pyav", reference, reference)
-        return _open_with_decord(place, reference, fallback=backend == "auto")
+        source = DecordSource(reference.header, reference.table, reference.size)
+        # Its file is not needed beside decord's.
+        reference.close()
+        return VideoReader(place, "decord", source, reference)
     except BaseException:
         reference.close()
         raise
-
-
-def _open_with_decord(place: Path, reference: PyavSource, *, fallback: bool) -> VideoReader:
-    try:
-        source = DecordSource(reference.header, reference.table, reference.size)
-    except DataError as error:
-        if not fallback:
-            raise
-        _say_pyav_takes_over(error)
-        return VideoReader(place, "pyav", reference, reference)
-    reference.close()
-    return VideoReader(place, "decord", source, reference, fallback=fallback)
-
-
-def _say_pyav_takes_over(error: DataError) -> None:
-    if "pyav" not in _said:
-        _said.add("pyav")
-        _log.warning("%s PyAV reads it instead, and every further file that decord refuses.", error)

@@ -24,6 +24,8 @@ Depth = Literal["headers", "ends", "all"]
 DEPTHS: tuple[Depth, ...] = ("headers", "ends", "all")
 #: Frames of an all-frames check that are held at a time, and their short side in pixels.
 _CHUNK, _SMALL = 2048, 16
+#: The same for decord, which cannot return some widths below.
+_SMALL_BY_DECORD = 80
 #: Bytes from the head, middle and tail of a file that tell two files of one size apart.
 _SAMPLE = 16384
 _NUMBERED = re.compile(r"(\d+)\.(?:jpe?g|png)$", re.IGNORECASE)
@@ -49,6 +51,8 @@ class FileFacts:
         variable_rate: The frames do not come at even times; known from depth "ends" on.
         counted: The header does not tell the number of frames, so that opening reads the whole file.
         content: Hash of size, head, middle and tail; empty for a folder.
+        first_number: The lowest number of a folder's frames.
+        reader: "decord" where it decoded, which refuses what the usual reader takes; else empty.
     """
 
     path: str
@@ -65,6 +69,8 @@ class FileFacts:
     variable_rate: bool = False
     counted: bool = False
     content: str = ""
+    first_number: int = 0
+    reader: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,11 @@ class Inspection:
     frame_rate: float | None = None
 
 
+def special_reader(backend: str, depth: Depth) -> str:
+    """What `FileFacts.reader` says of files that are looked at in this way."""
+    return "decord" if backend == "decord" and depth != "headers" else ""
+
+
 def stamp(path: str) -> tuple[int, int] | None:
     """Size (0 for a folder) and time of the last change: what shows that a file is as before; None where it is gone."""
     try:
@@ -98,7 +109,7 @@ def inspect(job: Inspection) -> FileFacts:
     stamped = stamp(job.path)
     if stamped is None:
         return FileFacts(job.path, depth=job.depth, code="missing", detail="no such file")
-    facts = FileFacts(job.path, *stamped, depth=job.depth)
+    facts = FileFacts(job.path, *stamped, depth=job.depth, reader=special_reader(job.backend, job.depth))
     try:
         if os.path.isdir(job.path):
             return _folder(job, facts)
@@ -150,10 +161,10 @@ def _decoded(job: Inspection, facts: FileFacts) -> FileFacts:
     chunks = [[0], sorted({frames // 2, frames - 1})]
     if job.depth == "all":
         chunks = [range(first, min(first + _CHUNK, frames)) for first in range(0, frames, _CHUNK)]
-    done = 0
+    done, side = 0, _SMALL_BY_DECORD if job.backend == "decord" else _SMALL
     try:
         rate = facts.frame_rate or 1.0
-        with open_video(job.path, backend=job.backend, frame_rate=rate, short_side=_SMALL) as reader:
+        with open_video(job.path, backend=job.backend, frame_rate=rate, short_side=side) as reader:
             for chunk in chunks:
                 reader.frames(chunk)
                 done += len(chunk)
@@ -167,7 +178,7 @@ def _folder(job: Inspection, facts: FileFacts) -> FileFacts:
     numbers = sorted(int(match[1]) for name in names if (match := _NUMBERED.search(name)))
     if not numbers:
         return replace(facts, code="empty", detail="a folder without numbered frames")
-    facts = replace(facts, frames=len(numbers), frame_rate=job.frame_rate or 0.0)
+    facts = replace(facts, frames=len(numbers), frame_rate=job.frame_rate or 0.0, first_number=numbers[0])
     facts = replace(facts, seconds=len(numbers) / job.frame_rate if job.frame_rate else 0.0)
     if numbers[-1] - numbers[0] + 1 != len(numbers) or len(set(numbers)) < len(numbers):
         return replace(facts, code="missing-frames", detail=_gaps(numbers))

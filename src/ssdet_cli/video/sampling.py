@@ -216,22 +216,40 @@ def place_clip(
     return _window_at(seen, start, taken.length, spacing.seconds, taken.drawn(placing.rng))
 
 
-def whole_video(times: FrameTimes, spacing: Spacing) -> tuple[np.ndarray, np.ndarray]:
+def whole_video(times: FrameTimes, spacing: Spacing, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return the raw frames that a whole video is sampled at, and the time of each.
 
     By frames: every `stride`-th from the first. By time: what is nearest to every moment from the first frame on that
     comes before the end.
+
+    Args:
+        times: When its frames appear.
+        spacing: How far the sampled ones lie apart.
+        shift: So much later than the first frame it begins, as a part of the spacing: 0.5 of a stride of 5 is 2 frames.
+            It must be `in_video`.
 
     Returns:
         indices: (T,) int64.
         seconds: (T,) float64, rising.
     """
     if spacing.seconds is None:
-        indices = whole_video_indices(len(times.seconds), spacing.stride)
+        indices = np.arange(frames_shifted(spacing, shift), len(times.seconds), spacing.stride, dtype=np.int64)
         return indices, times.seconds[indices]
-    count = max(1, int(np.ceil((times.duration - SAME_MOMENT) / spacing.seconds)))
-    moments = times.seconds[0] + np.arange(count) * spacing.seconds
+    count = max(1, int(np.ceil((times.duration - SAME_MOMENT) / spacing.seconds - shift)))
+    moments = times.seconds[0] + (np.arange(count) + shift) * spacing.seconds
     return nearest_frames(times.seconds, moments), moments
+
+
+def frames_shifted(spacing: Spacing, shift: float) -> int:
+    """Raw frames by which a shift moves a video that is sampled by their number, rounded down."""
+    return int(shift * spacing.stride + SAME_MOMENT)
+
+
+def in_video(times: FrameTimes, spacing: Spacing, shift: float) -> bool:
+    """Whether a video goes on for so long that something is sampled with this shift."""
+    if spacing.seconds is None:
+        return frames_shifted(spacing, shift) < len(times.seconds)
+    return shift == 0 or shift * spacing.seconds < times.duration - SAME_MOMENT
 
 
 def nearest_frames(seconds: np.ndarray, moments: np.ndarray) -> np.ndarray:

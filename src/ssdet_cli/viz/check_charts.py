@@ -5,6 +5,8 @@ from html import escape
 
 _WIDTH, _HEIGHT = 460, 190
 _LEFT, _BOTTOM, _TOP = 8, 30, 18
+#: Of a heat map: a square, and room for the names.
+_SIDE, _NAMES = 17, 190
 
 
 def ranked_bars(names: Sequence[str], counts: Sequence[int], unit: str) -> str:
@@ -55,18 +57,31 @@ def count_bars(counts: Sequence[int], unit: str) -> str:
     return _chart("".join(bars), "".join(texts), f"frames by {unit}")
 
 
-def heat_map(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
-    """Of the frames of a row's class, the part in which a column's class is on as well, as a square's strength."""
-    side, left, top = 17, 190, 8
-    width, height = left + side * len(names) + 8, top + side * len(names) + 22
+def heat_map(
+    names: Sequence[str],
+    shares: Sequence[Sequence[float | None]],
+    say: str = "{column} in {share} of the frames of {row}",
+    *,
+    diagonal: bool = False,
+) -> str:
+    """Of the frames of a row's class, the part in which a column's class is on as well, as a square's strength.
+
+    Args:
+        names: Of the classes.
+        shares: A line for each row; None is no frame at all.
+        say: What a square says under the pointer.
+        diagonal: Whether a class is shown with itself.
+    """
+    side, left, top = _SIDE, _NAMES, 8
+    width, height = map_width(len(names)), top + side * len(names) + 22
     cells = []
     for row, own in enumerate(shares):
         y = top + row * side
         cells.append(_text(left - 6, y + 12, f"{_short(names[row])} {row + 1}", "end"))
         for column, share in enumerate(own):
-            if row == column:
+            if share is None or (row == column and not diagonal):
                 continue
-            told = f"{names[column]} in {100 * share:.1f} % of the frames of {names[row]}"
+            told = say.format(row=names[row], column=names[column], share=f"{100 * share:.1f} %")
             cells.append(
                 f'<rect class="cell" x="{left + column * side}" y="{y}" width="{side - 1}" height="{side - 1}" '
                 f'style="fill-opacity:{min(1.0, share) ** 0.6:.3f}"><title>{escape(told)}</title></rect>'
@@ -75,6 +90,11 @@ def heat_map(names: Sequence[str], shares: Sequence[Sequence[float]]) -> str:
         _text(left + column * side + side / 2, height - 8, str(column + 1), "middle") for column in range(len(names))
     )
     return _svg(width, height, "".join(cells) + numbers, "classes that are on together")
+
+
+def map_width(names: int) -> int:
+    """Width of a `heat_map` in its own units."""
+    return _NAMES + _SIDE * names + 8
 
 
 def _short(name: str) -> str:

@@ -1,0 +1,247 @@
+"""The members of an evaluation: networks' scores, fresh or from files, and submission files. No torch."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ssdet_cli.catalog import nearest
+from ssdet_cli.config.commands import EvaluateConfig
+from ssdet_cli.data.annotations import VideoSet
+from ssdet_cli.data.class_names import class_difference
+from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.evaluation.ensemble import Averaged, Member, averaged, check_weights, refuse_unlike
+from ssdet_cli.evaluation.facts import Facts, MemberFacts
+from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores
+from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, is_score_file, read_scores, write_scores
+from ssdet_cli.files import refuse_unwritable
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one member's scores are from.
+
+    Attributes:
+        path: As it was given.
+        kind: checkpoint, scores or submission.
+        sha256: Of the file.
+        network: What a network said; None of a submission file, whose content depends on the protocol.
+        name: For messages; of several networks in one file it says which.
+    """
+
+    path: Path
+    kind: str
+    sha256: str
+    network: NetworkScores | None = None
+    name: str = ""
+
+    def facts(self, weight: float) -> MemberFacts:
+        """What a result says of it."""
+        network = self.network
+        if network is None:
+            return MemberFacts(str(self.path), self.sha256, self.kind, weight)
+        if self.kind == "checkpoint":
+            return MemberFacts(network.checkpoint, self.sha256, self.kind, weight, sampling=network.sampling)
+        return MemberFacts(
+            str(self.path), self.sha256, self.kind, weight, network.checkpoint, network.sha256, network.sampling
+        )
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All members under one protocol.
+
+    Attributes:
+        averaged: What is scored.
+        facts: What it was made of.
+        notes: Oddities of the files, and what single members lack.
+    """
+
+    averaged: Averaged
+    facts: Facts
+    notes: tuple[str, ...] = field(default=())
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def from_checkpoint(path: Path, network: NetworkScores) -> Source:
+    """A network that has just been run; `path` is how it was named."""
+    return Source(path, "checkpoint", network.sha256, network, str(path))
+
+
+def read_files(paths: Sequence[Path], videos: VideoSet) -> list[Source]:
+    """The members in prediction files: a file of saved scores has one for each of its networks.
+
+    Raises:
+        DataError: A file of scores cannot be read, or its classes or videos are not those of the annotations.
+    """
+    found = []
+    for path in paths:
+        if not is_score_file(path):
+            found.append(Source(path, "submission", sha256_of(path), name=str(path)))
+            continue
+        content, digest = read_scores(path), sha256_of(path)
+        _refuse_foreign(path, content, videos)
+        several = len(content.networks) > 1
+        found += [
+            Source(path, "scores", digest, network, f"{path} ({network.checkpoint})" if several else str(path))
+            for network in content.networks
+        ]
+    return found
+
+
+def _refuse_foreign(path: Path, content: ScoreFile, videos: VideoSet) -> None:
+    if other := class_difference(content.classes, videos.classes):
+        raise DataError(f"{path} holds scores of other classes than {videos.source} ({other}).")
+    known = {record.video_id for record in videos.records}
+    held = {score.video_id for network in content.networks for score in network.scores}
+    if not held:
+        raise DataError(f"{path} holds no predictions.")
+    if unknown := sorted(held - known):
+        hint = nearest(unknown[0], known)
+        raise DataError(
+            f"{path} holds scores of {len(unknown)} videos that {videos.source} does not hold, the first: "
+            f"'{unknown[0]}'.{hint}"
+        )
+
+
+def gathered(
+    cfg: EvaluateConfig, protocol: EvaluationProtocol, videos: VideoSet, sources: Sequence[Source]
+) -> Gathered:
+    """Bring all members to the times of a protocol and average them as the configuration says.
+
+    Raises:
+        ConfigError: They cannot be averaged; see `averaged`.
+        DataError: A submission file cannot be read, or is of other times.
+    """
+    members, notes = [], []
+    for source in sources:
+        if source.network is not None:
+            members.append(Member.of_network(source.name, source.network.scores))
+            continue
+        submission = protocol.read_submission(source.path, videos)
+        notes += submission.notes
+        members.append(Member(source.name, submission=submission))
+    found = averaged(
+        protocol,
+        videos,
+        members,
+        weights=cfg.weights,
+        average=cfg.average,
+        smooth=cfg.smooth,
+        allow_missing=cfg.allow_missing,
+    )
+    weights = check_weights(cfg.weights, [source.name for source in sources])
+    members_told = tuple(source.facts(weight) for source, weight in zip(sources, weights.tolist(), strict=True))
+    return Gathered(found, Facts(members_told, cfg.average, cfg.smooth), (*notes, *found.notes))
+
+
+def check_save(cfg: EvaluateConfig) -> None:
+    """See that the scores that are to be kept can be written, before anything is computed.
+
+    Raises:
+        ConfigError: The place is a folder, or cannot be written.
+    """
+    path = cfg.save_predictions
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"save_predictions={path} is a folder; give a file, such as {path / 'scores.npz'}.")
+    refuse_unwritable(path.parent, "the folder of save_predictions")
+
+
+def check_before_passing(
+    cfg: EvaluateConfig, protocols: Sequence[EvaluationProtocol], videos: VideoSet, files: Sequence[Source]
+) -> None:
+    """See that files go with the checkpoints before a video goes through those.
+
+    Raises:
+        ConfigError: Weights are missing, or scores cannot be averaged or saved with what networks say.
+        DataError: A submission file is none of a protocol.
+    """
+    check_weights(cfg.weights, [*map(str, cfg.checkpoints), *(source.name for source in files)])
+    _refuse_to_save_lines(cfg, files)
+    networks = [Member.of_network(str(path), ()) for path in cfg.checkpoints]
+    for protocol in protocols:
+        lines = [
+            Member(source.name, submission=protocol.read_submission(source.path, videos))
+            for source in files
+            if source.network is None
+        ]
+        refuse_unlike([*networks, *lines], cfg.average)
+
+
+def _refuse_to_save_lines(cfg: EvaluateConfig, sources: Sequence[Source]) -> None:
+    text = next((source for source in sources if source.network is None), None)
+    if cfg.save_predictions is not None and text is not None:
+        raise ConfigError(
+            f"save_predictions keeps what networks said, and {text.path} is a submission file; leave one of them out."
+        )
+
+
+def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source]) -> None:
+    """Write what all networks said, if that is asked for.
+
+    Raises:
+        ConfigError: A submission file is among the members.
+        SsdetError: It cannot be written.
+    """
+    if cfg.save_predictions is None:
+        return
+    _refuse_to_save_lines(cfg, sources)
+    order = {record.video_id: place for place, record in enumerate(videos.records)}
+    networks = tuple(
+        replace(source.network, scores=tuple(sorted(source.network.scores, key=lambda score: order[score.video_id])))
+        for source in sources
+    )
+    origin = {"annotations": str(videos.source), "annotations_sha256": videos.sha256, "split": cfg.split}
+    write_scores(cfg.save_predictions, ScoreFile(videos.classes, networks, origin))
+    count = max(len(network.scores) for network in networks)
+    Console(stderr=True).print(
+        f"Wrote {cfg.save_predictions}: scores of {count:,} videos by {len(networks)} network(s).", highlight=False
+    )
+
+
+def with_lengths(videos: VideoSet, sources: Sequence[Source]) -> VideoSet:
+    """Fill in the lengths of the files where the annotations tell none, and note it."""
+    lengths: Mapping[str, Any] = {
+        score.video_id: score.duration_seconds
+        for source in reversed(sources)
+        if source.network is not None
+        for score in source.network.scores
+    }
+    silent = {record.video_id for record in videos.records if record.duration_seconds is None} & lengths.keys()
+    if not silent:
+        return videos
+    records = tuple(
+        replace(record, duration_seconds=lengths[record.video_id]) if record.video_id in silent else record
+        for record in videos.records
+    )
+    told = f"{len(silent)} videos have no annotated duration: that of their files is taken."
+    return replace(videos, records=records, notes=(*videos.notes, told))
+
+
+def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:
+    """Video reader -> videos that it read; members of an ensemble read the same ones."""
+    return dict(Counter(backend for _, backend in sorted({(score.video_id, score.backend) for score in scores})))
+
+
+def all_readers(sources: Sequence[Source]) -> dict[str, int] | None:
+    """The video readers of all networks; None where there is no network."""
+    networks = [source.network for source in sources if source.network is not None]
+    return readers_of(score for network in networks for score in network.scores) if networks else None

@@ -1,0 +1,197 @@
+"""Wrong files of predictions: exit code 2, one line, nothing written; what is missing is counted and told."""
+
+import itertools
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ssdet_cli.evaluation.interface import VideoScores
+from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, write_scores
+
+CLASSES = ("jump", "run")
+VIDEOS = ("first", "second")
+WORDS = ("evaluate", "--dataset", "json", "--annotations", "truth.json", "--output", "out")
+
+
+def lines(videos=VIDEOS, frames=range(1, 26), classes=2, seed=0):
+    scores = np.random.default_rng(seed).random((len(videos), 26, classes)).round(6)
+    return "".join(
+        f"{name} {frame} {' '.join(map(str, scores[number, frame]))}\n"
+        for number, name in enumerate(videos)
+        for frame in frames
+    )
+
+
+def saved(path, videos=VIDEOS, classes=CLASSES, networks=1):
+    rng = np.random.default_rng(1)
+    seconds = np.arange(20) / 2
+    said = tuple(
+        NetworkScores(
+            f"run{number}/best.pt",
+            str(number) * 64,
+            {"stride": 4, "crops": 1, "shifts": 1},
+            tuple(
+                VideoScores(name, seconds, rng.normal(size=(20, len(classes))).astype(np.float32), 10.0, 8.0, 80)
+                for name in videos
+            ),
+        )
+        for number in range(networks)
+    )
+    write_scores(path, ScoreFile(tuple(classes), said, {}))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two annotated videos, and files of every kind."""
+    truth = {
+        name: {"subset": "testing", "duration": 10.0, "actions": [[label, 1.0, 7.0]]}
+        for label, name in enumerate(VIDEOS)
+    }
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    whole = lines()
+    texts = {
+        "good.txt": whole,
+        "unknown.txt": lines(("third", "fourth")),
+        "some.txt": whole + "third 1 0.5 0.5\n",
+        "wide.txt": lines(classes=3),
+        "nan.txt": whole.replace(whole.splitlines()[31], "second 7 nan 0.5"),
+        "zero.txt": lines(frames=range(25)),
+        "part.txt": "".join(line for line in whole.splitlines(True) if not line.startswith(("second", "first 3 "))),
+        "wild.txt": whole.replace(whole.splitlines()[0], "first 1 7 0.5"),
+        "empty.txt": "",
+        "text.npz": whole,
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    saved(tmp_path / "scores.npz")
+    saved(tmp_path / "two.npz", networks=2)
+    saved(tmp_path / "others.npz", videos=("first", "secnd"))
+    saved(tmp_path / "classes.npz", classes=("run", "jump"))
+    saved(tmp_path / "three.npz", classes=("jump", "run", "sit"))
+    saved(tmp_path / "half.npz", videos=("first",))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "scores.npz").read_bytes()[:-40])
+    with np.load(tmp_path / "scores.npz") as arrays:
+        held = {name: arrays[name] for name in arrays.files}
+    np.savez(tmp_path / "bad.npz", **{**held, "logits_0": np.full_like(held["logits_0"], np.nan)})
+    about = json.loads(str(held["about"]))
+    np.savez(tmp_path / "new.npz", **{**held, "about": np.array(json.dumps({**about, "version": 9}))})
+    return tmp_path
+
+
+WRONG = {
+    "unknown.txt": "unknown.txt names none of the 2 annotated videos; its first is 'third'.",
+    "wide.txt": "wide.txt, line 1: id, time and 2 scores are needed, got 3 scores.",
+    "nan.txt": "nan.txt, line 32: a score is NaN, which cannot be ranked.",
+    "empty.txt": "empty.txt holds no predictions.",
+    "text.npz": "text.npz is damaged, or no file of --save-predictions (",
+    "cut.npz": "cut.npz is damaged, or no file of --save-predictions (File is not a zip file).",
+    "bad.npz": "bad.npz: a score of 'first' is NaN or infinite, which cannot be ranked.",
+    "new.npz": "new.npz has the format version 9, and this ssdet reads version 1.",
+    "others.npz": "others.npz holds scores of 1 videos that truth.json does not hold, the first: 'secnd'. Did you mean "
+    "'second'?",
+    "classes.npz": "classes.npz holds scores of other classes than truth.json (the same 2 classes in another order).",
+    "three.npz": "three.npz holds scores of other classes than truth.json (3 classes and 2).",
+    "good.txt scores.npz --weights 1,2,3": "weights=1,2,3 must be 2 numbers, one for each of: good.txt, scores.npz.",
+    "two.npz --weights 1": "weights=1 must be 2 numbers, one for each of: two.npz (run0/best.pt), two.npz (run",
+    "good.txt good.txt --weights 1,0": "weights='1,0': every one of the weights must be a number above 0, as in 2,1",
+    "good.txt good.txt --weights -1,1": "every one of the weights must be a number above 0",
+    "good.txt --weights 1,x": "weights",
+    "good.txt --average mean": "average='mean': input should be 'probabilities' or 'logits'.",
+    "good.txt --smooth -1": "smooth=-1",
+    "wild.txt --average logits": "average=logits: wild.txt holds scores outside 0 to 1",
+    "wild.txt scores.npz": "wild.txt holds scores outside 0 to 1, which cannot be averaged with the probabilities of",
+    "scores.npz half.npz": "scores.npz and half.npz hold different videos: 1 are in one of them only, such as second",
+    "good.txt part.txt": "good.txt and part.txt hold different videos",
+    "good.txt --save-predictions kept.npz": "save_predictions keeps what networks said, and good.txt is a submission",
+    "scores.npz --save-predictions .": "save_predictions=. is a folder; give a file, such as scores.npz.",
+    "scores.npz --save-predictions good.txt/x.npz": "the folder of save_predictions=good.txt is a file",
+    "scores.npz --nproc 2": "predictions are scored by one process; leave out --nproc",
+    "good.txt --protocol frame-map": "score it with --protocol charades-localize.",
+    "scores.npz good.txt --protocol charades-classify": "good.txt, line 1: id and 2 scores are needed, got 3 scores.",
+}
+
+
+def words_of(case):
+    """Files, then other words."""
+    words = case.split()
+    files = list(itertools.takewhile(lambda word: not word.startswith("--"), words))
+    return [*(word for name in files for word in ("--predictions", name)), *words[len(files) :]]
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_or_option_is_one_line_and_leaves_nothing(ssdet, files, case):
+    before = sorted(files.iterdir())
+    outcome = ssdet(*WORDS, *words_of(case))
+    assert (outcome.code, outcome.err.count("\n"), outcome.out) == (2, 1, ""), outcome.err
+    assert outcome.err.startswith("ssdet: error: ") and WRONG[case] in outcome.err, outcome.err
+    assert sorted(files.iterdir()) == before
+
+
+def test_annotations_of_another_dataset_are_one_line(ssdet, files):
+    truth = (files / "truth.json").read_text()
+    (files / "other.json").write_text(truth.replace("first", "film").replace("second", "f2"))
+    for name in ("good.txt", "scores.npz"):
+        outcome = ssdet(*("other.json" if word == "truth.json" else word for word in WORDS), "--predictions", name)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1) and "'first'" in outcome.err, outcome.err
+    for dataset, annotations in (("csv", "truth.json"), ("json", "good.txt"), ("charades", "good.txt")):
+        outcome = ssdet("evaluate", "--predictions", "good.txt", "--dataset", dataset, "--annotations", annotations)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
+    assert not (files / "out").exists()
+
+
+def test_one_of_them_in_a_process_of_its_own(files):
+    command = [sys.executable, "-m", "ssdet_cli", *WORDS, "--predictions", "cut.npz"]
+    done = subprocess.run(command, cwd=files, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"ssdet: error: {WRONG['cut.npz']}\n"
+
+
+def test_what_is_missing_unknown_or_counted_from_0_is_told(ssdet, files):
+    for name, told in (
+        ("part.txt", ("1 of 2 videos have no scores: second.", "26 of 50 rows have no scores and rank last.")),
+        ("some.txt", ("1 lines of 1 videos without annotation ('third', ...) were ignored",)),
+        ("zero.txt", ("zero.txt counts frames from 0: taken as 1 to 25.",)),
+        ("half.npz", ("1 of 2 videos have no scores: second.",)),
+    ):
+        outcome = ssdet(*WORDS, "--predictions", name)
+        assert outcome.code == 0, outcome.err
+        page = (files / "out/report.html").read_text().replace("&#x27;", "'")
+        for sentence in told:
+            assert sentence in " ".join(outcome.out.split()) and sentence in page, (name, sentence)
+    metrics = json.loads((files / "out/metrics.json").read_text())
+    assert (metrics["videos_scored"], metrics["missing"], metrics["missing_frames"]) == (1, 1, 25)
+
+
+def test_a_weighted_ensemble_of_both_kinds_is_told_and_repeated_by_its_configuration(ssdet, files):
+    words = (*WORDS, "--predictions", "good.txt", "--predictions", "two.npz", "--weights", "2,1,1", "--smooth", "0.9")
+    outcome = ssdet(*words, "--average", "logits")
+    assert outcome.code == 0, outcome.err
+    said = " ".join(outcome.out.split())
+    assert "weighted mean of the logits of 3 members (50 %, 25 %, 25 %); smoothed over 0.9 s" in said
+    before = (files / "out/metrics.json").read_bytes()
+    metrics = json.loads(before)
+    assert [(one["kind"], one["weight"]) for one in metrics["members"]] == [
+        ("submission", 0.5),
+        ("scores", 0.25),
+        ("scores", 0.25),
+    ]
+    assert ssdet("evaluate", "--config", "out/config.yaml").code == 0
+    assert (files / "out/metrics.json").read_bytes() == before
+
+
+def test_smoothed_lines_are_what_is_left_as_the_submission(ssdet, files):
+    assert ssdet(*WORDS, "--predictions", "good.txt").code == 0
+    assert (files / "out/submission.txt").read_text() == (files / "good.txt").read_text()
+    assert ssdet(*WORDS, "--predictions", "good.txt", "--smooth", "1.3").code == 0
+    before = (files / "out/metrics.json").read_text()
+    (files / "smooth.txt").write_bytes((files / "out/submission.txt").read_bytes())
+    assert ssdet(*WORDS, "--predictions", "smooth.txt").code == 0
+    again = json.loads((files / "out/metrics.json").read_text())
+    assert again["per_class_AP"] == json.loads(before)["per_class_AP"]
+    rows = [np.array(line.split()[2:], float) for line in (files / "good.txt").read_text().splitlines()[:3]]
+    first = np.array((files / "smooth.txt").read_text().splitlines()[1].split()[2:], float)
+    assert first == pytest.approx(np.mean(rows, axis=0))
