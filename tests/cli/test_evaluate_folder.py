@@ -92,12 +92,17 @@ def test_intervals_are_shown_and_written_and_follow_the_seed(ssdet, scored, tmp_
     assert json.loads((tmp_path / "again/metrics.json").read_text())["intervals"] == found
 
 
-def test_wrong_ways_to_ask_for_intervals_and_files_are_one_line(ssdet, scored, tmp_path):
+def test_wrong_ways_to_ask_for_intervals_and_files_are_one_line(ssdet, scored, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "timed.txt").write_text("first 0.5 1 2\nsecond 0.5 2 1\n")
+    (tmp_path / "bare.py").write_text(
+        "from ssdet_cli.evaluation.frame_map import FrameMap\n\n\n"
+        "class Bare(FrameMap):\n    name = 'bare'\n    resampling = None\n"
+    )
     timed = [word if word != "scores.txt" else "timed.txt" for word in WORDS]
     for words, text in (
         ((*WORDS, "--bootstrap", "10"), "bootstrap=10 are too few draws for an interval; give 1000, at least 100."),
-        ((*timed, "--protocol", "segment-map", "--bootstrap", "100"), "segment-map ranks no rows to draw anew"),
+        ((*timed, "--protocol", "bare:Bare", "--bootstrap", "100"), "bootstrap=100: bare has no intervals"),
         (
             (*WORDS, "--protocol", "charades-classify"),
             "scores.txt, line 1: id and 2 scores are needed, got 3 scores. A frame before the scores is the form of "
@@ -121,6 +126,35 @@ def test_measures_beside_the_map_are_shown_and_written(ssdet, scored, tmp_path):
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert len(metrics["measures"]) == 9 and metrics["intervals"] is None
     assert "<td>mAP@tIoU=0.9</td>" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize(("protocol", "name"), [("segment-map", "mAP@tIoU=0.3"), ("action-conditional", "F1@tau=0")])
+def test_measures_have_intervals_too(ssdet, scored, tmp_path, protocol, name):
+    truth = json.loads((tmp_path / "truth.json").read_text())
+    for video in truth.values():
+        video["actions"] = [[0, 1.0, 7.0], [1, 3.0, 8.5]]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "timed.txt").write_text(
+        "".join(f"{name} {t} {t % 3 / 3} {1 / (1 + t % 4)}\n" for name in truth for t in range(9))
+    )
+    timed = [word if word != "scores.txt" else "timed.txt" for word in WORDS]
+    outcome = ssdet(*timed, "--protocol", protocol, "--bootstrap", "100", "--output", "out")
+    assert outcome.code == 0, outcome.err
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    found = metrics["intervals"]["measures"]
+    assert found.keys() == metrics["measures"].keys()
+    low, high = found[name]
+    assert 0 < low <= high <= 1
+    told = f"{100 * low:.2f} to {100 * high:.2f}"
+    assert told in outcome.out and f"<td>{told}</td>" in (tmp_path / "out/report.html").read_text()
+
+
+def test_intervals_of_a_set_without_actions_are_undefined(ssdet, scored, tmp_path):
+    truth = {name: {"subset": "testing", "duration": 10.0, "actions": []} for name in ("first", "second")}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    outcome = ssdet(*WORDS, "--bootstrap", "100", "--output", "out")
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["intervals"]["mAP"] is None
 
 
 def test_what_is_behind_the_score_is_shown_and_written(ssdet, scored, tmp_path):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.evaluation import average_precision, mean_ap
-from ssdet_cli.evaluation.bootstrap import bootstrap, draw_weights, resampled_precision
+from ssdet_cli.evaluation.bootstrap import Draws, RowResampling, bootstrap, draw_weights, resampled_precision
 from ssdet_cli.evaluation.charades_localize import CharadesLocalize
 from ssdet_cli.evaluation.rows import Rows
 
@@ -46,7 +46,7 @@ def test_the_interval_is_that_of_the_draws():
     targets[:, 2] = False
     rows = Rows(rng.normal(size=(200, 3)) + targets, targets, videos)
     done = []
-    found = bootstrap(rows, 300, seed=5, advance=done.append)
+    found = bootstrap(RowResampling(rows), 300, seed=5, advance=done.append)
     assert done == [1, 2, 3] and (found.samples, found.seed, found.confidence) == (300, 5, 0.95)
     weights = draw_weights(40, 300, 5)
     means = [
@@ -57,7 +57,7 @@ def test_the_interval_is_that_of_the_draws():
     plain = average_precision(rows.scores, targets)
     assert found.per_class_AP[2] is None
     assert all(low < ap < high for (low, high), ap in zip(found.per_class_AP[:2], plain, strict=False))
-    zero = bootstrap(Rows(rows.scores, targets, videos, absent=0.0), 300, seed=5)
+    zero = bootstrap(RowResampling(Rows(rows.scores, targets, videos, absent=0.0)), 300, seed=5)
     assert zero.per_class_AP[2] == (0.0, 0.0) and zero.mAP[1] == pytest.approx(found.mAP[1] * 2 / 3)
 
 
@@ -68,11 +68,30 @@ def test_frames_of_a_video_go_together(tmp_path):
     videos = VideoSet("made up", ("sit",), records, tmp_path / "x.csv")
     scores = np.random.default_rng(0).normal(size=(25, 1))
     predictions = {record.video_id: scores for record in records}
-    found = bootstrap(CharadesLocalize().rows(videos, predictions), 100)
+    found = bootstrap(CharadesLocalize().resampling(videos, predictions), 100)
     low, high = found.mAP
     assert high - low < 1e-9 < low
 
 
 def test_a_set_without_any_action_has_no_interval():
-    found = bootstrap(Rows(np.zeros((4, 1)), np.zeros((4, 1), bool), np.arange(4)), 100)
-    assert np.isnan(found.mAP).all() and found.per_class_AP == (None,)
+    found = bootstrap(RowResampling(Rows(np.zeros((4, 1)), np.zeros((4, 1), bool), np.arange(4))), 100)
+    assert found.mAP is None and found.per_class_AP == (None,)
+
+
+class Shares:
+    """A measure that a protocol of somebody else may have: how often its first video is in a draw."""
+
+    videos, steps = 5, 1
+
+    def draw(self, weights, advance=None):
+        share = weights[:, 0] / weights.sum(axis=1)
+        return Draws(
+            np.full((len(weights), 2), [0.5, np.nan]), {"first": share, "never": np.full(len(weights), np.nan)}
+        )
+
+
+def test_what_a_protocol_draws_gets_its_intervals():
+    found = bootstrap(Shares(), 400, seed=2)
+    share = draw_weights(5, 400, 2)[:, 0] / 5
+    assert found.measures == {"first": tuple(np.percentile(share, [2.5, 97.5])), "never": None}
+    assert found.mAP == (0.5, 0.5) and found.per_class_AP == ((0.5, 0.5), None)

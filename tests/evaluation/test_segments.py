@@ -75,6 +75,16 @@ def test_every_class_has_its_own_threshold_and_nan_reaches_none():
     assert [(one.label, one.start, one.end) for one in found] == [("a", 0, 2), ("b", 0, 1), ("b", 2, 3.5)]
 
 
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+@pytest.mark.parametrize("rows", [1, 7, 50])
+def test_what_is_infinite_belongs_to_no_segment(rows, smooth):
+    scores = np.full((50, 1), 0.9)
+    scores[[3, 4, 40]] = [[-np.inf], [-np.inf], [np.inf]]
+    found = find_segments(scores, np.arange(50.0), 0.5, ["a"], duration=50.0, smooth=smooth, rows=rows)
+    assert [(one.start, one.end) for one in found] == [(0, 3), (5, 40), (41, 50)]
+    assert [one.score for one in found] == pytest.approx([0.9] * 3)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 50])
 def test_smoothing_leaves_out_what_is_not_known(rows):
     scores = np.full((50, 1), 0.9)

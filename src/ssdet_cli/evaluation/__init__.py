@@ -20,6 +20,7 @@ PROTOCOLS = Catalog(
         "charades-classify": "ssdet_cli.evaluation.charades_classify:CharadesClassify",
         "charades-localize": "ssdet_cli.evaluation.charades_localize:CharadesLocalize",
         "frame-map": "ssdet_cli.evaluation.frame_map:FrameMap",
+        "multithumos-papers": "ssdet_cli.evaluation.multithumos_papers:MultiThumosPapers",
         "segment-map": "ssdet_cli.evaluation.segment_map:SegmentMap",
     },
     group="ssdet.protocols",

@@ -6,21 +6,31 @@ is what the authors' code computes, which gave the numbers of those papers: the 
 the tau - 1 rows before it; a pair counts where its second class follows the first at least once; precision, recall
 and AP are averaged over the pairs, and F1 is made of the averages; equal scores are taken together.
 
-Shape letters: N rows, K classes.
+tau counts rows, which are features of eight frames in those papers. They take them of Charades at 24 frames per second,
+so that a row stands for a third of a second, and does here whatever the rate of a file.
+
+Shape letters: N rows, K classes, V videos, B draws of them.
 """
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from ssdet_cli.evaluation.average_precision import average_precision
+from ssdet_cli.evaluation.bootstrap import Advance, Draws, RowResampling, draw_blocks
 from ssdet_cli.evaluation.frame_map import FrameMap
-from ssdet_cli.evaluation.interface import RecordLike, VideoScores
+from ssdet_cli.evaluation.interface import ByVideo, RecordLike, VideoScores, VideoSetLike
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.thresholds import DEFAULT
 
 #: Rows to look back, 0 is at the same time.
 TAUS = (0, 20, 40)
-#: Frames in a row: those of a feature of the I3D networks that the papers stand on.
-STEP = 8
+#: Rows per second: features of eight frames of the I3D networks that the papers stand on, at 24 frames per second.
+RATE = 24 / 8
 _ROWS = 2**16
 
 
@@ -29,24 +39,51 @@ class ActionConditional(FrameMap):
 
     name = "action-conditional"
     conventions = (
-        "A row every 8 frames; an action is present strictly between its start and end, and found where its score is "
-        "0.5 or more; tau in rows. Of each pair (i, j), i unlike j, rows where j is present (tau 0), or is not and was "
+        "A row every 8/24 s; an action is present strictly between its start and end, and found where its score is 0.5 "
+        "or more; tau in rows. Of each pair (i, j), i unlike j, rows where j is present (tau 0), or is not and was "
         "within the tau - 1 rows before; averaged over the pairs of which i is there in such a row; F1 is of the mean "
         "precision and recall; equal scores are taken together. The mAP beside them is over all rows, over classes "
         "that have a positive. Missing videos have no rows and are listed."
     )
 
     def frame_seconds(self, record: RecordLike, scores: VideoScores | None = None) -> np.ndarray:
-        """(L,) times of every eighth frame of the decoded video.
+        """(L,) times 0, 1/3, 2/3, ... s, as long as there are frames; those of every eighth frame at 24 per second.
 
         Raises:
             ValueError: `scores` is None; only the decoded video knows its frames.
         """
-        return super().frame_seconds(record, scores)[::STEP]
+        frames = super().frame_seconds(record, scores)
+        return np.arange(int(frames[-1] * RATE + 1e-6) + 1) / RATE if len(frames) else frames
 
     def measures(self, rows: Rows) -> dict[str, float]:
         """`precision`, `recall`, `F1` and `mAP` at each tau, of rows whose scores are probabilities."""
         return {f"{name}@tau={tau}": value for tau in TAUS for name, value in conditional(rows, tau).items()}
+
+    def resampling(
+        self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None
+    ) -> "PairResampling":
+        """The rows, and what is measured of pairs of classes in them; see `score`."""
+        return PairResampling(self.rows(video_set, predictions, seconds))
+
+
+@dataclass(frozen=True)
+class PairResampling(RowResampling):
+    """AP of rows, and the measures of pairs of classes; see `bootstrap.Resampling`."""
+
+    @property
+    def steps(self) -> int:
+        """One a class for AP, and for the measures at each tau."""
+        return (1 + len(TAUS)) * super().steps
+
+    def draw(self, weights: np.ndarray, advance: Advance = lambda done: None) -> Draws:
+        """See `resampled_conditional`."""
+        ap, count, measures = super().draw(weights, advance).ap, super().steps, {}
+        for number, tau in enumerate(TAUS, start=1):
+            found = resampled_conditional(
+                self.rows, tau, weights, advance=lambda done, before=number * count: advance(before + done)
+            )
+            measures |= {f"{name}@tau={tau}": values for name, values in found.items()}
+        return Draws(ap, measures)
 
 
 def conditional(rows: Rows, tau: int, threshold: float = DEFAULT) -> dict[str, float]:
@@ -57,7 +94,7 @@ def conditional(rows: Rows, tau: int, threshold: float = DEFAULT) -> dict[str, f
         tau: Rows of the window, see above.
         threshold: Score from which on a class is found.
     """
-    given = preceded(rows.targets, rows.videos, tau) if tau else rows.targets
+    given = _given(rows, tau)
     found, present, both = (np.zeros((rows.scores.shape[1],) * 2) for _ in range(3))
     for first in range(0, len(given), _ROWS):
         part = slice(first, first + _ROWS)
@@ -70,8 +107,18 @@ def conditional(rows: Rows, tau: int, threshold: float = DEFAULT) -> dict[str, f
         return dict.fromkeys(("precision", "recall", "F1", "mAP"), float("nan"))
     precision = float(np.mean(both[pairs] / np.maximum(found[pairs], 1)))
     recall = float(np.mean(both[pairs] / present[pairs]))
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    f1 = float(_f1(precision, recall))
     return {"precision": precision, "recall": recall, "F1": f1, "mAP": _mean_ap(rows, given, pairs)}
+
+
+def _given(rows: Rows, tau: int) -> np.ndarray:
+    """(N, K) bool: where class j of a pair (i, j) was, see above."""
+    return preceded(rows.targets, rows.videos, tau) if tau else rows.targets
+
+
+def _f1(precision: np.ndarray | float, recall: np.ndarray | float) -> np.ndarray:
+    both = np.add(precision, recall)
+    return np.divide(2 * np.multiply(precision, recall), both, out=np.zeros_like(both), where=both != 0)
 
 
 def preceded(targets: np.ndarray, videos: np.ndarray, tau: int) -> np.ndarray:
@@ -90,3 +137,83 @@ def _mean_ap(rows: Rows, given: np.ndarray, pairs: np.ndarray) -> float:
         place = np.ix_(at, first)
         total += average_precision(rows.scores[place], rows.targets[place], ties="together").sum()
     return float(total / pairs.sum())
+
+
+def resampled_conditional(
+    rows: Rows,
+    tau: int,
+    weights: np.ndarray,
+    threshold: float = DEFAULT,
+    *,
+    advance: Advance = lambda done: None,
+) -> Mapping[str, np.ndarray]:
+    """What `conditional` says where videos count several times.
+
+    Args:
+        rows: See `conditional`.
+        tau: See `conditional`.
+        weights: (B, V) int32, how often the rows of each video count.
+        threshold: See `conditional`.
+        advance: Told how many classes are done.
+
+    Returns:
+        Name -> (B,); NaN where a draw has no pair.
+    """
+    given = _given(rows, tau)
+    sums = np.zeros((4, len(weights)))  # of precision, recall and AP over the pairs of a draw, and the pairs
+    measured = partial(_after, rows, given, weights=weights, threshold=threshold)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for done, part in enumerate(pool.map(measured, range(given.shape[1])), start=1):
+            sums += part
+            advance(done)
+    with np.errstate(invalid="ignore"):
+        precision, recall, ap = sums[:3] / sums[3]
+    return {"precision": precision, "recall": recall, "F1": _f1(precision, recall), "mAP": ap}
+
+
+def _after(rows: Rows, given: np.ndarray, second: int, *, weights: np.ndarray, threshold: float) -> np.ndarray:
+    """(4, B) sums over the pairs of one second class: precision, recall, AP, pairs."""
+    sums = np.zeros((4, len(weights)))
+    at = np.flatnonzero(given[:, second])
+    firsts = np.flatnonzero(rows.targets[at].any(axis=0))
+    firsts = firsts[firsts != second]
+    if not len(firsts):
+        return sums
+    scores, targets = (values[np.ix_(at, firsts)] for values in (rows.scores, rows.targets))
+    starts = np.flatnonzero(np.diff(rows.videos[at], prepend=-1))
+    # Whole numbers, and exact: float32 holds those below 2**24.
+    kind = np.float32 if int(weights.max(initial=0)) * len(at) < 2**24 else np.float64
+    own = weights[:, rows.videos[at][starts]].astype(kind)
+    hits = scores >= threshold
+    counts = (np.add.reduceat(which, starts, axis=0, dtype=kind) for which in (hits, targets, hits & targets))
+    found, present, both = ((own @ count).astype(np.float64) for count in counts)
+    sums[0] = (both / np.maximum(found, 1)).sum(axis=1)
+    sums[1] = (both / np.maximum(present, 1)).sum(axis=1)
+    video = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(at)))
+    for score, target in zip(scores.T, targets.T, strict=True):
+        sums[2] += _tied_precision(score, target, video, own)
+    sums[3] = (present > 0).sum(axis=1)
+    return sums
+
+
+def _tied_precision(scores: np.ndarray, targets: np.ndarray, videos: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) AP of (n,) rows of one class, some of them positive, equal scores taken together; 0 without a positive.
+
+    Rows between two positives count as one: how many there are in each video decides, and not which.
+    """
+    levels = np.unique(scores[targets])
+    size = (weights.shape[1], len(levels) + 1)
+    place = videos * size[1] + np.searchsorted(levels, scores, "right")
+    rows, positives = (
+        np.bincount(places, minlength=size[0] * size[1]).reshape(size)[:, :0:-1].astype(weights.dtype)
+        for places in (place, place[targets])
+    )
+    holding = np.flatnonzero(positives.any(axis=1))  # few videos, mostly
+    positives = positives[holding]
+    ap = np.empty(len(weights))
+    for part in draw_blocks(len(weights), len(levels)):
+        rank = np.cumsum(weights[part] @ rows, axis=1, dtype=np.float64)
+        own = weights[part, holding] @ positives
+        found = np.cumsum(own, axis=1, dtype=np.float64)
+        ap[part] = (own * found / np.maximum(rank, 1)).sum(axis=1) / np.maximum(found[:, -1], 1)
+    return ap

@@ -2,16 +2,18 @@
 
 Videos are drawn with replacement as often as there are videos, many times over, and every draw is scored (Efron and
 Tibshirani, 1993, ch. 13: percentile interval). Frames of one video are alike, so that drawing frames would promise far
-too much. A draw is a whole number of times that each video counts: the rows are sorted once for all draws.
+too much. A draw is a whole number of times that each video counts: rows are sorted, or detections matched, once for
+all draws.
 
 Shape letters: N rows, K classes, V videos, B draws.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 
@@ -25,48 +27,111 @@ CONFIDENCE = 0.95
 _NUMBERS = 2**19
 
 
+#: Told how many of the steps of a resampling are done.
+Advance = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What each of B draws scores.
+
+    Attributes:
+        ap: (B, K); NaN where a draw leaves it undefined, which takes the class out of the mean.
+        measures: Those of `EvaluationResult.measures` that are resampled, (B,) each; NaN as above.
+    """
+
+    ap: np.ndarray
+    measures: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+class Resampling(Protocol):
+    """What a protocol offers for intervals: its score for any number of times that each video counts."""
+
+    @property
+    def videos(self) -> int:
+        """V, the videos that are drawn from."""
+
+    @property
+    def steps(self) -> int:
+        """What `advance` counts up to."""
+
+    def draw(self, weights: np.ndarray, advance: Advance = lambda done: None) -> Draws:
+        """Score (B, V) int32 weights, as if each video were there so many times."""
+
+
+@dataclass(frozen=True)
+class RowResampling:
+    """AP of rows; see `Resampling`."""
+
+    rows: Rows
+
+    @property
+    def videos(self) -> int:
+        """Videos that have rows."""
+        return int(self.rows.videos[-1]) + 1 if len(self.rows.videos) else 0
+
+    @property
+    def steps(self) -> int:
+        """One a class."""
+        return self.rows.scores.shape[1]
+
+    def draw(self, weights: np.ndarray, advance: Advance = lambda done: None) -> Draws:
+        """See `resampled_precision`."""
+        rows = self.rows
+        ap = resampled_precision(rows.scores, rows.targets, rows.videos, weights, advance=advance)
+        return Draws(ap if np.isnan(rows.absent) else np.where(np.isnan(ap), rows.absent, ap))
+
+
 @dataclass(frozen=True)
 class Intervals:
-    """Percentile intervals, from 0 to 1.
+    """Percentile intervals, from 0 to 1; None where no draw is defined.
 
     Attributes:
         samples: Draws.
         seed: Of the draws.
         confidence: Part of the draws inside.
         mAP: (low, high) of the mean.
-        per_class_AP: In class order; None for a class that no draw has a positive of.
+        per_class_AP: In class order.
+        measures: Name -> interval, of those measures that are resampled.
     """
 
     samples: int
     seed: int
     confidence: float
-    mAP: Interval
+    mAP: Interval | None
     per_class_AP: tuple[Interval | None, ...]
+    measures: Mapping[str, Interval | None] = field(default_factory=dict)
 
 
 def bootstrap(
-    rows: Rows, samples: int, *, seed: int = 0, advance: Callable[[int], object] = lambda classes: None
+    resampling: Resampling, samples: int, *, seed: int = 0, advance: Advance = lambda done: None
 ) -> Intervals:
-    """Draw intervals of the mAP and of the AP of every class.
+    """Draw intervals of the mAP, of the AP of every class and of the measures.
 
     Args:
-        rows: What a protocol ranks.
+        resampling: Of a protocol.
         samples: B.
         seed: Equal seeds draw equal videos, whatever is scored on them: differences of two runs may be paired.
-        advance: Told how many classes are done.
+        advance: Told how many of `resampling.steps` are done.
     """
-    count = int(rows.videos[-1]) + 1 if len(rows.videos) else 0
-    weights = draw_weights(count, samples, seed)
-    ap = resampled_precision(rows.scores, rows.targets, rows.videos, weights, advance=advance)
-    if not np.isnan(rows.absent):
-        ap[np.isnan(ap)] = rows.absent
+    draws = resampling.draw(draw_weights(resampling.videos, samples, seed), advance)
+    measures = {name: percentile_interval(values) for name, values in draws.measures.items()}
+    per_class = tuple(percentile_interval(column) for column in draws.ap.T)
+    return Intervals(samples, seed, CONFIDENCE, percentile_interval(mean_over_classes(draws.ap)), per_class, measures)
+
+
+def mean_over_classes(ap: np.ndarray) -> np.ndarray:
+    """(B,) means of (B, K) average precisions over the classes of each draw that are defined; NaN without any."""
     known = ~np.isnan(ap)
     with np.errstate(invalid="ignore"):
-        means = np.where(known, ap, 0).sum(axis=1) / known.sum(axis=1)
-    per_class = tuple(percentile_interval(ap[known[:, label], label]) for label in range(ap.shape[1]))
-    return Intervals(
-        samples, seed, CONFIDENCE, percentile_interval(means[known.any(axis=1)]) or (np.nan, np.nan), per_class
-    )
+        return np.where(known, ap, 0).sum(axis=1) / known.sum(axis=1)
+
+
+def draw_blocks(draws: int, numbers: int) -> Iterator[slice]:
+    """So many draws at a time that arrays of `numbers` numbers for each of them stay in the cache."""
+    step = max(1, _NUMBERS // max(1, numbers))
+    for first in range(0, draws, step):
+        yield slice(first, min(first + step, draws))
 
 
 def draw_weights(videos: int, samples: int, seed: int) -> np.ndarray:
@@ -173,7 +238,8 @@ def weighted_precision(
 
 
 def percentile_interval(values: np.ndarray) -> Interval | None:
-    """Where `CONFIDENCE` of the draws lie; None where there are none."""
+    """Where `CONFIDENCE` of the draws that are no NaN lie; None where there are none."""
+    values = values[~np.isnan(values)]
     if not len(values):
         return None
     outside = 50 * (1 - CONFIDENCE)

@@ -178,9 +178,10 @@ class EvaluationResult:
 class EvaluationProtocol(Protocol):
     """Which times are scored, against which labels, in which file format.
 
-    One whose score is the AP of rows offers them too, `rows(video_set, predictions, seconds) -> rows.Rows`: confidence
-    intervals are drawn from them, and the report looks at them. Else `rows` is absent or None, and the report looks at
-    `frame_rows`, of the same form, if there are such.
+    One whose score is the AP of rows offers them too, `rows(video_set, predictions, seconds) -> rows.Rows`, and the
+    report looks at them. Else `rows` is absent or None, and the report looks at `frame_rows`, of the same form, if such
+    there are. One that has confidence intervals offers `resampling`, with the same arguments, which returns a
+    `bootstrap.Resampling`.
     """
 
     name: str

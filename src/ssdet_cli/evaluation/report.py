@@ -121,9 +121,18 @@ def _measures(result: EvaluationResult) -> Table:
     table = Table()
     table.add_column("measure")
     table.add_column("%", justify="right")
+    intervals = _measure_intervals(result)
+    if intervals:
+        table.add_column("interval", justify="right")
     for name, value in result.measures.items():
-        table.add_row(name, _percent(value))
+        table.add_row(name, _percent(value), *intervals.get(name, ()))
     return table
+
+
+def _measure_intervals(result: EvaluationResult) -> dict[str, tuple[str]]:
+    """Measure -> its cell of the column of intervals; empty where there is no such column."""
+    found = result.intervals.measures if result.intervals is not None else {}
+    return {name: (_range(found[name]) if name in found else "",) for name in result.measures} if found else {}
 
 
 def class_intervals(result: EvaluationResult) -> dict[str, Interval | None]:
@@ -198,8 +207,10 @@ def report_html(result: EvaluationResult, sections: str = "", style: str = "") -
 
 
 def _measured(result: EvaluationResult) -> str:
+    intervals = _measure_intervals(result)
     rows = "".join(
-        f'<tr><td>{escape(name)}</td><td class="number">{_percent(value)}</td></tr>'
+        f'<tr><td>{escape(name)}</td><td class="number">{_percent(value)}</td>'
+        f"{''.join(f'<td>{between}</td>' for between in intervals.get(name, ()))}</tr>"
         for name, value in result.measures.items()
     )
     return f"<h2>Measures</h2><table>{rows}</table>" if rows else ""

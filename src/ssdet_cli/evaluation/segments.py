@@ -45,7 +45,7 @@ def find_segments(
     """Find the longest runs of frames whose score reaches the threshold of their class.
 
     Args:
-        scores: (T, K); NaN reaches no threshold. May be mapped from a file: it is read once, part by part.
+        scores: (T, K); NaN and infinities reach no threshold. May be mapped from a file: it is read once, part by part.
         seconds: (T,) start of every scored frame, rising.
         thresholds: (K,), or one for all.
         classes: K names.
@@ -82,10 +82,11 @@ def _runs(scores: np.ndarray, thresholds: np.ndarray, width: int, rows: int) -> 
     total, at_begin = np.zeros(count), np.zeros(count)
     for first in range(0, len(scores), rows):
         part = _smoothed(scores, first, min(first + rows, len(scores)), width)
-        above = part >= thresholds
+        known = np.isfinite(part)
+        above = known & (part >= thresholds)
         before = np.vstack((active[None], above[:-1]))
         # Sum of all scores before each frame: a run's is the difference of two.
-        sums = total + np.vstack((np.zeros(count), np.cumsum(np.nan_to_num(part), axis=0)))
+        sums = total + np.vstack((np.zeros(count), np.cumsum(np.where(known, part, 0), axis=0)))
         for row, label in np.argwhere(above != before):
             if above[row, label]:
                 begun[label], at_begin[label] = first + row, sums[row, label]
@@ -107,8 +108,9 @@ def _smoothed(scores: np.ndarray, first: int, stop: int, width: int) -> np.ndarr
     half = width // 2
     begin, end = max(0, first - half), min(len(scores), stop + half)
     part = np.asarray(scores[begin:end], np.float64)
-    known = _sums_before(~np.isnan(part))
-    sums = _sums_before(np.nan_to_num(part))
+    finite = np.isfinite(part)
+    known = _sums_before(finite)
+    sums = _sums_before(np.where(finite, part, 0))
     frames = np.arange(first, stop)
     low, high = np.maximum(frames - half, begin) - begin, np.minimum(frames + half + 1, end) - begin
     count = known[high] - known[low]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ssdet_cli.evaluation.average_precision import average_precision, mean_ap, weighted_ap
+from ssdet_cli.evaluation.bootstrap import Resampling, RowResampling
 from ssdet_cli.evaluation.interface import (
     ByVideo,
     EvaluationProtocol,
@@ -36,6 +37,10 @@ class RankedProtocol:
         """What is ranked; see `score`."""
         self.check(video_set, predictions, seconds)
         return self.gather(video_set, predictions, seconds)
+
+    def resampling(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None = None) -> Resampling:
+        """What confidence intervals are drawn from; see `score`."""
+        return RowResampling(self.rows(video_set, predictions, seconds))
 
     def check(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None) -> None:
         """Refuse what does not fit the annotations; see `interface.check_predictions`."""

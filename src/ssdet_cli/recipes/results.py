@@ -54,11 +54,11 @@ def scored(
     result = protocol.score(videos, predictions, seconds)
     if not cfg.bootstrap:
         return result
-    rows = protocol.rows(videos, predictions, seconds)
+    resampling = protocol.resampling(videos, predictions, seconds)
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"{cfg.bootstrap:,} draws of the videos", total=len(result.classes))
+        task = bar.add_task(f"{cfg.bootstrap:,} draws of the videos", total=resampling.steps)
         intervals = bootstrap(
-            rows, cfg.bootstrap, seed=cfg.run.seed, advance=lambda done: bar.update(task, completed=done)
+            resampling, cfg.bootstrap, seed=cfg.run.seed, advance=lambda done: bar.update(task, completed=done)
         )
     return replace(result, intervals=intervals)
 
@@ -69,8 +69,8 @@ def refuse_bootstrap(cfg: EvaluateConfig, protocol: EvaluationProtocol) -> None:
     Raises:
         ConfigError: They are not.
     """
-    if cfg.bootstrap and getattr(protocol, "rows", None) is None:
-        raise ConfigError(f"bootstrap={cfg.bootstrap}: {protocol.name} ranks no rows to draw anew; leave it out.")
+    if cfg.bootstrap and getattr(protocol, "resampling", None) is None:
+        raise ConfigError(f"bootstrap={cfg.bootstrap}: {protocol.name} has no intervals; leave it out.")
 
 
 def finish(
