@@ -17,10 +17,15 @@ def test_files_appear_together_at_the_end_and_replace_older_ones(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, DataError, RuntimeError])
 def test_nothing_stays_when_work_stops_half_way(tmp_path, error):
-    with pytest.raises(error), staged(tmp_path / "out", "the pictures") as folder:
-        (folder / "a.txt").write_text("half")
+    for out in (tmp_path / "out", tmp_path / "runs" / "a" / "out"):
+        with pytest.raises(error), staged(out, "the pictures") as folder:
+            (folder / "a.txt").write_text("half")
+            raise error("stop")
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(error), staged(tmp_path / "runs" / "a" / "out", "the pictures") as folder:
         raise error("stop")
-    assert list(tmp_path.iterdir()) == []
+    assert (tmp_path / "runs").is_dir() and not list((tmp_path / "runs").iterdir())  # it was there before
 
 
 def test_errors_name_the_place_the_reader_knows(tmp_path):

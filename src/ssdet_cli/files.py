@@ -85,13 +85,13 @@ def staged(output: Path, what: str) -> Iterator[Path]:
     """Give a temporary folder inside `output` whose files move there when all went well; none is left when not.
 
     Args:
-        output: Made where it is missing.
+        output: Made where it is missing, as are the folders above it; what is empty of those in the end is deleted.
         what: Names the files in the error.
 
     Raises:
         SsdetError: The disk is full or the folder cannot be written.
     """
-    new = not output.exists()
+    new = [place for place in (output, *output.parents) if not place.exists()]
     try:
         output.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=output) as folder:
@@ -105,5 +105,6 @@ def staged(output: Path, what: str) -> Iterator[Path]:
     except OSError as error:
         raise SsdetError(f"{output}: {what} cannot be written: {error.strerror or error}.") from error
     finally:
-        if new and output.is_dir() and not any(output.iterdir()):
-            output.rmdir()
+        with contextlib.suppress(OSError):  # the first that holds something, and all above it, stay
+            for place in new:
+                place.rmdir()

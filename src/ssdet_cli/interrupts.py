@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -42,16 +42,18 @@ def held_interrupts(*others: signal.Signals) -> Iterator[None]:
 
 
 @contextmanager
-def asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether SIGINT or SIGTERM has come; a second one is answered as before the block.
+def asked_to_stop(
+    signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether one of the signals has come; a second one is answered as before the block.
 
-    For what has no end of its own, and is complete whenever it is stopped.
+    For what has no end of its own, and is complete whenever it is stopped; and for what is worth having in part.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     asked = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in signals}
 
     def ask(number: int, _: FrameType | None) -> None:
         asked.set()

@@ -54,6 +54,29 @@ def test_an_evaluation_never_lands_on_a_training_run(ssdet, scored, tmp_path, tr
     assert ssdet(*WORDS, "--output", "run/evaluate").code == 0
 
 
+def test_the_annotations_that_are_named_are_scored_and_not_those_beside_them(ssdet, tmp_path):
+    for split, label in (("val", 0), ("test", 1)):
+        lines = (f"{split}-{number},c{label:03d} 1 7,10\n" for number in range(2))
+        (tmp_path / f"Charades_v1_{split}.csv").write_text("id,actions,length\n" + "".join(lines))
+    (tmp_path / "classes.txt").write_text("c000 jump\nc001 run\n")
+    rows = [
+        f"{split}-{number} {point} {point % 7} {number}"
+        for split in ("val", "test")
+        for number in range(2)
+        for point in range(1, 26)
+    ]
+    (tmp_path / "scores.txt").write_text("\n".join(rows) + "\n")
+    words = ("evaluate", "--predictions", "scores.txt", "--dataset", "charades", "--annotations")
+    for split, options in (("val", ()), ("val", ("--split", "val")), ("test", ()), ("test", ("--split", "val"))):
+        outcome = ssdet(*words, f"Charades_v1_{split}.csv", *options, "--output", "out")
+        assert outcome.code == 0, outcome.err
+        metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+        assert metrics["annotations"] == f"Charades_v1_{split}.csv" and metrics["videos"] == 2
+        assert [ap is None for ap in metrics["per_class_AP"]] == [split == "test", split == "val"]
+        told = [note for note in metrics["notes"] if "it is what was named, so it is read" in note]
+        assert len(told) == (options != () and split == "test" or options == () and split == "val")
+
+
 def test_intervals_are_shown_and_written_and_follow_the_seed(ssdet, scored, tmp_path):
     outcome = ssdet(*WORDS, "--bootstrap", "200", "--output", "out")
     assert outcome.code == 0, outcome.err
@@ -80,7 +103,11 @@ def test_wrong_ways_to_ask_for_intervals_and_files_are_one_line(ssdet, scored, t
     for words, text in (
         ((*WORDS, "--bootstrap", "10"), "bootstrap=10 are too few draws for an interval; give 1000, at least 100."),
         ((*timed, "--protocol", "bare:Bare", "--bootstrap", "100"), "bootstrap=100: bare has no intervals"),
-        ((*WORDS, "--protocol", "charades-classify"), "scores.txt, line 1: id and 2 scores are needed, got 3 scores."),
+        (
+            (*WORDS, "--protocol", "charades-classify"),
+            "scores.txt, line 1: id and 2 scores are needed, got 3 scores. A frame before the scores is the form of "
+            "--protocol charades-localize.",
+        ),
         ((*WORDS, "--protocol", "segment-map"), "score it with --protocol charades-localize."),
         ((*WORDS, "--protocol", "charades-25-lagacy"), "Did you mean 'charades-25-legacy'?"),
     ):

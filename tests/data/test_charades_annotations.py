@@ -7,6 +7,8 @@ import pytest
 from ssdet_cli.data.annotations import Segment
 from ssdet_cli.data.charades import load_charades
 from ssdet_cli.data.frame_json import load_json
+from ssdet_cli.data.frame_splits import read_as_named
+from ssdet_cli.data.segment_table import load_csv
 from ssdet_cli.errors import ConfigError, DataError
 
 COLUMNS = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length".split(",")
@@ -91,6 +93,43 @@ def test_a_folder_or_either_file_leads_to_the_asked_split(tmp_path):
             videos = load_charades(None, annotations, split)
             assert [record.video_id for record in videos.records] == [video_id]
             assert videos.name == ("charades train" if split == "train" else "charades test")
+
+
+def test_a_file_that_is_named_is_read_and_else_the_one_beside_it_is_told(tmp_path):
+    files = {
+        split: write_csv(tmp_path / f"{split}.csv", [row])
+        for split, row in zip(("train", "val", "test"), ROWS, strict=True)
+    }
+    with read_as_named(True):
+        found = load_charades(None, files["val"], "test")
+        assert [record.video_id for record in found.records] == ["150E6"]
+        assert (found.source, found.name) == (files["val"], "charades val")
+        assert found.notes == (
+            f"{files['val']} is the val split; it is what was named, so it is read, and not the test split.",
+        )
+        assert load_charades(None, files["test"], "test").notes == load_charades(None, tmp_path, "test").notes == ()
+        files["test"].unlink()
+        assert load_charades(None, files["val"], "test").records == found.records
+    write_csv(files["test"], [ROWS[2]])
+    beside = load_charades(None, files["train"], "test")
+    assert [record.video_id for record in beside.records] == ["07E49"]
+    assert beside.notes == (f"{files['test']} is read for the split 'test' instead of train.csv.",)
+    assert load_charades(None, tmp_path, "test").notes == ()
+
+
+def test_tables_and_lists_of_a_split_are_read_as_named_too(tmp_path):
+    for name in ("train", "val"):
+        (tmp_path / f"{name}.csv").write_text(f"video,label,start,end\n{name},run,0,1\n")
+    (tmp_path / "one" / "own_val.json").parent.mkdir()
+    (tmp_path / "one" / "own_val.json").write_text('{"x": {"duration": 2, "actions": [["run", 0, 1]]}}')
+    with read_as_named(True):
+        found = load_csv(None, tmp_path / "val.csv", "test")
+        assert [record.video_id for record in found.records] == ["val"] and "it is what was named" in found.notes[-1]
+        one = load_json(None, tmp_path / "one" / "own_val.json", "test")
+        assert len(one) == 1 and "is the val split; it is what was named" in one.notes[0]
+    train = load_csv(None, tmp_path / "val.csv", "train")
+    assert train.records[0].video_id == "train"
+    assert train.notes == (f"{tmp_path / 'train.csv'} is read for the split 'train' instead of val.csv.",)
 
 
 def test_a_lone_test_file_is_not_taken_for_training(tmp_path):

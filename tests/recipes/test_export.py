@@ -12,7 +12,8 @@ from ssdet_cli.__main__ import carry_out
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.errors import ConfigError, SsdetError
 from ssdet_cli.models import create_model
-from ssdet_cli.models.export import METADATA, Lengths, trace
+from ssdet_cli.models.detectors.frame import FrameDetector
+from ssdet_cli.models.export import METADATA, Lengths, onnx_runner, to_onnx, trace
 from ssdet_cli.recipes import export as recipe
 from ssdet_cli.recipes.evaluate_checkpoints import restore
 from ssdet_cli.recipes.export import Session, export
@@ -84,6 +85,38 @@ def test_both_streams_of_a_coarse_fine_network(tmp_path):
     clips = torch.randn(2, 3, 8, 48, 48)
     with torch.no_grad():
         torch.testing.assert_close(loaded(clips), network(clips), atol=1e-5, rtol=1e-4)
+
+
+class _Halves(torch.nn.Module):
+    """A backbone as small as they get, with every second frame a step."""
+
+    num_features, temporal_stride, default_clip = 4, 2, (8, 1, 32)
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv3d(3, 4, 3, (2, 1, 1), 1)
+
+    def forward_features(self, frames):
+        return self.conv(frames).mean(dim=(3, 4))
+
+
+@pytest.mark.parametrize("name", ["super_event", "tgm", "tgm_super_event"])
+def test_every_head_as_onnx_for_any_batch_and_length(name):
+    torch.manual_seed(0)
+    head = create_model(name, 3, in_channels=4)
+    for key, parameter in head.named_parameters():
+        if key.rpartition(".")[2] in ("attention", "choice", "width", "centre"):
+            torch.nn.init.normal_(parameter)
+    network = FrameDetector(_Halves(), head).eval()
+    traced = trace(network, 8, 16)
+    assert traced.lengths.multiple == 1 and traced.lengths.shortest <= 3
+    run = onnx_runner(to_onnx(traced, {}))
+    for batch, length in ((1, 8), (3, 13)):
+        clips = torch.randn(batch, 3, length, 16, 16)
+        with torch.no_grad():
+            wanted = network(clips).numpy()
+        np.testing.assert_allclose(run(clips.numpy()), wanted, atol=1e-5)
+        assert np.ptp(wanted, axis=2).max() > 1e-3
 
 
 class _Sums(torch.nn.Module):

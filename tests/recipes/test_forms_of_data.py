@@ -5,11 +5,13 @@ import json
 import shutil
 
 import pytest
+import torch
 from tiny_runs import configured
 
 from ssdet_cli.__main__ import carry_out
 from ssdet_cli.config.commands import PretrainConfig
 from ssdet_cli.data.convert import convert
+from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.recipes import pretrain
 
 
@@ -48,3 +50,38 @@ def test_an_evaluation_on_a_table_without_durations_takes_the_lengths_of_the_fil
     assert scores[1]["per_class_AP"] == pytest.approx(scores[0]["per_class_AP"], abs=0.01)
     assert scores[0]["frames"] == scores[1]["frames"] and scores[1]["videos"] == 4
     assert "4 videos have no annotated duration: that of their files is taken." in scores[1]["notes"]
+
+
+def test_a_checkpoint_is_scored_on_the_file_that_is_named_and_else_on_the_split_beside_its_own(data, tuned, tmp_path):
+    made = convert([data.annotations], tmp_path / "set" / "own.csv")
+    head, *lines = made.annotations.read_text().splitlines()
+    place = head.split(",").index("subset")
+    for split, subset in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        own = [line for line in lines if line.split(",")[place] == subset]
+        table = [
+            ",".join(cell for index, cell in enumerate(line.split(",")) if index != place) for line in (head, *own)
+        ]
+        (made.annotations.parent / f"{split}.csv").write_text("\n".join(table))
+    made.annotations.unlink()
+    state = load_checkpoint(tuned)
+    files = {split: made.annotations.parent / f"{split}.csv" for split in ("train", "val", "test")}
+    known = {"dataset": "csv", "annotations": str(files["train"]), "videos": str(data.dense / "videos")}
+    state["meta"]["config"]["data"].update(known)
+    torch.save(state, tmp_path / "own.pt")
+    for words, read, count in (((), "test", 4), (("--split", "train"), "train", 5), (("--annotations",), "val", 3)):
+        words = (*words, files["val"]) if words == ("--annotations",) else words
+        words = (
+            "evaluate",
+            "--checkpoint",
+            tmp_path / "own.pt",
+            *words,
+            "--device",
+            "cpu",
+            "--output",
+            tmp_path / read,
+        )
+        assert carry_out([*map(str, words)]) == 0
+        metrics = json.loads((tmp_path / read / "metrics.json").read_text())
+        assert (metrics["annotations"], metrics["videos"]) == (str(files[read]), count)
+        told = f"{files['test']} is read for the split 'test' instead of train.csv."
+        assert (told in metrics["notes"]) == (read == "test")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import av
@@ -365,6 +366,43 @@ def test_what_has_no_end_runs_until_ctrl_c_and_then_writes_what_it_saw(tuned, tm
     assert not list((tmp_path / "out").glob(".unfinished*")) and not writer.is_alive()
 
 
+def test_ctrl_c_on_a_file_keeps_what_was_seen_and_says_that_it_is_a_part(tuned, tmp_path):
+    write_video(tmp_path / "long.mp4", (np.full((40, 40, 3), index % 250, np.uint8) for index in range(6000)), 8)
+    words = ["predict", "long.mp4", "--checkpoint", tuned, "--device", "cpu", "--output", "out", "inference.window=4"]
+    with subprocess.Popen(ssdet(*words), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(600):  # until scores are on disk
+            rows = next((tmp_path / "out").rglob("scores.f32"), None) if (tmp_path / "out").exists() else None
+            if rows is not None and rows.stat().st_size > 0:
+                break
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said, code = process.stderr.read(), process.wait(60)
+    assert code == 130 and said.endswith("ssdet: interrupted.\n"), said
+    assert "Interrupted: what was seen is scored and written; another Ctrl-C ends at once." in said
+    content = json.loads((tmp_path / "out" / "segments.json").read_text())
+    with np.load(tmp_path / "out" / "scores.npz") as stored:
+        assert 0 < len(stored["times"]) == content["frames"] < 6000
+        np.testing.assert_allclose(np.diff(stored["times"]), 1 / 8)
+        assert content["partial"] is True and content["duration"] == pytest.approx(stored["times"][-1] + 1 / 8)
+    assert all(one["end"] <= content["duration"] for one in content["segments"])
+    assert (tmp_path / "out" / "long.png").is_file() and not list((tmp_path / "out").glob("*.overlay.mp4"))
+    assert not list((tmp_path / "out").glob(".unfinished*"))
+
+
+def test_ctrl_c_while_pictures_are_made_keeps_the_scores(tuned, videos, tmp_path, capfd, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ssdet_cli.viz.overlay.write_overlay", interrupted)
+    words = ("predict", videos[0], videos[1], "--checkpoint", tuned, "--device", "cpu", "--output", tmp_path / "out")
+    assert carry_out([str(word) for word in words]) == 130
+    said = told(capfd)
+    assert any("interrupted while its pictures were made; its scores are written." in line for line in said)
+    assert said[-1] == "ssdet: interrupted."
+    content = json.loads((tmp_path / "out" / videos[0].stem / "segments.json").read_text())
+    assert content["partial"] is False and not (tmp_path / "out" / videos[1].stem).exists()
+
+
 def test_an_end_ends_what_has_none(detector, tmp_path):
     pipe, leave = tmp_path / "pipe.ts", threading.Event()
     os.mkfifo(pipe)
@@ -400,7 +438,7 @@ def test_wrong_input_is_one_line(tuned, videos, tmp_path, capfd, monkeypatch):
     (tmp_path / "weights.pt").write_bytes(b"nothing")
     film, run = videos[0], ["--checkpoint", tuned]
     for words, text in (
-        (["none.mp4", *run], "video: there is no none.mp4."),
+        (["none.mp4", *run], "error: none.mp4: there is no such file or folder."),
         (["text.mp4", *run], "text.mp4: not a readable video file"),
         (["half.mp4", *run], "half.mp4: truncated"),
         (["empty", *run], "empty holds no videos"),
@@ -419,7 +457,7 @@ def test_wrong_input_is_one_line(tuned, videos, tmp_path, capfd, monkeypatch):
         assert predict(*words) == 2, words
         lines = [line for line in told(capfd) if not line.startswith("1 video through")]
         assert len(lines) == 1 and lines[0].startswith("ssdet: error: ") and text in lines[0], lines
-    assert not list(tmp_path.rglob("segments.json")) and not list((tmp_path / "runs").iterdir())
+    assert not (tmp_path / "runs").exists() and not list(tmp_path.rglob("segments.json"))
 
 
 def test_a_start_near_the_end_says_that_no_frame_lies_there(detector, videos):
@@ -519,6 +557,84 @@ def test_top_classes_are_on_the_screen():
         for _ in range(3):
             view.show(seconds, scores)
     assert lines.getvalue() == "film: 1:01  b 0.90, a 0.20\n"
+
+
+class Recorder:
+    """Watches a video and wants scores at every frame."""
+
+    def __init__(self):
+        self.times, self.shown, self.rows = [], {}, []
+
+    def reach(self, seconds):
+        self.times.append(seconds)
+
+    def wants_scores(self):
+        return not self.shown
+
+    def show(self, seconds, scores, remark=""):
+        assert not self.rows  # before the window is complete
+        self.shown[float(seconds[-1])] = scores[-1], remark
+
+
+def test_a_file_shorter_than_a_window_shows_its_place_and_preliminary_scores(tuned, videos):
+    """Those of the latest frames alone, as many as a clip of training has; what is written does not change."""
+    detector, watch = Detector.from_run(tuned, device="cpu"), Recorder()
+    scanner, source = detector.scanner, Source("film", str(videos[0]))
+    scanner.scan(source, Part(), [3, 1], lambda *rows: watch.rows.append(rows), opened=lambda _: watch)
+    (seconds, scores) = (np.concatenate(part) for part in zip(*watch.rows, strict=True))
+    whole = detector.predict(videos[0])
+    assert watch.times == seconds.tolist() == whole.times.tolist()
+    np.testing.assert_array_equal(scores, whole.scores[:, [3, 1]])
+    ((at, (early, remark)),) = watch.shown.items()
+    clip = detector.predict(videos[0], end=at + 0.01)
+    assert remark == "preliminary, from 8 frames" and len(clip.times) == 8 and clip.times[-1] == at
+    np.testing.assert_allclose(early, clip.scores[-1, [3, 1]], atol=1e-6)
+
+
+def test_the_place_in_the_video_is_shown_before_there_are_scores():
+    now = [0.0]
+    screen, lines = io.StringIO(), io.StringIO()
+    words = (["a", "b"], 2, 130.0, 10.0)
+    with LiveView(Console(file=screen, force_terminal=True, width=80), "film", *words, clock=lambda: now[0]) as view:
+        now[0] = 2.0
+        view.reach(40.0)
+        assert view.wants_scores()
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "film  0:10 of 2:10 (0%)" in drawn  # at once
+    assert "film  0:40 of 2:10 (25%, 15.0 times as fast as it plays)" in drawn and "no scores yet, 0:02" in drawn
+    now[0] = 0.0
+    with LiveView(Console(file=lines), "film", *words, clock=lambda: now[0]) as view:
+        for now[0], seconds in ((1.0, 20.0), (10.0, 60.0), (12.0, 70.0), (20.0, 130.0)):
+            view.reach(seconds)
+            if now[0] == 12.0:
+                assert not view.wants_scores()
+                view.show(np.array([70.0]), np.array([[0.2, 0.9]]), "preliminary, from 8 frames")
+    assert lines.getvalue().splitlines() == [
+        "film: 1:00 of 2:10 (42%, 5.0 times as fast as it plays)",
+        "film: 2:10 of 2:10 (100%, 6.0 times as fast as it plays)  "
+        "at 1:10: b 0.90, a 0.20 (preliminary, from 8 frames)",
+    ]
+
+
+def test_a_terminal_shows_the_place_of_a_short_film_and_its_classes(tuned, videos, tmp_path, capfd, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    assert predict(videos[0], "--checkpoint", tuned, "--output", tmp_path / "out") == 0
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capfd.readouterr().err)
+    assert f"{videos[0].stem}  0:00 of 0:0" in drawn and "no scores yet" in drawn and "move-" in drawn
+
+
+def test_a_terminal_wants_its_first_scores_at_once_and_lines_only_when_one_is_due():
+    screen = Console(file=io.StringIO(), force_terminal=True)
+    with LiveView(screen, "film", ["a"], 1, 10.0) as view:
+        assert view.wants_scores()
+        view.show(np.array([1.0]), np.array([[0.5]]))
+        assert not view.wants_scores()
+    with LiveView(Console(file=io.StringIO()), "film", ["a"], 1, 10.0) as view:
+        assert not view.wants_scores()
+    with LiveView(None, "film", ["a"], 1, 10.0) as view:
+        view.reach(1.0)
+        assert not view.wants_scores()
 
 
 def test_the_package_is_light_and_the_detector_is_there_when_asked_for():

@@ -91,7 +91,13 @@ def test_nothing_is_fetched_from_elsewhere_and_light_and_dark_are_known(ten):
     assert "prefers-color-scheme: dark" in ten.source and "color-scheme: light dark" in ten.source
 
 
-def test_what_the_script_looks_for_is_there(ten):
+def test_what_the_script_looks_for_is_there(tmp_path):
+    film = tmp_path / "film.mp4"
+    film.touch()
+    found = prediction(2.0, ["a"], [])
+    overlay = tmp_path / "film.overlay.mp4"
+    write_player(tmp_path / "a.html", video=film, duration=2.0, title="", overlay=overlay, **found)
+    ten = Page(tmp_path / "a.html")
     wanted = set(re.findall(r'(?:find\(|getElementById\()"(\w+)"', ten.source))
     listed = re.search(r"\[video, .*\] =\s*\[(.*)\]\.map\(find\)", ten.source).group(1)
     wanted |= set(re.findall(r'"(\w+)"', listed))
@@ -143,6 +149,23 @@ def test_no_segment_no_frame_and_no_video_are_said(tmp_path):
     none = page(tmp_path / "c.html", 0.0, ["a"], [])
     assert none.data["end"] > none.data["begin"]
     assert set(base64.b64decode(none.data["rows"][0]["mean"])) == {255}
+
+
+def test_the_overlay_stands_in_for_what_a_browser_cannot_play(tmp_path):
+    film, folder, found = tmp_path / "film #1.mkv", tmp_path / "frames", prediction(5.0, ["a"], [])
+    film.touch()
+    folder.mkdir()
+    made = {"overlay": tmp_path / "film #1.overlay.mp4", "overlay_start": 2.5, "duration": 5.0, "title": "film"}
+    write_player(tmp_path / "a.html", video=film, **made, **found)
+    one = Page(tmp_path / "a.html")
+    assert one.all("source") == [{"src": "film%20%231.mkv"}, {"src": "film%20%231.overlay.mp4", "data-begin": "2.5"}]
+    assert "film #1.mkv cannot be played by this browser: this is film #1.overlay.mp4, without sound." in one.text
+    assert "hidden" in next(found for _, found in one.tags if found.get("id") == "overlaid")
+    write_player(tmp_path / "b.html", video=folder, **made, **found)
+    two = Page(tmp_path / "b.html")
+    assert [source["src"] for source in two.all("source")] == ["film%20%231.overlay.mp4"]
+    assert "frames is a folder of pictures: this is film #1.overlay.mp4" in two.text
+    assert "The timeline stands alone" not in two.text
 
 
 def test_ten_hours_stay_below_a_megabyte(tmp_path):

@@ -100,8 +100,8 @@ def _check_places(places: tuple[str, ...]) -> None:
 
     for place in places:
         path = local_path(place)
-        if path is not None:
-            must_exist(path, "video", DataError)
+        if path is not None and not path.exists():
+            raise DataError(f"{place}: there is no such file or folder.")
 
 
 def _check_data(data: "DataConfig") -> None:

@@ -15,8 +15,8 @@ from ssdet_cli.data.file_kinds import text_kind
 from ssdet_cli.data.flaws import refuse
 from ssdet_cli.data.frame_json import json_set, known_class
 from ssdet_cli.data.frame_lists import frame_list_records, is_frame_list
-from ssdet_cli.data.frame_splits import answers, finished
-from ssdet_cli.data.lookup import SPLITS, check_split, classes_beside, read_text, required, stand_in
+from ssdet_cli.data.frame_splits import answers, finished, is_read_as_named, told_of_file
+from ssdet_cli.data.lookup import SPLITS, check_split, classes_beside, read_text, required
 from ssdet_cli.data.tables import seconds_of
 from ssdet_cli.errors import DataError
 
@@ -33,7 +33,8 @@ def load_charades(videos: Path | None, annotations: Path | None, split: str) -> 
     Args:
         videos: Folder of `<id>.mp4` (mkv, avi, webm, mov) or of frame folders; None where only labels matter.
         annotations: A CSV, `charades.json`, or a folder with `Charades_v1_<split>.csv`, `<split>.csv` or
-            `charades.json`. Of a CSV with "train", "val" or "test" in its name, the file of the asked split is read.
+            `charades.json`. Of a CSV with "train", "val" or "test" in its name, the file of the asked split is read,
+            with a note where that is another one; see `frame_splits.read_as_named`.
         split: "train", "val" or "test"; "val" is answered by "test", as Charades has two splits.
 
     Raises:
@@ -41,7 +42,8 @@ def load_charades(videos: Path | None, annotations: Path | None, split: str) -> 
         DataError: A file is missing, unreadable or contradicts itself; the message names file, line or video.
     """
     check_split(split)
-    path, answer = _split_file(required(annotations, "charades", _WANTED), split)
+    given = required(annotations, "charades", _WANTED)
+    path, answer = _split_file(given, split)
     classes = classes_beside(path) or tuple(f"c{index:03d}" for index in range(CHARADES_CLASSES))
     if path.suffix.lower() == ".json":
         return json_set("charades", videos, path, split, classes, lambda value: known_class(value, classes))
@@ -50,7 +52,9 @@ def load_charades(videos: Path | None, annotations: Path | None, split: str) -> 
         records = frame_list_records(path, text, classes)
     else:
         records = _csv_records(path, text, classes)
-    return finished("charades", videos, path, answer, classes, records, sha256, *stand_in(path, split, answer))
+    return finished(
+        "charades", videos, path, answer, classes, records, sha256, *told_of_file(given, path, split, answer)
+    )
 
 
 def _split_file(annotations: Path, split: str) -> tuple[Path, str]:
@@ -60,6 +64,8 @@ def _split_file(annotations: Path, split: str) -> tuple[Path, str]:
     words = [word for word in SPLITS if re.search(rf"(?<![a-z]){word}(?![a-z])", annotations.stem.lower())]
     if annotations.suffix.lower() == ".json" or len(words) != 1 or words[0] == split:
         return annotations, split
+    if is_read_as_named():
+        return annotations, words[0]
     for answer in answers(split):
         sibling = annotations.with_stem(re.sub(words[0], answer, annotations.stem, flags=re.IGNORECASE))
         if sibling.is_file():

@@ -1,6 +1,8 @@
-"""Splits of a set with frame labels: which videos answer for one."""
+"""Splits of a set with frame labels: which videos answer for one, and which of several files holds them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
@@ -8,6 +10,39 @@ from ssdet_cli.data.clip_tree import split_token
 from ssdet_cli.data.lookup import stand_in, with_paths, without_reversed
 from ssdet_cli.data.weak_splits import held_out
 from ssdet_cli.errors import DataError
+
+_as_named: ContextVar[bool] = ContextVar("as_named", default=False)
+
+
+@contextmanager
+def read_as_named(named: bool) -> Iterator[None]:
+    """Inside, a loader reads the file that it is given, also where its name is that of another split.
+
+    Else the file of the asked split is read, which lies beside it: one file is given for training, and the other one
+    found. A loader that knows nothing of this works as always.
+
+    Args:
+        named: Whether somebody named that very file for this; else nothing changes.
+    """
+    token = _as_named.set(named)
+    try:
+        yield
+    finally:
+        _as_named.reset(token)
+
+
+def is_read_as_named() -> bool:
+    """Whether the file that is given shall be read and none beside it."""
+    return _as_named.get()
+
+
+def told_of_file(given: Path, path: Path, split: str, answer: str) -> tuple[str, ...]:
+    """Return a note where `path`, the `answer` split, is read for `split`, and something else would be expected."""
+    if path != given and not given.is_dir():
+        return (*stand_in(path, split, answer), f"{path} is read for the split '{split}' instead of {given.name}.")
+    if is_read_as_named() and answer != split:
+        return (f"{path} is the {answer} split; it is what was named, so it is read, and not the {split} split.",)
+    return stand_in(path, split, answer)
 
 
 def answers(split: str) -> tuple[str, ...]:
@@ -36,6 +71,8 @@ def answering(path: Path, subsets: Mapping[str, str | None], split: str) -> tupl
             return _held_out(path, nameless, split)
         subsets = dict.fromkeys(subsets, own)  # the file is named after its split
         nameless = []
+        if is_read_as_named() and own != split:
+            return list(subsets), told_of_file(path, path, split, own)
     if nameless:
         raise DataError(f"{path}, video '{nameless[0]}': it has no subset, and others have one.")
     for answer in answers(split):

@@ -63,7 +63,7 @@ def _inside(place: str, frame_rate: float | None, say: Callable[[str], None]) ->
     if path is None or goes_on(place):
         return [(_name(place), place)]
     if not path.exists():
-        raise DataError(f"video: there is no {place}.")
+        raise DataError(f"{place}: there is no such file or folder.")
     if not path.is_dir():
         return [(path.stem, str(path))]
     suffixes = {child.suffix.lower() for child in path.iterdir()}

@@ -18,8 +18,8 @@ from ssdet_cli.data.file_kinds import text_kind
 from ssdet_cli.data.flaws import refuse
 from ssdet_cli.data.footage import Export, Footage, video_id
 from ssdet_cli.data.frame_json import known_class
-from ssdet_cli.data.frame_splits import answering, answers, finished
-from ssdet_cli.data.lookup import check_split, classes_beside, read_text, required, stand_in
+from ssdet_cli.data.frame_splits import answering, answers, finished, is_read_as_named, told_of_file
+from ssdet_cli.data.lookup import check_split, classes_beside, read_text, required
 from ssdet_cli.data.tables import read_table, seconds_of
 from ssdet_cli.data.weak_splits import split_files
 from ssdet_cli.errors import DataError
@@ -33,8 +33,9 @@ def load_csv(videos: Path | None, annotations: Path | None, split: str) -> Video
     Args:
         videos: Folder of `<id>.mp4` (mkv, avi, webm, mov) or of frame folders; None where only labels matter. An id is
             the name in the table without the suffix of a video.
-        annotations: The table. Without a column for the split, `val.csv` beside `train.csv` is read for its own; where
-            there is neither, a tenth of the videos is held out for validation and test.
+        annotations: The table. Without a column for the split, `val.csv` beside `train.csv` is read for its own, with a
+            note (see `frame_splits.read_as_named`); where there is neither, a tenth of the videos is held out for
+            validation and test.
         split: "train", "val" or "test"; "val" is answered by "test" where there is no validation split.
 
     Raises:
@@ -53,10 +54,12 @@ def load_csv(videos: Path | None, annotations: Path | None, split: str) -> Video
         raise DataError(f"{path} holds no actions and no classes.txt beside it: the classes are unknown.")
     notes: tuple[str, ...] = ()
     if len(files) > 1:
-        answer = next((answer for answer in answers(split) if answer in files), None)
+        own = next(part for part, file in files.items() if file == path)
+        answer = own if is_read_as_named() else next((part for part in answers(split) if part in files), None)
         if answer is None:
             raise DataError(f"{path} holds no videos of the split '{split}'; beside it are: {', '.join(files)}.")
-        path, notes = files[answer], stand_in(path, split, answer)
+        notes = told_of_file(path, files[answer], split, answer)
+        path = files[answer]
         table = tables[answer]
         kept = list(table.videos)
     else:

@@ -193,7 +193,9 @@ def _rows(
                     raise DataError(f"{path}, line {number}: {error}.") from error
                 if len(values) != num_classes:
                     wanted = f"id{'' if place is None else ', time'} and {num_classes} scores"
-                    raise DataError(f"{path}, line {number}: {wanted} are needed, got {len(values)} scores.")
+                    more = place is None and len(values) == num_classes + 1
+                    frame = " A frame before the scores is the form of --protocol charades-localize." if more else ""
+                    raise DataError(f"{path}, line {number}: {wanted} are needed, got {len(values)} scores.{frame}")
                 yield number, head[0], where, values
     except OSError as error:
         raise DataError(f"Cannot read the predictions {path}: {error.strerror}.") from error

@@ -67,7 +67,8 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
         digests = [members.sha256_of(checkpoint_file(path)) for path in cfg.checkpoints]
         _refuse_useless(cfg, states)
         data = prepared_data(data_of(cfg, cfg.checkpoints[0], states[0]["meta"]), "dense", here, log)
-        videos = annotated(data, cfg.split)
+        given = cfg.data is not None and "annotations" in cfg.data.model_fields_set
+        videos = annotated(data, cfg.split, named=given)
         trained = training_split(data) if here.is_main else None  # here, and not while a process group waits
         log.say(f"{videos.name}: {len(videos)} videos, {len(videos.classes)} classes, on {here.device}.")
         if (copies := note_on_copies(data.cache, videos)) is not None:

@@ -1,5 +1,6 @@
 """`ssdet predict`: what happens in videos, as scores, segments, subtitles and pictures."""
 
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def run(cfg: PredictConfig) -> list[Path]:
     Raises:
         ConfigError: Something that is asked for does not exist.
         DataError: The only video cannot be read.
+        KeyboardInterrupt: Asked for while a video that ends is read; what was seen of it is written.
         SsdetError: Some of several cannot, or files cannot be written.
     """
     with session(cfg.run.device) as here:
@@ -83,6 +85,7 @@ class _Predictions:
         """Predict this process's share, then tell what failed on any."""
         done: list[Path] = []
         failures: dict[str, str] = {}
+        stopped = False
         for source in self.sources[self.here.rank :: self.here.world_size]:
             try:
                 folder, broken, stopped = self._one(source)
@@ -96,11 +99,14 @@ class _Predictions:
             if broken:
                 failures[source.location] = broken
             if stopped:
+                stopped = not goes_on(source.location)  # what has no end is done then
                 break
         if self.here.is_main and not self.alone:
             with suppress(OSError):  # of nothing that was found there is no folder
                 self.cfg.run.output.rmdir()
         failures = {place: reason for part in self.here.gather(failures) for place, reason in part.items()}
+        if stopped:
+            raise KeyboardInterrupt
         if failures:
             first = next(iter(failures.values()))
             if len(self.sources) == 1:
@@ -122,13 +128,19 @@ class _Predictions:
             scan, asked = self._scan(source, rows)
             if asked and not len(rows):
                 raise KeyboardInterrupt
-            found = self._found(source, rows, scan)
+            found = self._found(source, rows, scan, partial=asked and not scan.whole and not scan.live)
             write_files(place, rows, found, self.detector.in_checkpoint(found.segments, self.cfg.classes))
             self._keep_config()
-            wrong = self._draw(place, folder, source, found)
+            wrong = ""
+            try:
+                wrong = self._draw(place, folder, source, found)
+            except KeyboardInterrupt:
+                self.log.say(f"{source.video_id}: interrupted while its pictures were made; its scores are written.")
+                asked = True
             drop_earlier(folder)
+        seen = clock(scan.duration - self.cfg.start)
         self.log.say(
-            f"{source.video_id}: {clock(scan.duration - self.cfg.start)} of video in "
+            f"{source.video_id}: {f'interrupted after {seen}' if found.partial else seen} of video in "
             f"{time.monotonic() - began:.1f} s, {len(found.segments)} segments, written to {folder}"
         )
         return folder, scan.broken or wrong, asked
@@ -144,24 +156,31 @@ class _Predictions:
         """Fill the rows; returns how that went, and whether somebody asked to stop."""
         asked: list[Callable[[], bool]] = []
         views: list[LiveView] = []
+        told: list[bool] = []
         with ExitStack() as stack:
 
-            def opened(video: Stream) -> None:
+            def opened(video: Stream) -> LiveView:
                 end = video.duration if self.cfg.end is None else min(self.cfg.end, video.duration or self.cfg.end)
                 shown = self.cfg.top_k or _SHOWN
-                views.append(LiveView(self.log.console, source.video_id, rows.classes, shown, end))
-                stack.enter_context(views[0])
-                if goes_on(source.location):
-                    asked.append(stack.enter_context(asked_to_stop()))
+                view = LiveView(self.log.console, source.video_id, rows.classes, shown, end, self.cfg.start)
+                views.append(stack.enter_context(view))
+                # A file is done again from its beginning where a scheduler stops that.
+                ends = (signal.SIGINT, signal.SIGTERM) if goes_on(source.location) else (signal.SIGINT,)
+                asked.append(stack.enter_context(asked_to_stop(ends)))
                 if video.live and self.cfg.end is None:
                     self.log.say(f"{source.location} has no end: Ctrl-C ends it, and what was seen is written.")
+                return view
 
             def sink(seconds: np.ndarray, scores: np.ndarray) -> None:
                 rows.append(seconds, scores)
                 views[0].show(seconds, scores)
 
             def stopped() -> bool:
-                return any(ask() for ask in asked)
+                stop = any(ask() for ask in asked)
+                if stop and not told and not goes_on(source.location):
+                    told.append(True)
+                    self.log.say("Interrupted: what was seen is scored and written; another Ctrl-C ends at once.")
+                return stop
 
             columns = self.detector.columns(self.cfg.classes)
             scan = self.detector.scanner.scan(source, self.part, columns, sink, stopped=stopped, opened=opened)
@@ -172,14 +191,14 @@ class _Predictions:
         if self.cfg.no_pictures:
             return ""
         try:
-            overlay = not self.cfg.no_overlay
+            overlay = not (self.cfg.no_overlay or found.partial)  # it would take as long again
             for note in write_pictures(place, folder, source, found, self.part, self.cfg.top_k, overlay):
                 self.log.say(note)
         except SsdetError as error:
             return f"{source.location}: its pictures cannot be made. {error}"
         return ""
 
-    def _found(self, source: Source, rows: ScoreRows, scan: Scan) -> Found:
+    def _found(self, source: Source, rows: ScoreRows, scan: Scan, *, partial: bool) -> Found:
         scores, times = rows.mapped()
         return Found(
             name=source.video_id,
@@ -192,4 +211,5 @@ class _Predictions:
             thresholds_from=self.detector.thresholds_from(self.cfg),
             segments=self.detector.segments(scores, times, scan.duration, self.cfg),
             classes=rows.classes,
+            partial=partial,
         )

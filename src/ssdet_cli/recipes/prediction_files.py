@@ -31,6 +31,7 @@ class Found:
         thresholds_from: Where those come from, see `Prediction`.
         segments: By start; their `class_index` is a column of the scores.
         classes: K names.
+        partial: Somebody interrupted it before the video was over.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Found:
     thresholds_from: str
     segments: Sequence[Segment]
     classes: Sequence[str]
+    partial: bool = False
 
     @property
     def stem(self) -> str:
@@ -60,6 +62,7 @@ def write_files(place: Path, rows: ScoreRows, found: Found, segments: Sequence[S
         "video": found.location,
         "checkpoint": found.checkpoint,
         "duration": round(found.duration, 3),
+        "partial": found.partial,
         "frames": len(found.times),
         "classes": list(found.classes),
         "thresholds": found.thresholds.tolist(),
@@ -107,11 +110,15 @@ def write_pictures(
     shown = {"scores": found.scores, "seconds": found.times, "classes": list(found.classes), "segments": found.segments}
     whole = {**shown, **rows, "duration": found.duration, "title": found.stem}
     write_timeline(place / f"{found.stem}.png", **whole)
-    write_player(place / f"{found.stem}.html", video=source.file, folder=folder, **whole)
-    if not overlay:
-        return ()
-    if goes_on(source.location):
+    local = None if goes_on(source.location) else Path(source.location)
+    film = place / f"{found.stem}.overlay.mp4"
+    try:
+        if overlay and local is not None:
+            inside = {"start": part.start, "end": part.end, "frame_rate": part.frame_rate}
+            write_overlay(film, local, **shown, **rows, **inside)
+    finally:  # the page is worth having without it, and shows it where a browser cannot play the video
+        stand_in = {"overlay": film, "overlay_start": part.start} if film.is_file() else {}
+        write_player(place / f"{found.stem}.html", video=local, folder=folder, **whole, **stand_in)
+    if overlay and local is None:
         return (f"{source.location} cannot be read a second time, so there is no overlay of it.",)
-    inside = {"start": part.start, "end": part.end, "frame_rate": part.frame_rate}
-    write_overlay(place / f"{found.stem}.overlay.mp4", Path(source.location), **shown, **rows, **inside)
     return ()

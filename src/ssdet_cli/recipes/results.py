@@ -11,6 +11,7 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet, check_labels
+from ssdet_cli.data.frame_splits import read_as_named
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import ranks
 from ssdet_cli.evaluation.bootstrap import bootstrap
@@ -24,13 +25,14 @@ from ssdet_cli.viz.evaluation_report import STYLE, analysis_html
 from ssdet_cli.viz.evaluation_terminal import print_analysis
 
 
-def annotated(data: FrameLabelledData, split: str) -> VideoSet:
-    """The annotations of a split.
+def annotated(data: FrameLabelledData, split: str, *, named: bool = True) -> VideoSet:
+    """The annotations of a split; a file that was `named` for this evaluation is read, and none beside it.
 
     Raises:
         DataError: They have no labels in seconds, or cannot be read.
     """
-    videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
+    with read_as_named(named):
+        videos = DATASETS.get(data.dataset)(data.videos, data.annotations, split)
     check_labels(videos, "frame", EvaluateConfig.command)
     return videos
 

@@ -1,12 +1,15 @@
 """One pass of a video through a trained network, whatever the video is and however long it goes on."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ssdet_cli.config.sections import FineSource, InferenceConfig
@@ -32,6 +35,24 @@ from ssdet_cli.video.transforms import Normalize, centre_crop_box, crop_resize
 
 #: Input frames that are decoded ahead.
 _AHEAD = 32
+#: Of the time, one part in so many goes into preliminary scores at most.
+_SPARE = 20
+
+
+class Watch(Protocol):
+    """Is told how a video goes, while it does."""
+
+    def reach(self, seconds: float) -> None:
+        """Reading has come to this time."""
+        ...
+
+    def wants_scores(self) -> bool:
+        """Whether preliminary scores are welcome now."""
+        ...
+
+    def show(self, seconds: np.ndarray, scores: np.ndarray, remark: str = "") -> None:
+        """Take (n,) times and (n, columns) preliminary scores, with a remark on what those are."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,11 +77,13 @@ class Scan:
     Attributes:
         duration: When what was seen of it ends, seconds.
         live: It had no end of its own.
+        whole: All of it that was wanted was seen: it was neither stopped nor broken off.
         broken: Why a live video could not be read any further; empty where it could.
     """
 
     duration: float
     live: bool
+    whole: bool = True
     broken: str = ""
 
 
@@ -109,7 +132,7 @@ class Scanner:
         sink: Sink,
         *,
         stopped: Callable[[], bool] = lambda: False,
-        opened: Callable[[Stream], None] = lambda video: None,
+        opened: Callable[[Stream], Watch | None] = lambda video: None,
     ) -> Scan:
         """Take a video through the network, in memory that does not depend on its length unless `exact` is asked for.
 
@@ -118,8 +141,8 @@ class Scanner:
             part: What of it.
             columns: Classes that the sink is given.
             sink: Given (n,) seconds and (n, columns) probabilities of frames, in order.
-            stopped: Whether a live video shall end here; asked all the time.
-            opened: Told the video before it is read.
+            stopped: Whether the video shall end here; asked all the time.
+            opened: Told the video before it is read; gives what watches it, if anything.
 
         Raises:
             DataError: It cannot be read, has no frame in the part that is part, or no end where `exact` needs one.
@@ -134,13 +157,14 @@ class Scanner:
                 raise _nothing_between(source, part, video.duration)
             if self.store is not None:
                 refuse_other_video(self.store, source, video)
-            opened(video)
+            watch = opened(video)
             by = {"stride": self._stride} if self._stride is not None else {"spacing": self.spacing}
             sampler = Sampler(video, start=part.start, end=part.end, **by)
             frames = _Frames(sampler, size, stopped)
-            with closing(iter(frames)) as stream:
+            read = iter(frames) if watch is None else self._watched(iter(frames), watch, columns, video.live)
+            with closing(read) as stream:
                 count = self._through(source, stream, video.live, lambda at, rows: sink(at, rows[:, columns]))
-        if not count:
+        if not count and not stopped():
             if frames.broken:
                 raise DataError(frames.broken)
             if sampler.ended:
@@ -150,8 +174,40 @@ class Scanner:
         if self.store is not None:
             whole = part.end is None and frames.ended
             refuse_other_count(self.store, source, frames.seen, sampler.ended, to_the_end=whole)
-        duration = sampler.ended if part.end is None else min(sampler.ended, part.end)
-        return Scan(duration, video.live, frames.broken)
+        ends = [sampler.ended, part.end, frames.until if stopped() and not frames.ended else None]
+        return Scan(min(end for end in ends if end is not None), video.live, frames.ended, frames.broken)
+
+    def _watched(
+        self, frames: Iterator[Any], watch: Watch, columns: Sequence[int], live: bool
+    ) -> Iterator[tuple[int, float, Tensor]]:
+        """Pass frames on, and tell how far they are; of a window that is long in coming, what can be said already.
+
+        That is what the network says of the latest frames alone, as many as a clip of training has: how a live video
+        is scored throughout. A Coarse-Fine network looks at what is not there yet.
+        """
+        in_full = live or self._apply_of is not None
+        count = 0 if in_full else min(self._meta["clip"]["frames"], self._inference.window)
+        latest: deque[Tensor] = deque(maxlen=count)
+        rested = 0.0
+        with closing(frames):
+            for index, seconds, frame in frames:
+                watch.reach(seconds)
+                latest.append(frame)
+                if 0 < count == len(latest) and time.monotonic() >= rested and watch.wants_scores():
+                    began = time.monotonic()
+                    scores = self._scores_of(latest)[-1:, columns]
+                    watch.show(np.array([seconds]), scores, f"preliminary, from {count} frames")
+                    rested = time.monotonic() + (_SPARE - 1) * (time.monotonic() - began)
+                yield index, seconds, frame
+
+    @torch.no_grad()
+    def _scores_of(self, frames: Sequence[Tensor]) -> np.ndarray:
+        """Frames (3, S, S) as a clip of their own -> (T, K)."""
+        how = _how(self._meta, self._here)
+        clip = torch.stack(list(frames), dim=1)[None].to(self._here.device)
+        with how["autocast"]():
+            logits = self._network(how["normalize"](clip))[0]
+        return self._probabilities(logits.float().T.cpu().numpy())
 
     def _through(
         self, source: Source, frames: Iterator[Any], live: bool, sink: Callable[[np.ndarray, np.ndarray], None]
@@ -198,19 +254,23 @@ class _Frames:
     Attributes:
         broken: Why a live video ended early.
         seen: Input frames from the video's beginning to the last one that came.
+        ended: The video came to its end, and was neither broken off nor stopped.
+        until: When the last frame that was given ends, seconds; None where that is unknown. More are decoded.
     """
 
     def __init__(self, sampler: Sampler, size: int, stopped: Callable[[], bool]) -> None:
         self._sampler, self._size, self._stopped, self.broken, self.seen = sampler, size, stopped, "", 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether the video came to its end, and was neither broken off nor stopped."""
-        return not self.broken and not self._stopped()
+        self.ended = False
+        self.until: float | None = None
+        self._last: float | None = None
 
     def __iter__(self) -> Iterator[tuple[int, float, Tensor]]:
         try:
-            yield from ahead(self._cropped(), _AHEAD, self._stopped)
+            for index, seconds, frame in ahead(self._cropped(), _AHEAD, self._stopped):
+                self.until = None if self._last is None else 2 * seconds - self._last
+                self._last = seconds
+                yield index, seconds, frame
+            self.ended = not self._stopped()
         except DataError as error:
             if not self._sampler.video.live:
                 raise

@@ -19,13 +19,17 @@
   }
 
   const plays = () => video && video.readyState > 0 && !video.error;
-  const time = () => (plays() ? video.currentTime : place);
+  // The overlay stands in for a video that cannot be played. It is of the scored part alone, and begins there.
+  const overlay = video && video.querySelector("source[data-begin]");
+  const overlaid = () => overlay && video.currentSrc === overlay.src;
+  const begins = () => (overlaid() ? Number(overlay.dataset.begin) : 0);
+  const time = () => (plays() ? video.currentTime + begins() : place);
   const active = (seconds) => data.segments.filter((item) => item[1] <= seconds && seconds < item[2]);
   const color = (label) => data.colors[label] || "#8e98a8";
 
   function seek(seconds) {
     place = Math.min(Math.max(seconds, data.begin), data.end);
-    if (video) video.currentTime = place;
+    if (video) video.currentTime = Math.max(place - begins(), 0);
     show();
   }
 
@@ -131,13 +135,27 @@
     "aria-valuemin": data.begin, "aria-valuemax": data.end })) timeline.setAttribute(name, value);
 
   if (video) {
-    const tell = (fails) => { find("unplayable").hidden = !fails; };
+    const tell = (fails) => {
+      find("unplayable").hidden = !fails;
+      if (overlay) find("overlaid").hidden = fails || !overlaid();
+    };
+    // A browser tries the next source by itself where it knows at once that it cannot play one, and only there.
+    const standIn = () => {
+      if (!overlay || overlaid()) return false;
+      video.querySelectorAll("source").forEach((source) => { if (source !== overlay) source.remove(); });
+      video.load();
+      return true;
+    };
     const noSource = () => { if (video.networkState === HTMLMediaElement.NETWORK_NO_SOURCE) tell(true); };
     video.querySelectorAll("source").forEach((source) => source.addEventListener("error", () => setTimeout(noSource)));
     window.addEventListener("load", noSource);
-    video.addEventListener("error", () => tell(true));
+    video.addEventListener("error", () => { if (!standIn()) tell(true); });
     // A codec that is not known leaves the sound or an empty picture.
-    video.addEventListener("loadedmetadata", () => { tell(!video.videoWidth); seek(place); });
+    video.addEventListener("loadedmetadata", () => {
+      if (!video.videoWidth && standIn()) return;
+      tell(!video.videoWidth);
+      seek(place);
+    });
     for (const event of ["timeupdate", "seeking", "pause"]) video.addEventListener(event, show);
     const follow = () => { show(); if (!video.paused && !video.ended) requestAnimationFrame(follow); };
     video.addEventListener("play", follow);

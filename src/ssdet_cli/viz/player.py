@@ -41,6 +41,8 @@ def write_player(
     title: str,
     top_k: int = 10,
     folder: Path | None = None,
+    overlay: Path | None = None,
+    overlay_start: float = 0.0,
 ) -> None:
     """Write the page, whole or not at all; ten hours of video make less than 1 MB.
 
@@ -58,6 +60,9 @@ def write_player(
         title: Headline.
         top_k: Rows: classes with segments first, then by their highest score.
         folder: Where the page will lie, if it is moved after it was written; None is where it is written.
+        overlay: MP4 file of the video's frames beside the page, which is played where the video cannot be: browsers do
+            not know every format, and play no folder of frames.
+        overlay_start: Where in the video the overlay begins, seconds.
 
     Raises:
         ValueError: Scores, times and classes do not fit each other, or `top_k` is below 1.
@@ -94,7 +99,7 @@ def write_player(
         summary=f"{span} · {summary(segments)}" if segments else span,
         nothing="" if segments else f'<p class="warning">{NOTHING_FOUND}</p>',
         height=len(rows),
-        video=_video(sources, video),
+        video=_video(sources, video, overlay, overlay_start),
         shown=shown(len(rows), len(classes)),
         scale="" if height == 1 else f" A full row is {height:g}.",
         lanes=lanes,
@@ -180,19 +185,26 @@ def _axis(begin: float, end: float) -> str:
     return "".join(marks)
 
 
-def _video(sources: Sequence[str], video: Path | None) -> str:
-    if not sources:
+def _video(sources: Sequence[str], video: Path | None, overlay: Path | None, overlay_start: float) -> str:
+    tags = "".join(f'<source src="{escape(source)}">' for source in sources)
+    if overlay is not None:
+        tags += f'<source src="{escape(quote(os.fsencode(overlay.name)))}" data-begin="{overlay_start:g}">'
+    if not tags:
         what = "No video belongs to this page." if video is None else f"{video.name} is a folder of pictures."
         return f'<p class="warning">{escape(what)} The timeline stands alone.</p>'
-    tags = "".join(f'<source src="{escape(source)}">' for source in sources)
-    name = escape(style.printable(video.name))
+    name = escape(style.printable(video.name if video is not None else overlay.name))
     cannot = (
         f"This browser cannot play {name}: it is not where it was, or in a format that browsers do not know. "
         "Open it in another player, or convert it: <code>ffmpeg -i IN -c:v libx264 -pix_fmt yuv420p OUT.mp4</code>. "
         "The timeline works without it."
     )
+    instead = ""
+    if overlay is not None:
+        why = "is a folder of pictures" if not sources else "cannot be played by this browser"
+        shown = escape(style.printable(overlay.name))
+        instead = f'<p id="overlaid" class="quiet" hidden>{name} {why}: this is {shown}, without sound.</p>'
     return (
-        f'<video id="video" controls preload="metadata" playsinline>{tags}{cannot}</video>'
+        f'<video id="video" controls preload="metadata" playsinline>{tags}{cannot}</video>{instead}'
         f'<p id="unplayable" class="warning" role="status" hidden>{cannot}</p>'
     )
 
