@@ -1,5 +1,6 @@
 """What protocols have in common: the result from what is ranked."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,7 @@ from ssdet_cli.evaluation.interface import (
 from ssdet_cli.evaluation.rows import Rows
 
 
-class RankedProtocol:
+class RankedProtocol(ABC):
     """A protocol whose score is the AP of rows.
 
     What derives from it gives `gather`, and what `interface.EvaluationProtocol` asks for beside `score`.
@@ -46,9 +47,9 @@ class RankedProtocol:
         """Refuse what does not fit the annotations; see `interface.check_predictions`."""
         check_predictions(video_set, predictions)
 
+    @abstractmethod
     def gather(self, video_set: VideoSetLike, predictions: ByVideo, seconds: ByVideo | None) -> Rows:
         """The rows of predictions that are checked."""
-        raise NotImplementedError
 
     def notes(self, video_set: VideoSetLike, predictions: ByVideo) -> tuple[str, ...]:
         """Sentences on what the score is of."""
