@@ -4,8 +4,8 @@ Paired bootstrap over videos (Koehn, EMNLP 2004; here for average precision): a 
 with replacement, and scores both runs on the same ones, so that what makes a video hard for both cancels. The interval
 holds 95 % of the differences, less their bias (`bootstrap.interval_around`; Efron and Tibshirani, 1993, ch. 10 and 13).
 The p-value is two-sided: how often a difference lies as far from the one that was found as that one lies from 0,
-(1 + #{|d* - d| >= |d|}) / (1 + B) (Efron and Tibshirani, ch. 16; the ones as in Davison and Hinkley, 1997, sec. 4.2), so
-at least 1 / (1 + B). Over the classes it is adjusted by Benjamini and Hochberg (1995): of the classes that are called
+(1 + #{|d* - d| >= |d|}) / (1 + B) (Efron and Tibshirani, ch. 16; the ones as in Davison and Hinkley, 1997, sec. 4.2),
+so at least 1 / (1 + B). Over the classes it is adjusted by Benjamini and Hochberg (1995): of the classes that are called
 different at most 5 % on average are not.
 
 Shape letters: K classes, V videos, B draws.

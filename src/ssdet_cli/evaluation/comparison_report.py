@@ -172,7 +172,8 @@ def comparison_html(comparison: Comparison) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(comparison.protocol)}: A and B compared</title><style>{_STYLE}{MEMBERS_STYLE}</style></head><body>"
+        f"<title>{escape(comparison.protocol)}: A and B compared</title>"
+        f"<style>{_STYLE}{MEMBERS_STYLE}</style></head><body>"
         f"<h1>{escape(verdict(comparison))}</h1>{runs}"
         f'<div class="facts">{tiles}</div>{notes}<p>{escape(tally(comparison))}</p>'
         f"<h2>Difference of the average precision per class (points)</h2>{_bars(comparison)}"
