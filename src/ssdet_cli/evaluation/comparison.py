@@ -5,8 +5,8 @@ with replacement, and scores both runs on the same ones, so that what makes a vi
 holds 95 % of the differences, less their bias (`bootstrap.interval_around`; Efron and Tibshirani, 1993, ch. 10 and 13).
 The p-value is two-sided: how often a difference lies as far from the one that was found as that one lies from 0,
 (1 + #{|d* - d| >= |d|}) / (1 + B) (Efron and Tibshirani, ch. 16; the ones as in Davison and Hinkley, 1997, sec. 4.2),
-so at least 1 / (1 + B). Over the classes it is adjusted by Benjamini and Hochberg (1995): of the classes that are called
-different at most 5 % on average are not.
+so at least 1 / (1 + B). Over the classes it is adjusted by Benjamini and Hochberg (1995): of the classes that are
+called different at most 5 % on average are not.
 
 Shape letters: K classes, V videos, B draws.
 """
@@ -344,13 +344,6 @@ def _remarks(a: Ranks, b: Ranks, rows: list[ClassComparison], overall: Differenc
     few = sum(row.difference is not None for row in rows) - len(tested)
     if few:
         said.append(f"Classes that are in fewer than {MIN_VIDEOS} videos, too few for a p-value: {few:,}.")
-    smallest = 1 / (1 + samples)
-    if any(not row.significant and row.difference.p <= smallest for row in tested):
-        enough = 1000 * ceil(len(tested) / LEVEL / 1000)
-        said.append(
-            f"With {samples:,} draws p cannot fall below {smallest:.2g}, which over {len(tested):,} classes is not "
-            f"enough for one that differs on its own; --bootstrap {enough} is."
-        )
     odd = [row.name for row in rows if row.difference is not None and row.difference.at_odds]
     if overall is not None and overall.at_odds:
         odd.insert(0, "mAP")
@@ -359,6 +352,13 @@ def _remarks(a: Ranks, b: Ranks, rows: list[ClassComparison], overall: Differenc
         said.append(
             f"Of {len(odd):,} difference{'s' if len(odd) > 1 else ''} ({named}) the interval and p disagree whether 0 "
             "is possible: go by p."
+        )
+    smallest = 1 / (1 + samples)
+    if any(not row.significant and row.difference.p <= smallest for row in tested):
+        enough = 1000 * ceil(len(tested) / LEVEL / 1000)
+        said.append(
+            f"With {samples:,} draws p cannot fall below {smallest:.2g}, which over {len(tested):,} classes is not "
+            f"enough for one that differs on its own; --bootstrap {enough} is."
         )
     return said
 

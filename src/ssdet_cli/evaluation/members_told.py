@@ -11,7 +11,8 @@ MEMBERS_STYLE = """
 .members { overflow-x: auto; margin: .75rem 0; } .members table { border-collapse: collapse; font-size: 13.5px; }
 .members td, .members th { padding: .25rem 1.25rem .25rem 0; text-align: left; vertical-align: top; white-space: normal;
   border-bottom: 1px solid var(--rule); line-height: 1.4; } .members th { font-weight: 500; color: var(--faint); }
-.members td:first-child { min-width: 11rem; overflow-wrap: anywhere; } .members .number { text-align: right; }
+.members td:first-child { min-width: 11rem; overflow-wrap: anywhere; } .members .number { text-align: right;
+  white-space: nowrap; }
 .members td:last-child { min-width: 12rem; } .members .hash { overflow-wrap: normal; }
 """
 
