@@ -111,7 +111,7 @@ WRONG = {
     "scores.npz --save-predictions good.txt/x.npz": "the folder of save_predictions=good.txt is a file",
     "scores.npz --save-predictions scores.npz": "save_predictions=scores.npz is read here (predictions) and would be",
     "scores.npz --save-predictions truth.json": "save_predictions=truth.json is read here (data.annotations) and would",
-    "scores.npz --save-predictions classes.txt": "classes.txt is there already and holds no scores of --save-predictions",
+    "scores.npz --save-predictions classes.txt": "classes.txt is there already and holds no scores of",
     "scores.npz --save-predictions text.npz": "text.npz is there already and holds no scores of --save-predictions",
     "scores.npz inference.shifts=2": "inference.shifts=2 would do nothing: only predictions are scored",
     "good.txt inference.crops=3": "inference.crops=3 would do nothing: only predictions are scored",

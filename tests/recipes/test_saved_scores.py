@@ -173,10 +173,11 @@ def test_a_second_checkpoint_is_looked_at_before_videos_go_through_the_first(tun
     flags = {"protocol": "frame-map", "run.device": "cpu"}
     with pytest.raises(CheckpointError, match="pretrained is a checkpoint of `pretrain`"):
         evaluate.run(load_config(EvaluateConfig, flags={**flags, "checkpoints": (tuned, pretrained)}))
-    strides = [load_checkpoint(run)["meta"]["clip"]["stride"] for run in (tuned, other)]
-    assert strides[1] == 2 < strides[0]
-    with pytest.raises(ConfigError, match="inference.shifts=3: with one frame in 2"):
-        evaluate.run(load_config(EvaluateConfig, flags={**flags, "checkpoints": (tuned, other), "inference.shifts": 3}))
+    assert [load_checkpoint(run)["meta"]["clip"]["stride"] for run in (other, tuned)] == [2, 1]
+    with pytest.raises(
+        ConfigError, match="inference.shifts=2: with one frame in 1 .* or give inference.stride=2 or more"
+    ):
+        evaluate.run(load_config(EvaluateConfig, flags={**flags, "checkpoints": (other, tuned), "inference.shifts": 2}))
 
 
 def test_a_video_without_a_file_is_refused_before_the_others_are_read(data, tuned, other, tmp_path, monkeypatch):
