@@ -55,6 +55,8 @@ def test_two_evaluations_are_compared_into_a_folder_that_is_said(ssdet, evaluate
     assert [found["mAP"]["a"], found["mAP"]["b"]] == [one["mAP"] for one in metrics]
     for number, row in enumerate(found["classes"]):
         assert [row["a"], row["b"]] == [one["per_class_AP"][number] for one in metrics]
+    assert [found["scored"][side]["members"] for side in "ab"] == [one["members"] for one in metrics]
+    assert "first.txt</td><td>submission</td>" in (folder / "report.html").read_text()
     assert found["annotations"] == "truth.json" and len(found["annotations_sha256"]) == 64 and found["samples"] == 300
     assert ssdet("evaluate", "--config", folder / "config.yaml", "--output", "again").code == 0
     assert (evaluated / "again/compare.json").read_bytes() == (folder / "compare.json").read_bytes()
@@ -96,6 +98,8 @@ def test_wrong_words_are_one_line(ssdet, evaluated):
             ("--compare", "first", "second", "--annotations", "truth.json"),
             "the annotations are theirs; leave out data.",
         ),
+        (("--compare", "first", "second", "--average", "logits"), "scores nothing; leave out average."),
+        (("--compare", "first", "second", "inference.shifts=2"), "inference.shifts=2 would do nothing: two finished"),
         (("--compare", "first", "second", "--nproc", "2"), "compared by one process; leave out --nproc"),
         (("--compare", "first", "second", "--bootstrap", "10"), "bootstrap=10 are too few draws"),
         (("--compare", "first", "second", "--protocol", "frame-map"), "but first was scored under charades-localize"),
@@ -106,6 +110,19 @@ def test_wrong_words_are_one_line(ssdet, evaluated):
     before = (evaluated / "first/report.html").read_bytes()
     refused(ssdet("evaluate", "--compare", "first", "second", "--output", "first"), "first holds an evaluation, whose")
     assert (evaluated / "first/report.html").read_bytes() == before
+
+
+def test_a_comparison_is_no_place_for_an_evaluation_and_an_earlier_evaluation_is_replaced(ssdet, evaluated):
+    assert ssdet("evaluate", "--compare", "first", "second", "--output", "both").code == 0
+    before = {path.name: path.read_bytes() for path in (evaluated / "both").iterdir()}
+    refused(
+        ssdet(*WORDS, "--predictions", "first.txt", "--output", "both"), "run.output=both holds a comparison, whose"
+    )
+    assert {path.name: path.read_bytes() for path in (evaluated / "both").iterdir()} == before
+    assert (
+        "and report.html in place of an earlier evaluation's." in ssdet("evaluate", "--config", "first/config.yaml").err
+    )
+    assert "in place of" not in ssdet(*WORDS, "--predictions", "first.txt", "--output", "new").err
 
 
 def test_folders_that_cannot_be_compared_are_one_line(ssdet, evaluated):

@@ -83,6 +83,9 @@ def test_intervals_are_shown_and_written_and_follow_the_seed(ssdet, scored, tmp_
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     found = metrics["intervals"]
     assert (found["samples"], found["seed"], found["confidence"]) == (200, 0, 0.95)
+    assert found["videos"] == 2 and any(
+        note.startswith("Intervals of 2 videos say little") for note in metrics["notes"]
+    )
     low, high = found["mAP"]
     assert 0 < low - 1e-12 < metrics["mAP"] < high + 1e-12 < 1 and len(found["per_class_AP"]) == 2
     assert f"mAP (95 % interval {100 * low:.2f} to {100 * high:.2f})" in " ".join(outcome.out.split())

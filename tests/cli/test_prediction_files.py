@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ssdet_cli.evaluation.interface import VideoScores
-from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, write_scores
+from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, read_scores, write_scores
 
 CLASSES = ("jump", "run")
 VIDEOS = ("first", "second")
@@ -109,6 +109,13 @@ WRONG = {
     "good.txt --save-predictions kept.npz": "save_predictions keeps what networks said, and good.txt is a submission",
     "scores.npz --save-predictions .": "save_predictions=. is a folder; give a file, such as scores.npz.",
     "scores.npz --save-predictions good.txt/x.npz": "the folder of save_predictions=good.txt is a file",
+    "scores.npz --save-predictions scores.npz": "save_predictions=scores.npz is read here (predictions) and would be",
+    "scores.npz --save-predictions truth.json": "save_predictions=truth.json is read here (data.annotations) and would",
+    "scores.npz --save-predictions classes.txt": "classes.txt is there already and holds no scores of",
+    "scores.npz --save-predictions text.npz": "text.npz is there already and holds no scores of --save-predictions",
+    "scores.npz inference.shifts=2": "inference.shifts=2 would do nothing: only predictions are scored",
+    "good.txt inference.crops=3": "inference.crops=3 would do nothing: only predictions are scored",
+    "good.txt --bootstrap 1000000000": "bootstrap=1000000000: input should be less than or equal to 100000.",
     "scores.npz --nproc 2": "predictions are scored by one process; leave out --nproc",
     "good.txt --protocol frame-map": "score it with --protocol charades-localize.",
     "scores.npz good.txt --protocol charades-classify": "good.txt, line 1: id and 2 scores are needed, got 3 scores.",
@@ -118,7 +125,7 @@ WRONG = {
 def words_of(case):
     """Files, then other words."""
     words = case.split()
-    files = list(itertools.takewhile(lambda word: not word.startswith("--"), words))
+    files = list(itertools.takewhile(lambda word: not word.startswith("--") and "=" not in word, words))
     return [*(word for name in files for word in ("--predictions", name)), *words[len(files) :]]
 
 
@@ -195,3 +202,41 @@ def test_smoothed_lines_are_what_is_left_as_the_submission(ssdet, files):
     rows = [np.array(line.split()[2:], float) for line in (files / "good.txt").read_text().splitlines()[:3]]
     first = np.array((files / "smooth.txt").read_text().splitlines()[1].split()[2:], float)
     assert first == pytest.approx(np.mean(rows, axis=0))
+
+
+def test_scores_that_were_saved_before_are_saved_again_and_links_to_inputs_are_not(ssdet, files):
+    assert ssdet(*WORDS, "--predictions", "scores.npz", "--save-predictions", "two.npz").code == 0
+    assert len(read_scores(files / "two.npz").networks) == 1
+    before = (files / "scores.npz").read_bytes()
+    (files / "link.npz").hardlink_to(files / "scores.npz")
+    outcome = ssdet(*WORDS, "--predictions", "scores.npz", "--save-predictions", "link.npz")
+    assert outcome.code == 2 and "link.npz is read here (predictions)" in outcome.err
+    assert (files / "scores.npz").read_bytes() == before
+
+
+def test_the_same_member_twice_is_told(ssdet, files):
+    (files / "copy.npz").write_bytes((files / "scores.npz").read_bytes())
+    (files / "copy.txt").write_bytes((files / "good.txt").read_bytes())
+    for pair, twice in (
+        (("scores.npz", "copy.npz"), "scores.npz and copy.npz: the same member twice (SHA-256 000000000000)"),
+        (("good.txt", "copy.txt"), "good.txt and copy.txt: the same member twice (SHA-256 "),
+        (("good.txt", "good.txt"), "good.txt: the same member twice (SHA-256 "),
+        (("good.txt", "scores.npz"), None),
+        (("two.npz",), None),
+    ):
+        words = [word for name in pair for word in ("--predictions", name)]
+        outcome = ssdet(*WORDS, *words)
+        assert outcome.code == 0, outcome.err
+        notes = json.loads((files / "out/metrics.json").read_text())["notes"]
+        assert [twice in note for note in notes if "same member" in note] == ([True] if twice else [])
+
+
+def test_files_of_other_numbers_of_rows_are_refused_with_allow_missing_too(ssdet, files):
+    for name, count in (("ten", 10), ("nine", 9)):
+        timed = "".join(f"{video} {row}.0 0.5 0.{row}\n" for video in VIDEOS for row in range(count))
+        (files / f"{name}.txt").write_text(timed)
+    words = ("--predictions", "ten.txt", "--predictions", "nine.txt", "--protocol", "frame-map")
+    for more in ((), ("--allow-missing",)):
+        outcome = ssdet(*WORDS, *words, *more)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert "ten.txt and nine.txt hold first at different times (10 rows and 9)." in outcome.err

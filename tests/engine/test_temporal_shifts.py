@@ -15,7 +15,7 @@ from ssdet_cli.data.windows import Windows
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.predict import LOGITS, ScoreJoin, in_batches, predict
 from ssdet_cli.errors import ConfigError
-from ssdet_cli.recipes.scoring import whole_video_scores
+from ssdet_cli.recipes.scoring import refuse_passes, whole_video_scores
 from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.video.write import write_video
 
@@ -158,5 +158,9 @@ def test_what_shifts_do_not_go_with_is_said(film):
         scored(film, 2, exact=True)
     with pytest.raises(ConfigError, match="inference.shifts=5: with one frame in 4 there are no more than 4 different"):
         scored(film, 5)
+    with pytest.raises(ConfigError, match=r"one frame in 4 .* give inference.shifts=4 at most, or leave it out"):
+        refuse_passes(Spacing(4), exact=False, crops=1, shifts=5, steered=False)
+    with pytest.raises(ConfigError, match=r"leave inference.shifts out, or give inference.stride=2 or more"):
+        refuse_passes(Spacing(1), exact=False, crops=1, shifts=2, steered=False)
     with pytest.raises(ConfigError, match="inference.shifts=0: "):
         load_config(EvaluateConfig, None, ["inference.shifts=0"])

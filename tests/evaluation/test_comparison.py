@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation import average_precision, mean_ap
 from ssdet_cli.evaluation.bootstrap import draw_weights
-from ssdet_cli.evaluation.comparison import MIN_VIDEOS, benjamini_hochberg, compare, missing_remark, p_value
+from ssdet_cli.evaluation.comparison import MIN_VIDEOS, Difference, benjamini_hochberg, compare, missing_remark, p_value
 from ssdet_cli.evaluation.ranks import rank_rows
 from ssdet_cli.evaluation.rows import Rows
 
@@ -54,7 +54,8 @@ def test_every_number_is_that_of_a_plain_loop():
     said = [*(row.difference for row in found.classes[:2]), found.difference]
     for number, (difference, value) in enumerate(zip(said, wanted, strict=True)):
         assert difference.value == pytest.approx(value, abs=1e-12)
-        assert difference.interval == pytest.approx(np.percentile(draws[:, number], [2.5, 97.5]), abs=1e-12)
+        low, high = np.percentile(draws[:, number], [2.5, 97.5]) - (draws[:, number].mean() - value)
+        assert difference.interval == pytest.approx((min(low, value), max(high, value)), abs=1e-12)
         far = sum(abs(draw - value) >= abs(value) for draw in draws[:, number])
         assert difference.p == pytest.approx((1 + far) / 151)
     assert found.mAP == pytest.approx((mean_ap(plain_a), mean_ap(plain_b)), abs=1e-12)
@@ -109,6 +110,27 @@ def test_adjusted_p_values_are_those_of_the_definition():
 def test_p_counts_what_is_as_far_from_the_difference_as_that_is_from_zero():
     assert p_value(0.2, np.array([0.2, 0.1, 0.3, 0.39, 0.0, 0.41])) == pytest.approx(3 / 7)
     assert p_value(0.0, np.zeros(9)) == 1.0 and p_value(-0.5, np.full(99, -0.5)) == 0.01
+
+
+def test_where_interval_and_p_disagree_it_is_said_which_to_go_by():
+    for interval, p, odd in (
+        ((0.01, 0.3), 0.04, False),
+        ((-0.01, 0.3), 0.2, False),
+        ((0.01, 0.3), 0.06, True),
+        ((0.0, 0.3), 0.05, True),
+        (None, 0.5, False),
+        ((0.01, 0.3), None, False),
+    ):
+        assert Difference(0.1, interval, p).at_odds is odd
+    said = 0
+    for seed in range(12):
+        a, b, targets = pair(seed, gain=0.35, classes=6)
+        found = compare(ranked(a, targets), ranked(b, targets), NAMES, samples=200)
+        odd = ["mAP"] * found.difference.at_odds + [row.name for row in found.classes if row.difference.at_odds]
+        notes = [note for note in found.notes if note.endswith("go by p.")]
+        assert len(notes) == bool(odd) and all(f"({', '.join(odd[:3])}" in note for note in notes)
+        said += len(notes)
+    assert said
 
 
 def test_classes_of_few_videos_have_an_interval_and_no_p():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ssdet_cli.evaluation.comparison import compare
+from ssdet_cli.evaluation.comparison import Scored, compare
 from ssdet_cli.evaluation.comparison_report import (
     axis_limit,
     comparison_html,
@@ -107,7 +107,11 @@ def test_the_verdict_says_who_is_better_and_when_nobody_is(compared):
         assert verdict(replace(compared, difference=replace(found, value=value, p=p))) == text
     assert verdict(replace(compared, difference=None)) == "No class has a positive, so that nothing can be compared."
     assert tally(compared).startswith(
-        "Of 22 classes 1 are significantly better in B and 1 in A (Benjamini-Hochberg: 5 %"
+        "Of 22 classes 1 are significantly better in B and 1 in A (Benjamini-Hochberg: at most 5 % of these, on average"
+    )
+    none = tuple(replace(row, significant=False) for row in compared.classes)
+    assert tally(replace(compared, classes=none)).startswith(
+        "Of 22 classes 0 are significantly better in B and 0 in A. Undefined"
     )
     assert tally(compared).endswith("Undefined in one or both: never.")
 
@@ -121,6 +125,18 @@ def test_the_table_shows_what_moved_most_and_takes_names_literally(compared):
         assert row.name in text
     assert ranked[8].name not in text and text.count("B better") == 1 and text.count("A better") == 1
     assert "runs/<first>" in text and "A <note>." in text and verdict(compared) in text
+
+
+def test_file_and_page_say_what_each_evaluation_scored(compared):
+    member = {"file": "x<1>.npz", "sha256": "ab" * 32, "kind": "scores", "weight": 1.0, "sampling": {"stride": 4}}
+    told = replace(compared, scored=(Scored.of({"members": [member], "smooth": 0.5}), Scored.of({})))
+    plain = told.to_plain()["scored"]
+    assert plain["a"] == {"members": (member,), "average": "probabilities", "smooth": 0.5}
+    assert plain["b"]["members"] == ()
+    page = comparison_html(told)
+    assert f'x&lt;1&gt;.npz</td><td>scores</td><td><span class="hash" title="{"ab" * 32}">{"ab" * 6}</span>' in page
+    assert "stride 4" in page and "smoothed over 0.5 s" in page
+    assert "What was compared" not in comparison_html(compared)
 
 
 def test_nothing_to_compare_is_still_a_page(compared):

@@ -161,7 +161,7 @@ def test_members_at_other_times_are_refused_with_the_place():
         averaged(FRAMES, VIDEOS, [network("n", 1), text("f", 1, rows=80, seconds=far)])
     with pytest.raises(DataError, match=r"^g and f hold y at different times: row 1"):
         averaged(FRAMES, VIDEOS, [text("g", 1, rows=80, seconds=both), text("f", 1, rows=80, seconds=far)])
-    with pytest.raises(DataError, match=r"^f and g hold x at different times \(25 and 24\)\.$"):
+    with pytest.raises(DataError, match=r"^f and g hold x at different times \(25 rows and 24\)\.$"):
         averaged(LOCALIZE, VIDEOS, [text("f", 1), text("g", 1, rows=24)])
 
 

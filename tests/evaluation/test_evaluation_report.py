@@ -1,6 +1,8 @@
 import hashlib
+import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 
@@ -9,7 +11,9 @@ import pytest
 from rich.console import Console
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
+from ssdet_cli.evaluation.bootstrap import Intervals
 from ssdet_cli.evaluation.charades_localize import CharadesLocalize
+from ssdet_cli.evaluation.facts import Facts, MemberFacts
 from ssdet_cli.evaluation.report import print_result, ranked_classes, report_html, warnings, write_results
 
 NASTY = "<script>alert('x')</script> [bold]&"
@@ -74,6 +78,63 @@ def test_bars_stand_in_falling_order(scored):
     assert len(widths) == 22 and widths == sorted(widths, reverse=True)
     aps = [ap for _, ap, _ in ranked_classes(scored)]
     assert len(aps) == 22 and aps == sorted(aps, reverse=True)
+
+
+FACTS = Facts(
+    (
+        MemberFacts(
+            "runs/<a>/best.pt", "ab" * 32, "checkpoint", 2 / 3, sampling={"stride": 4, "size": 224, "crops": 3}
+        ),
+        MemberFacts("b.npz", "cd" * 32, "scores", 1 / 3, "runs/b/best.pt", "ef" * 32, {"stride": 2, "exact": False}),
+    ),
+    "logits",
+    0.5,
+)
+
+
+def told(scored):
+    """With members and intervals."""
+    between = tuple(None if ap is None else (ap / 2, (1 + ap) / 2) for ap in scored.per_class_AP)
+    intervals = Intervals(400, 7, 0.95, (0.1, 0.9), between, videos=2)
+    return replace(scored, scores_from=FACTS, intervals=intervals)
+
+
+def test_page_and_terminal_say_what_the_score_is_of(scored):
+    result = told(scored)
+    console = Console(width=140, record=True, file=StringIO())
+    print_result(console, result)
+    page = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", report_html(result))).split())
+    shown = " ".join(console.export_text().split())
+    # A path may be longer than a line of the terminal, which then breaks it.
+    page, shown = page.replace(result.annotations, "x.csv"), shown.replace(" ", "")
+    for said in (
+        *("charades-localize", result.annotations_sha256[:12]),
+        *("runs/<a>/best.pt", "ab" * 6, "66.7 %", "checkpoint", "stride 4, size 224, crops 3"),
+        *("b.npz", "cd" * 6, "33.3 %", "scores", "runs/b/best.pt", "ef" * 6, "stride 2"),
+        *("the logits of 2 members", "smoothed over 0.5 s", "400 draws of 2 videos, seed 7"),
+        *("22 of 23", "classes with positives", "videos scored", "x.csv"),
+        *("equal scores keep it", "mAP is the mean over classes that have a positive"),
+    ):
+        assert said in page, said
+        assert said.replace(" ", "") in shown, said
+    assert "exact" not in page and "exact" not in shown
+    assert "1videosscored,1missing" in shown and "1 videos scored 1 missing videos" in page
+    assert report_html(result).count(f'title="{"ab" * 32}"') == 1
+    bare = report_html(scored)
+    assert "What was scored" not in bare and "draws" not in bare
+
+
+def test_no_line_of_an_interval_crosses_a_number(scored):
+    page = report_html(told(scored))
+    assert page.count("<s style") == 22
+    assert len(re.findall(r'<s style="[^"]*"></s></div><span class="value">[\d.]+</span></div>', page)) == 22
+
+
+@pytest.mark.parametrize("width", [44, 60, 80])
+def test_the_title_is_not_broken_inside_an_interval(scored, width):
+    console = Console(width=width, record=True, file=StringIO())
+    print_result(console, told(replace(scored, classes=tuple(f"c{index}" for index in range(23)))))
+    assert "(95 % interval 10.00 to 90.00)" in console.export_text()
 
 
 def test_what_is_missing_is_said(scored):

@@ -11,7 +11,8 @@ from tiny_runs import configured
 
 from ssdet_cli.config.commands import EvaluateConfig, FinetuneConfig
 from ssdet_cli.config.load import load_config
-from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.engine.checkpoint import load_checkpoint
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.score_files import read_scores
 from ssdet_cli.recipes import evaluate, evaluate_checkpoints, finetune
@@ -167,8 +168,47 @@ def test_a_member_without_a_video_is_refused_or_left_out_where_it_lacks(data, sa
     assert result.missing == 0 and any("part.txt lacks 1 videos" in note for note in result.notes)
 
 
-def test_wrong_weights_and_places_are_told_before_a_video_is_read(data, saved, tuned, tmp_path, monkeypatch):
+def test_a_second_checkpoint_is_looked_at_before_videos_go_through_the_first(tuned, other, pretrained, monkeypatch):
+    monkeypatch.delattr(evaluate_checkpoints, "whole_video_scores")
+    flags = {"protocol": "frame-map", "run.device": "cpu"}
+    with pytest.raises(CheckpointError, match="pretrained is a checkpoint of `pretrain`"):
+        evaluate.run(load_config(EvaluateConfig, flags={**flags, "checkpoints": (tuned, pretrained)}))
+    assert [load_checkpoint(run)["meta"]["clip"]["stride"] for run in (other, tuned)] == [2, 1]
+    with pytest.raises(
+        ConfigError, match="inference.shifts=2: with one frame in 1 .* or give inference.stride=2 or more"
+    ):
+        evaluate.run(load_config(EvaluateConfig, flags={**flags, "checkpoints": (other, tuned), "inference.shifts": 2}))
+
+
+def test_a_video_without_a_file_is_refused_before_the_others_are_read(data, tuned, other, tmp_path, monkeypatch):
+    copy = tmp_path / "data"
+    shutil.copytree(data.folder, copy)
+    gone = sorted((copy / "dense" / "videos").glob("T*.mp4"))[-1]
+    gone.unlink()
+    flags = {"protocol": "frame-map", "data.videos": copy / "dense", "run.device": "cpu"}
+    result = evaluate.run(load_config(EvaluateConfig, flags={**flags, "checkpoints": (tuned,), "allow_missing": True}))
+    assert result.missing_videos == (gone.stem,)
+    monkeypatch.delattr(evaluate_checkpoints, "whole_video_scores")
+    wanted = rf"^1 video\(s\) of 4 cannot be scored, the first: {gone.stem}: no video file under .* Use --allow-missing"
+    with pytest.raises(DataError, match=wanted):
+        evaluate.run(load_config(EvaluateConfig, flags={**flags, "checkpoints": (tuned, other)}))
+
+
+def test_a_generated_set_brings_its_truth(data, saved):
     folder, _ = saved
+    flags = {"predictions": (folder / "one.npz",), "protocol": "frame-map", "data.dataset": "generated"}
+    wanted = score(data, folder / "one.npz").mAP
+    for key, place in (("data.videos", data.dense), ("data.annotations", data.dense / "charades.json")):
+        assert evaluate.run(load_config(EvaluateConfig, flags={**flags, key: place})).mAP == wanted
+    with pytest.raises(ConfigError, match="needs --videos DIR, or --annotations FILE, of the dataset 'generated'"):
+        evaluate.run(load_config(EvaluateConfig, flags=flags))
+    with pytest.raises(ConfigError, match="--predictions needs --annotations FILE: the truth to compare with"):
+        evaluate.run(load_config(EvaluateConfig, flags={**flags, "data.dataset": "json", "data.videos": data.dense}))
+
+
+def test_wrong_weights_and_places_are_told_before_a_video_is_read(data, saved, tuned, other, tmp_path, monkeypatch):
+    folder, _ = saved
+    weights = (tuned / "checkpoints/best.pt").read_bytes()
     monkeypatch.delattr(evaluate_checkpoints, "whole_video_scores")
     lines, wild = folder / "both/frame-map/submission.txt", tmp_path / "wild.txt"
     first, *rest = lines.read_text().splitlines(True)
@@ -179,12 +219,22 @@ def test_wrong_weights_and_places_are_told_before_a_video_is_read(data, saved, t
         ({"save_predictions": tmp_path / "x.npz", "predictions": (lines,)}, "submission.txt is a submission file"),
         ({"predictions": (wild,)}, "wild.txt holds scores outside 0 to 1, which cannot be averaged"),
         ({"predictions": (lines,), "protocol": "charades-localize"}, "submission.txt, line 1: frame '0.0' is not a"),
+        (
+            {"save_predictions": tuned / "checkpoints/best.pt"},
+            r"best.pt is read here \(checkpoints\) and would be lost",
+        ),
+        ({"save_predictions": tuned / "summary.json"}, "summary.json is there already and holds no scores of"),
+        (
+            {"checkpoints": (tuned, other), "inference.shifts": 3, "inference.stride": 2},
+            "shifts=3: with one frame in 2",
+        ),
         ({"save_predictions": tmp_path}, "is a folder; give a file, such as"),
         ({"save_predictions": data.dense / "charades.json" / "x.npz"}, "the folder of save_predictions=.* is a file"),
     ):
         given = {"checkpoints": (tuned,), "predictions": (folder / "other.npz",), "protocol": "frame-map"}
         with pytest.raises((ConfigError, DataError), match=text):
             evaluate.run(load_config(EvaluateConfig, flags={**given, **flags, "run.device": "cpu"}))
+    assert (tuned / "checkpoints/best.pt").read_bytes() == weights
 
 
 def test_saved_scores_are_scored_without_torch(data, saved):

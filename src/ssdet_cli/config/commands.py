@@ -221,6 +221,10 @@ class EvaluateInference(InferenceConfig):
     )
 
 
+#: Draws of the videos: what they take grows with them.
+MOST_DRAWS = 100_000
+
+
 class EvaluateConfig(Section):
     """Score checkpoints or prediction files."""
 
@@ -246,8 +250,9 @@ class EvaluateConfig(Section):
     bootstrap: int = Field(
         0,
         ge=0,
+        le=MOST_DRAWS,
         description="Times to draw the videos anew for confidence intervals of the AP, as in 1000; 0 is none, and 1000 "
-        "with compare.",
+        "with compare; 100000 at most.",
     )
     data: FrameLabelledData | None = Field(None, description="Default: as the checkpoint was trained.")
     fine: FineSource = FineSource()
@@ -265,7 +270,15 @@ class EvaluateConfig(Section):
             raise ValueError("predictions are scored by one process; leave out --nproc, --nnodes and --gpus.")
         if self.fine.features is not None and self.fine.weights is not None:
             raise ValueError("fine.features and fine.weights are two sources of one fine stream; give one of them.")
+        if self.predictions and not self.checkpoints:
+            self._refuse_without_network("only predictions are scored, and no network is run")
         return self
+
+    def _refuse_without_network(self, why: str) -> None:
+        usual = EvaluateInference()
+        for name in ("crops", "shifts"):
+            if (given := getattr(self.inference, name)) != getattr(usual, name):
+                raise ValueError(f"inference.{name}={given} would do nothing: {why}; leave it out.")
 
     def _refuse_beside_compare(self) -> None:
         if len(self.compare) != 2:
@@ -276,9 +289,10 @@ class EvaluateConfig(Section):
             )
         if self.data is not None:
             raise ValueError("compare reads two finished evaluations, and the annotations are theirs; leave out data.")
-        for name in ("weights", "smooth", "save_predictions"):
-            if getattr(self, name):
+        for name in ("weights", "average", "smooth", "save_predictions"):
+            if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"compare reads two finished evaluations and scores nothing; leave out {name}.")
+        self._refuse_without_network("two finished evaluations are compared")
         if self.run.nproc > 1 or self.run.nnodes > 1 or self.run.gpus:
             raise ValueError("two evaluations are compared by one process; leave out --nproc, --nnodes and --gpus.")
 

@@ -344,13 +344,17 @@ def load_generated(videos: Path | None, annotations: Path | None, split: str) ->
 
     Args:
         videos: OUT or OUT/weak for the weak set (one label per clip), OUT/dense for the frame-labelled one.
-        annotations: For the dense set, a file in the place of its own `charades.json`; its own where None.
+        annotations: For the dense set, a file in the place of its own `charades.json`; its own where None. Without
+            `videos` it is a file in OUT/dense.
         split: "train", "val" or "test"; the weak set answers "test" with "val", as it has no other.
 
     Raises:
         ConfigError: No folder given, or no such split.
         DataError: No complete generated set there.
     """
+    if videos is None and annotations is not None:
+        place = annotations.absolute().parent
+        videos = place if place.name == "dense" and (place.parent / _FINISHED).is_file() else None
     if videos is None:
         raise ConfigError("data.videos must name the folder of a generated set (or its weak or dense folder).")
     check_split(split)

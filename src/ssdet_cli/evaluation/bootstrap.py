@@ -94,6 +94,7 @@ class Intervals:
         mAP: (low, high) of the mean.
         per_class_AP: In class order.
         measures: Name -> interval, of those measures that are resampled.
+        videos: That were drawn from.
     """
 
     samples: int
@@ -102,6 +103,7 @@ class Intervals:
     mAP: Interval | None
     per_class_AP: tuple[Interval | None, ...]
     measures: Mapping[str, Interval | None] = field(default_factory=dict)
+    videos: int = 0
 
 
 def bootstrap(
@@ -119,17 +121,34 @@ def bootstrap(
     draws = resampling.draw(np.concatenate((once, draw_weights(resampling.videos, samples, seed))), advance)
     measures = {name: _around_first(values) for name, values in draws.measures.items()}
     per_class = tuple(_around_first(column) for column in draws.ap.T)
-    return Intervals(samples, seed, CONFIDENCE, _around_first(mean_over_classes(draws.ap)), per_class, measures)
+    overall = _around_first(mean_over_classes(draws.ap))
+    return Intervals(samples, seed, CONFIDENCE, overall, per_class, measures, resampling.videos)
 
 
 def _around_first(values: np.ndarray) -> Interval | None:
-    """The percentile interval of all values but the first, less the mean's distance from the first; from 0 to 1."""
-    score, drawn = float(values[0]), values[1:]
-    interval = percentile_interval(drawn)
-    if interval is None or np.isnan(score):
+    return None if np.isnan(values[0]) else interval_around(float(values[0]), values[1:], 0.0, 1.0)
+
+
+def interval_around(score: float, draws: np.ndarray, least: float, most: float) -> Interval | None:
+    """The percentile interval of the draws, less their bias: the distance of their mean from the score.
+
+    Where the score would still lie outside, the interval is stretched to it.
+
+    Args:
+        score: Of the set itself.
+        draws: (B,); NaN are left out.
+        least: Where the interval is cut off.
+        most: Likewise.
+
+    Returns:
+        None where no draw is defined.
+    """
+    interval = percentile_interval(draws)
+    if interval is None:
         return None
-    low, high = (end - (float(np.nanmean(drawn)) - score) for end in interval)
-    return max(min(low, score), 0.0), min(max(high, score), 1.0)
+    bias = float(np.nanmean(draws)) - score
+    low, high = (end - bias for end in interval)
+    return max(min(low, score), least), min(max(high, score), most)
 
 
 def mean_over_classes(ap: np.ndarray) -> np.ndarray:

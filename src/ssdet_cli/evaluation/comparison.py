@@ -2,10 +2,11 @@
 
 Paired bootstrap over videos (Koehn, EMNLP 2004; here for average precision): a draw takes as many videos as there are,
 with replacement, and scores both runs on the same ones, so that what makes a video hard for both cancels. The interval
-holds 95 % of the differences (percentile interval, Efron and Tibshirani, 1993, ch. 13). The p-value is two-sided: how
-often a difference lies as far from the one that was found as that one lies from 0, (1 + #{|d* - d| >= |d|}) / (1 + B)
-(Efron and Tibshirani, ch. 16; the ones as in Davison and Hinkley, 1997, sec. 4.2), so at least 1 / (1 + B). Over the
-classes it is adjusted by Benjamini and Hochberg (1995): of the classes that are called different 5 % are not.
+holds 95 % of the differences, less their bias (`bootstrap.interval_around`; Efron and Tibshirani, 1993, ch. 10 and 13).
+The p-value is two-sided: how often a difference lies as far from the one that was found as that one lies from 0,
+(1 + #{|d* - d| >= |d|}) / (1 + B) (Efron and Tibshirani, ch. 16; the ones as in Davison and Hinkley, 1997, sec. 4.2),
+so at least 1 / (1 + B). Over the classes it is adjusted by Benjamini and Hochberg (1995): of the classes that are
+called different at most 5 % on average are not.
 
 Shape letters: K classes, V videos, B draws.
 """
@@ -26,7 +27,7 @@ from ssdet_cli.evaluation.bootstrap import (
     Interval,
     draw_weights,
     harmonic_numbers,
-    percentile_interval,
+    interval_around,
     weighted_precision,
 )
 from ssdet_cli.evaluation.ranks import ClassRanking, Ranks
@@ -46,13 +47,20 @@ class Difference:
 
     Attributes:
         value: AP or mAP of B less that of A.
-        interval: 95 % of the draws; None where no draw has it.
+        interval: 95 % of the draws, less their bias; None where no draw has it.
         p: Two-sided; None where fewer than `MIN_VIDEOS` videos count.
     """
 
     value: float
     interval: Interval | None
     p: float | None
+
+    @property
+    def at_odds(self) -> bool:
+        """Whether interval and p disagree about 0."""
+        if self.interval is None or self.p is None:
+            return False
+        return (self.p <= LEVEL) == (self.interval[0] <= 0 <= self.interval[1])
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,27 @@ class ClassComparison:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What an evaluation scored, as its `metrics.json` says.
+
+    Attributes:
+        members: See `facts.MemberFacts`; none where an earlier version did not say.
+        average: What was averaged of several members.
+        smooth: Seconds.
+    """
+
+    members: tuple[Mapping[str, Any], ...] = ()
+    average: str = "probabilities"
+    smooth: float = 0.0
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Any]) -> "Scored":
+        """From `metrics.json`."""
+        members = tuple(metrics.get("members") or ())
+        return cls(members, metrics.get("average", "probabilities"), metrics.get("smooth", 0.0))
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Two evaluations, A and B.
 
@@ -96,6 +125,7 @@ class Comparison:
         confidence: Part of the draws in an interval.
         level: See `LEVEL`.
         notes: Sentences about what is not alike in both, and what the draws cannot tell.
+        scored: What each of both scored.
     """
 
     protocol: str
@@ -111,6 +141,7 @@ class Comparison:
     confidence: float = CONFIDENCE
     level: float = LEVEL
     notes: tuple[str, ...] = ()
+    scored: tuple[Scored, Scored] = (Scored(), Scored())
 
     def to_plain(self) -> dict[str, Any]:
         """Return lists, numbers and text for JSON; NaN becomes None."""
@@ -118,6 +149,7 @@ class Comparison:
         a, b = (None if np.isnan(value) else value for value in self.mAP)
         plain["mAP"] = {"a": a, "b": b}
         plain["names"] = dict(zip(("a", "b"), self.names, strict=True))
+        plain["scored"] = dict(zip(("a", "b"), plain["scored"], strict=True))
         plain["correction"] = "Benjamini-Hochberg"
         return plain
 
@@ -180,6 +212,7 @@ def compare(
     seed: int = 0,
     annotations: str = "",
     notes: tuple[str, ...] = (),
+    scored: tuple[Scored, Scored] = (Scored(), Scored()),
     advance: Callable[[int], object] = lambda classes: None,
 ) -> Comparison:
     """Compare two evaluations.
@@ -192,6 +225,7 @@ def compare(
         seed: Of the draws; equal to those of `bootstrap` with this seed.
         annotations: File that is named.
         notes: Put before those that are found here.
+        scored: What each of both scored, for the result.
         advance: Told how many classes are done.
 
     Raises:
@@ -230,7 +264,8 @@ def compare(
         seed=seed,
         annotations=annotations,
         annotations_sha256=a.annotations_sha256,
-        notes=(*notes, *_remarks(a, b, rows, samples)),
+        notes=(*notes, *_remarks(a, b, rows, overall, samples)),
+        scored=scored,
     )
 
 
@@ -264,7 +299,9 @@ def _difference(values: tuple[float, float], drawn: np.ndarray, videos: int) -> 
         return None
     draws = drawn[1] - drawn[0]
     draws = draws[~np.isnan(draws)]
-    return Difference(value, percentile_interval(draws), p_value(value, draws) if videos >= MIN_VIDEOS else None)
+    return Difference(
+        value, interval_around(value, draws, -1.0, 1.0), p_value(value, draws) if videos >= MIN_VIDEOS else None
+    )
 
 
 def p_value(value: float, draws: np.ndarray) -> float:
@@ -296,7 +333,7 @@ def _positive_rows(ranking: ClassRanking, videos: int) -> np.ndarray:
     return np.bincount(ranking.videos[ranking.positives], minlength=videos)
 
 
-def _remarks(a: Ranks, b: Ranks, rows: list[ClassComparison], samples: int) -> list[str]:
+def _remarks(a: Ranks, b: Ranks, rows: list[ClassComparison], overall: Difference | None, samples: int) -> list[str]:
     said = []
     if not np.array_equal(a.rows, b.rows):
         said.append(
@@ -307,6 +344,15 @@ def _remarks(a: Ranks, b: Ranks, rows: list[ClassComparison], samples: int) -> l
     few = sum(row.difference is not None for row in rows) - len(tested)
     if few:
         said.append(f"Classes that are in fewer than {MIN_VIDEOS} videos, too few for a p-value: {few:,}.")
+    odd = [row.name for row in rows if row.difference is not None and row.difference.at_odds]
+    if overall is not None and overall.at_odds:
+        odd.insert(0, "mAP")
+    if odd:
+        named = ", ".join(odd[:3]) + (", ..." if len(odd) > 3 else "")
+        said.append(
+            f"Of {len(odd):,} difference{'s' if len(odd) > 1 else ''} ({named}) the interval and p disagree whether 0 "
+            "is possible: go by p."
+        )
     smallest = 1 / (1 + samples)
     if any(not row.significant and row.difference.p <= smallest for row in tested):
         enough = 1000 * ceil(len(tested) / LEVEL / 1000)

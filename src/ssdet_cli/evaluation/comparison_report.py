@@ -12,7 +12,11 @@ from rich.text import Text
 
 from ssdet_cli.evaluation.bootstrap import Interval
 from ssdet_cli.evaluation.comparison import MIN_VIDEOS, ClassComparison, Comparison
+from ssdet_cli.evaluation.members_told import MEMBERS_STYLE, combined, members_table
 from ssdet_cli.files import write_atomically
+
+#: What shows that a folder holds a comparison.
+FILE = "compare.json"
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1d2733; --faint: #5f6b7a; --rule: #dfe4ea; --a: #b45f06;
@@ -68,7 +72,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> tuple[Path, ...]:
         SsdetError: A file cannot be written.
     """
     content = {
-        "compare.json": json.dumps(comparison.to_plain(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        FILE: json.dumps(comparison.to_plain(), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "report.html": comparison_html(comparison),
     }
     for name, text in content.items():
@@ -93,10 +97,10 @@ def tally(comparison: Comparison) -> str:
     """How many classes went which way."""
     better, worse = (len(comparison.changed(side)) for side in ("b", "a"))
     compared = len(comparison.ranked())
-    said = (
-        f"Of {compared:,} classes {better:,} are significantly better in B and {worse:,} in A "
-        f"(Benjamini-Hochberg: {100 * comparison.level:g} % of these, on average, are false alarms)."
-    )
+    said = f"Of {compared:,} classes {better:,} are significantly better in B and {worse:,} in A"
+    if better or worse:
+        said += f" (Benjamini-Hochberg: at most {100 * comparison.level:g} % of these, on average, are false alarms)"
+    said += "."
     undefined = [row.name for row in comparison.classes if row.difference is None]
     if undefined:
         said += f" Undefined in one or both: {', '.join(undefined)}."
@@ -168,15 +172,27 @@ def comparison_html(comparison: Comparison) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(comparison.protocol)}: A and B compared</title><style>{_STYLE}</style></head><body>"
+        f"<title>{escape(comparison.protocol)}: A and B compared</title>"
+        f"<style>{_STYLE}{MEMBERS_STYLE}</style></head><body>"
         f"<h1>{escape(verdict(comparison))}</h1>{runs}"
         f'<div class="facts">{tiles}</div>{notes}<p>{escape(tally(comparison))}</p>'
         f"<h2>Difference of the average precision per class (points)</h2>{_bars(comparison)}"
         f"<details><summary>All numbers</summary>{_numbers(comparison)}</details>"
-        f"<h2>How it was computed</h2><p>{escape(comparison.protocol)}. {escape(method)}</p>"
+        f"{_scored(comparison)}<h2>How it was computed</h2><p>{escape(comparison.protocol)}. {escape(method)}</p>"
         f'<p>{escape(comparison.annotations)}<br><span class="quiet hash">'
         f"SHA-256 {escape(comparison.annotations_sha256 or 'not of a single file')}</span></p></body></html>\n"
     )
+
+
+def _scored(comparison: Comparison) -> str:
+    """The members of each evaluation, as far as they are known."""
+    parts = [
+        f'<p class="runs"><b class="in-{letter.lower()}">{letter}</b> {escape(name)}</p>{members_table(one.members)}'
+        f'<p class="quiet">{escape(combined(one.average, one.smooth, len(one.members)))}</p>'
+        for letter, name, one in zip("AB", comparison.names, comparison.scored, strict=True)
+        if one.members
+    ]
+    return f"<h2>What was compared</h2>{''.join(parts)}" if parts else ""
 
 
 def _bars(comparison: Comparison) -> str:

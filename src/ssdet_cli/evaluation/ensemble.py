@@ -205,7 +205,8 @@ def _times(protocol: EvaluationProtocol, record: RecordLike, members: Sequence[M
         expected = len(times) if times is not None else len(first.submission.predictions[record.video_id])
         if count != expected:
             raise DataError(
-                f"{first.name} and {member.name} hold {record.video_id} at different times ({expected} and {count})."
+                f"{first.name} and {member.name} hold {record.video_id} at different times ({expected:,} rows "
+                f"and {count:,})."
             )
         if times is None:
             times = own

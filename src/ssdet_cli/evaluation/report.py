@@ -13,6 +13,7 @@ from rich.text import Text
 from ssdet_cli.evaluation.bootstrap import Interval, Intervals
 from ssdet_cli.evaluation.facts import told
 from ssdet_cli.evaluation.interface import EvaluationResult
+from ssdet_cli.evaluation.members_told import MEMBERS_STYLE, combined, members_line, members_table, short_hash
 from ssdet_cli.files import write_atomically
 
 _STYLE = """
@@ -27,17 +28,19 @@ h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 2.
 .facts b { display: block; font-size: 1.6rem; font-variant-numeric: tabular-nums; }
 .facts span, .quiet { color: var(--faint); } .hash { overflow-wrap: anywhere; font-family: ui-monospace, monospace; }
 .warning { background: var(--warn-paper); color: var(--warn); border-radius: 6px; padding: .75rem 1rem; }
-.bars { font-size: 12.5px; } .bars > div { display: grid; grid-template-columns: minmax(6rem, 22rem) 1fr; gap: .75rem; }
+.bars { font-size: 12.5px; } .bars > div { display: grid; align-items: center; column-gap: .75rem;
+  grid-template-columns: minmax(6rem, 22rem) minmax(0, 1fr) 2.5rem; }
+.value { text-align: right; font-variant-numeric: tabular-nums; color: var(--faint); }
 .name { text-align: right; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; }
-.track { display: flex; align-items: center; margin-right: 3rem; height: 22px; white-space: nowrap;
+.track { position: relative; display: flex; align-items: center; height: 22px; white-space: nowrap;
   background: repeating-linear-gradient(to right, var(--rule) 0 1px, transparent 1px calc(25% - .25px)); }
-.track i { flex: none; height: 15px; margin-right: 6px; border-radius: 2px; background: var(--bar); }
-.track { position: relative; } .track s { position: absolute; height: 3px; background: var(--ink); opacity: .55; }
+.track i { flex: none; height: 15px; border-radius: 2px; background: var(--bar); }
+.track s { position: absolute; height: 3px; background: var(--ink); opacity: .55; }
 td { padding: .1rem 1.5rem .1rem 0; } .number { text-align: right; font-variant-numeric: tabular-nums; }
-.axis .track { position: relative; background: none; }
+.axis .track { background: none; }
 .axis .track span { position: absolute; transform: translateX(-50%); }
-@media (max-width: 36rem) { .bars > div { grid-template-columns: 8.5rem 1fr; margin-bottom: 2px; }
-  .name { white-space: normal; overflow-wrap: anywhere; line-height: 1.25; } .track { margin-right: 2.5rem; } }
+@media (max-width: 36rem) { .bars > div { grid-template-columns: 8.5rem minmax(0, 1fr) 2.25rem; margin-bottom: 2px; }
+  .name { white-space: normal; overflow-wrap: anywhere; line-height: 1.25; } }
 """
 
 
@@ -149,7 +152,8 @@ def _confidence(intervals: Intervals) -> str:
 def _told_interval(result: EvaluationResult) -> str:
     if result.intervals is None:
         return ""
-    return f" ({_confidence(result.intervals)} interval {_range(result.intervals.mAP)})"
+    # On a line of its own: beside a long name it would be broken between its two numbers.
+    return f"\n({_confidence(result.intervals)} interval {_range(result.intervals.mAP)})"
 
 
 def _range(interval: Interval | None) -> str:
@@ -183,27 +187,53 @@ def report_html(result: EvaluationResult, sections: str = "", style: str = "") -
         "mAP": _percent(result.mAP),
         **intervals,
         "weighted AP": _percent(result.wAP),
-        "videos": f"{result.videos:,}",
-        "rows": f"{result.frames:,}",
+        "videos scored": f"{result.videos - result.missing:,}",
         "missing videos": f"{result.missing:,}",
+        "classes with positives": _with_positives(result),
+        "rows": f"{result.frames:,}",
     }
     tiles = "".join(f"<div><b>{value}</b><span>{name}</span></div>" for name, value in facts.items())
     alarms = "".join(f'<p class="warning">{escape(warning)}</p>' for warning in warnings(result))
     readers = ", ".join(f"{name} {count:,}" for name, count in sorted((result.videos_read_by or {}).items()))
     read_by = f'<p class="quiet">Videos read by {escape(readers)}.</p>' if readers else ""
     how = f'<p class="quiet">Scores: {escape(made)}.</p>' if (made := told(result.scores_from)) else ""
+    drawn = f'<p class="quiet">Intervals: {escape(said)}.</p>' if (said := _drawn(result)) else ""
     absent = f'<p class="quiet">Without a positive row: {escape(", ".join(undefined))}.</p>' if undefined else ""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(result.protocol)}: {_percent(result.mAP)} mAP</title><style>{_STYLE}{style}</style></head>"
+        f"<title>{escape(result.protocol)}: {_percent(result.mAP)} mAP</title>"
+        f"<style>{_STYLE}{MEMBERS_STYLE}{style}</style></head>"
         "<body>"
         f'<h1>{escape(result.protocol)}</h1><p class="quiet">{escape(result.conventions)}</p>'
-        f'<div class="facts">{tiles}</div>{how}{alarms}'
-        f"{_measured(result)}<h2>Average precision per class (%)</h2>{_bars(result)}{absent}{sections}"
+        f'<div class="facts">{tiles}</div>{how}{drawn}{alarms}'
+        f"{_scored(result)}{_measured(result)}<h2>Average precision per class (%)</h2>{_bars(result)}{absent}{sections}"
         f'<h2>Annotations</h2><p>{escape(result.annotations)}<br><span class="quiet hash">'
         f"SHA-256 {escape(result.annotations_sha256 or 'not of a single file')}</span></p>{read_by}</body></html>\n"
     )
+
+
+def _with_positives(result: EvaluationResult) -> str:
+    return f"{sum(count > 0 for count in result.positives):,} of {len(result.classes):,}"
+
+
+def _drawn(result: EvaluationResult) -> str:
+    """What the intervals are of; empty where there are none."""
+    found = result.intervals
+    return "" if found is None else f"{found.samples:,} draws of {found.videos:,} videos, seed {found.seed}"
+
+
+def _members(result: EvaluationResult) -> list[Mapping[str, Any]]:
+    return [vars(member) for member in result.scores_from.members] if result.scores_from is not None else []
+
+
+def _scored(result: EvaluationResult) -> str:
+    """What the score is of: a table of the members, and what was done to their scores."""
+    facts = result.scores_from
+    if facts is None:
+        return ""
+    done = combined(facts.average, facts.smooth, len(facts.members))
+    return f'<h2>What was scored</h2>{members_table(_members(result))}<p class="quiet">{escape(done)}</p>'
 
 
 def _measured(result: EvaluationResult) -> str:
@@ -221,7 +251,7 @@ def _bars(result: EvaluationResult) -> str:
     axis = "".join(f'<span style="left:{part}%">{part}</span>' for part in range(0, 101, 25))
     return (
         f'<div class="bars" role="list" aria-label="Average precision of {len(ranked)} classes">'
-        f'<div class="axis quiet" aria-hidden="true"><span></span><div class="track">{axis}</div></div>'
+        f'<div class="axis quiet" aria-hidden="true"><span></span><div class="track">{axis}</div><span></span></div>'
         f"{''.join(_bar(row, intervals.get(row[0])) for row in ranked)}</div>"
     )
 
@@ -236,7 +266,7 @@ def _bar(row: tuple[str, float, int], interval: Interval | None) -> str:
     return (
         f'<div role="listitem" title="{escape(name)}: AP {_percent(ap)}{between}, {count:,} positive rows">'
         f'<span class="name">{escape(name)}</span><div class="track"><i style="width:max({100 * ap:.2f}%, 1px)"></i>'
-        f'{reach}<span class="quiet">{100 * ap:.1f}</span></div></div>'
+        f'{reach}</div><span class="value">{100 * ap:.1f}</span></div>'
     )
 
 
@@ -245,9 +275,16 @@ def _percent(value: float) -> str:
 
 
 def _summary(result: EvaluationResult) -> str:
-    defined = sum(ap is not None for ap in result.per_class_AP)
     made = told(result.scores_from)
-    return (
-        f"weighted AP {_percent(result.wAP)}; {defined} of {len(result.classes)} classes, {result.videos:,} videos, "
-        f"{result.frames:,} rows; {result.annotations}{made and f'; {made}'}"
-    )
+    digest = result.annotations_sha256
+    hashed = f"SHA-256 {short_hash(digest)}" if digest else short_hash(digest)
+    said = [
+        f"weighted AP {_percent(result.wAP)}; {result.videos - result.missing:,} videos scored, {result.missing:,} "
+        f"missing; {_with_positives(result)} classes with positives; {result.frames:,} rows; "
+        f"{result.annotations} ({hashed}){made and f'; {made}'}."
+    ]
+    if drawn := _drawn(result):
+        said.append(f"Intervals: {drawn}.")
+    if result.scores_from is not None:
+        said.append(f"Scored: {members_line(_members(result))}.")
+    return " ".join((*said, result.conventions))

@@ -73,6 +73,15 @@ def is_score_file(path: Path) -> bool:
         return False
 
 
+def is_saved_scores(path: Path) -> bool:
+    """Whether a file is one that `write_scores` wrote, of whatever version."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return json.loads(str(arrays["about"][()]))["format"] == FORMAT
+    except _DAMAGE:
+        return False
+
+
 def write_scores(path: Path, content: ScoreFile) -> None:
     """Write the file, whole or not at all; logits go from the videos to the disk one after another.
 

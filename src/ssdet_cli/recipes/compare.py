@@ -12,7 +12,7 @@ from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.evaluation import ranks
-from ssdet_cli.evaluation.comparison import Comparison, compare, missing_remark
+from ssdet_cli.evaluation.comparison import Comparison, Scored, compare, missing_remark
 from ssdet_cli.evaluation.comparison_report import print_comparison, write_comparison
 
 #: Draws where `bootstrap` says none.
@@ -45,6 +45,7 @@ def run(cfg: EvaluateConfig) -> Comparison:
             seed=cfg.run.seed,
             annotations=metrics_a["annotations"],
             notes=missing_remark(metrics_a, metrics_b),
+            scored=(Scored.of(metrics_a), Scored.of(metrics_b)),
             advance=lambda done: bar.update(task, completed=done),
         )
     print_comparison(Console(), found)
@@ -81,6 +82,7 @@ def _evaluation(folder: Path) -> tuple[dict[str, Any], ranks.Ranks]:
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
         protocol, aps = metrics["protocol"], metrics["per_class_AP"]
+        metrics["members"] = [dict(member) for member in metrics.get("members") or ()]
         metrics["missing_videos"], metrics["annotations"] = list(metrics["missing_videos"]), str(metrics["annotations"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} cannot be read as the result of an evaluation: evaluate again.") from error

@@ -27,7 +27,7 @@ from ssdet_cli.recipes import fine_stream, members
 from ssdet_cli.recipes.analysis import training_split
 from ssdet_cli.recipes.foreign import checkpoint_of
 from ssdet_cli.recipes.results import annotated, finish, refuse_bootstrap
-from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing, whole_video_scores
+from ssdet_cli.recipes.scoring import asked_spacing, refuse_passes, trained_spacing, whole_video_scores
 from ssdet_cli.recipes.training import prepared_data
 from ssdet_cli.recipes.video_lengths import lengths_of
 from ssdet_cli.recipes.window_length import PassSize, measured
@@ -75,6 +75,9 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
             log.say(copies)
         files = members.read_files(cfg.predictions, videos)
         members.check_before_passing(cfg, protocols, videos, files)
+        for path, state in zip(cfg.checkpoints, states, strict=True):
+            _check_before_passing(cfg, path, state["meta"], videos)
+        _refuse_absent(cfg, videos, data)
         sources: list[members.Source] = []
         for path, digest, state in zip(cfg.checkpoints, digests, states, strict=True):
             network, failures = _network(cfg, path, digest, state, videos, data, here, log)
@@ -118,11 +121,7 @@ def data_of(cfg: EvaluateConfig, path: Path, meta: dict[str, Any]) -> FrameLabel
         CheckpointError: The checkpoint was not trained on frame labels.
         ConfigError: It does not say what data it is for, and no data are given.
     """
-    if meta["command"] not in ("finetune", "train-coarse-fine"):
-        raise CheckpointError(
-            f"{path} is a checkpoint of `{meta['command']}` and detects no frame labels yet; "
-            f"run `ssdet finetune --init {path}`."
-        )
+    _refuse_undetecting(path, meta)
     given = cfg.data.model_dump(exclude_unset=True) if cfg.data is not None else {}
     known = meta.get("config", {}).get("data", {})
     if not known and given.keys().isdisjoint(("dataset", "annotations", "videos")):
@@ -145,6 +144,54 @@ def _refuse_useless(cfg: EvaluateConfig, states: list[dict[str, Any]]) -> None:
     if given is not None and all(state["meta"]["command"] != "train-coarse-fine" for state in states):
         name = "--features" if cfg.fine.features is not None else "--fine"
         raise ConfigError(f"{name} {given} is for Coarse-Fine checkpoints, and none of these is one.")
+
+
+def _refuse_undetecting(path: Path, meta: dict[str, Any]) -> None:
+    if meta["command"] not in ("finetune", "train-coarse-fine"):
+        raise CheckpointError(
+            f"{path} is a checkpoint of `{meta['command']}` and detects no frame labels yet; "
+            f"run `ssdet finetune --init {path}`."
+        )
+
+
+def _check_before_passing(cfg: EvaluateConfig, path: Path, meta: dict[str, Any], videos: VideoSet) -> None:
+    """See what a checkpoint could be refused for before the videos go through the one before it.
+
+    Raises:
+        CheckpointError: It was not trained on frame labels.
+        ConfigError: Its classes are others, or crops or shifts do not go with it.
+    """
+    _refuse_undetecting(path, meta)
+    _refuse_other_classes(path, meta, videos)
+    inference = cfg.inference
+    refuse_passes(
+        asked_spacing(inference, trained_spacing(meta["clip"])),
+        exact=inference.exact,
+        crops=inference.crops,
+        shifts=inference.shifts,
+        steered=meta["command"] == "train-coarse-fine",
+    )
+
+
+def _refuse_absent(cfg: EvaluateConfig, videos: VideoSet, data: FrameLabelledData) -> None:
+    """See that every video has a file, before the others are passed through a network.
+
+    Raises:
+        DataError: One has none, and `allow_missing` is not set.
+    """
+    # A resized copy stands in for a file that is gone.
+    gone = [
+        record
+        for record in videos.records
+        if record.path is None or (data.cache is None and not Path(record.path).exists())
+    ]
+    if gone and not cfg.allow_missing:
+        first = gone[0]
+        where = f"no video file under {data.videos}" if first.path is None else f"there is no {first.path}"
+        raise DataError(
+            f"{len(gone):,} video(s) of {len(videos):,} cannot be scored, the first: {first.video_id}: {where}. "
+            "Use --allow-missing to score the rest."
+        )
 
 
 def restore(state: dict[str, Any], here: Session) -> nn.Module:
@@ -172,7 +219,6 @@ def _network(
 ) -> tuple[NetworkScores, dict[str, str]]:
     """What a checkpoint says of all videos, and why of some it says nothing."""
     meta = state["meta"]
-    _refuse_other_classes(path, meta, videos)
     inference = inference_of(cfg.inference, meta)
     if meta["command"] == "train-coarse-fine":
         ids = [record.video_id for record in videos.records if record.path is not None]

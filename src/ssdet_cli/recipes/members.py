@@ -1,6 +1,7 @@
 """The members of an evaluation: networks' scores, fresh or from files, and submission files. No torch."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +12,21 @@ from rich.console import Console
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.config.commands import EvaluateConfig
+from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.evaluation.ensemble import Averaged, Member, averaged, check_weights, refuse_unlike
 from ssdet_cli.evaluation.facts import Facts, MemberFacts
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores
-from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, is_score_file, read_scores, write_scores
+from ssdet_cli.evaluation.score_files import (
+    NetworkScores,
+    ScoreFile,
+    is_saved_scores,
+    is_score_file,
+    read_scores,
+    write_scores,
+)
 from ssdet_cli.files import refuse_unwritable
 
 
@@ -38,6 +47,13 @@ class Source:
     sha256: str
     network: NetworkScores | None = None
     name: str = ""
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """Equal for members that say the same: the SHA-256 and, of a network, how it saw the videos."""
+        if self.network is None:
+            return (self.sha256,)
+        return self.network.sha256, repr(sorted(self.network.sampling.items()))
 
     def facts(self, weight: float) -> MemberFacts:
         """What a result says of it."""
@@ -148,14 +164,28 @@ def gathered(
     )
     weights = check_weights(cfg.weights, [source.name for source in sources])
     members_told = tuple(source.facts(weight) for source, weight in zip(sources, weights.tolist(), strict=True))
-    return Gathered(found, Facts(members_told, cfg.average, cfg.smooth), (*notes, *found.notes))
+    return Gathered(found, Facts(members_told, cfg.average, cfg.smooth), (*notes, *found.notes, *_twice(sources)))
+
+
+def _twice(sources: Sequence[Source]) -> list[str]:
+    """A sentence for each member that is there before; the same network at another sampling is another one."""
+    said: list[str] = []
+    known: dict[tuple[str, ...], Source] = {}
+    for source in sources:
+        first = known.setdefault(source.identity, source)
+        if first is not source:
+            both = first.name if first.name == source.name else f"{first.name} and {source.name}"
+            said.append(f"{both}: the same member twice (SHA-256 {source.identity[0][:12]}), which counts twice.")
+    return said
 
 
 def check_save(cfg: EvaluateConfig) -> None:
     """See that the scores that are to be kept can be written, before anything is computed.
 
     Raises:
-        ConfigError: The place is a folder, or cannot be written.
+        ConfigError: The place is a folder, cannot be written, or holds a file that would be lost: one that this
+            evaluation reads, or one that holds no saved scores.
+        CheckpointError: A checkpoint is not there.
     """
     path = cfg.save_predictions
     if path is None:
@@ -163,6 +193,26 @@ def check_save(cfg: EvaluateConfig) -> None:
     if path.is_dir():
         raise ConfigError(f"save_predictions={path} is a folder; give a file, such as {path / 'scores.npz'}.")
     refuse_unwritable(path.parent, "the folder of save_predictions")
+    if not os.path.lexists(path):
+        return
+    for key, file in _inputs(cfg):
+        if file.exists() and path.exists() and file.samefile(path):
+            raise ConfigError(f"save_predictions={path} is read here ({key}) and would be lost; give another file.")
+    if not is_saved_scores(path):
+        raise ConfigError(
+            f"save_predictions={path} is there already and holds no scores of --save-predictions; give another file."
+        )
+
+
+def _inputs(cfg: EvaluateConfig) -> list[tuple[str, Path]]:
+    """Key -> file that an evaluation reads."""
+    found = [("checkpoints", checkpoint_file(path)) for path in cfg.checkpoints]
+    found += [("predictions", path) for path in cfg.predictions]
+    if cfg.data is not None and cfg.data.annotations is not None:
+        found.append(("data.annotations", cfg.data.annotations))
+    if cfg.fine.weights is not None:
+        found.append(("fine.weights", checkpoint_file(cfg.fine.weights)))
+    return found
 
 
 def check_before_passing(

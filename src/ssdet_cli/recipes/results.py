@@ -15,6 +15,7 @@ from ssdet_cli.data.frame_splits import read_as_named
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import ranks
 from ssdet_cli.evaluation.bootstrap import bootstrap
+from ssdet_cli.evaluation.comparison import MIN_VIDEOS
 from ssdet_cli.evaluation.interface import EvaluationProtocol, EvaluationResult
 from ssdet_cli.evaluation.report import print_result, write_results
 from ssdet_cli.evaluation.rows import Rows
@@ -60,7 +61,10 @@ def scored(
         intervals = bootstrap(
             resampling, cfg.bootstrap, seed=cfg.run.seed, advance=lambda done: bar.update(task, completed=done)
         )
-    return replace(result, intervals=intervals)
+    notes = result.notes
+    if resampling.videos < MIN_VIDEOS:
+        notes += (f"Intervals of {resampling.videos:,} videos say little: draws of so few are too much alike.",)
+    return replace(result, intervals=intervals, notes=notes)
 
 
 def refuse_bootstrap(cfg: EvaluateConfig, protocol: EvaluationProtocol) -> None:
@@ -107,6 +111,7 @@ def finish(
     print_result(Console(), result)
     folder = cfg.run.output
     if folder is not None:
+        replaced = (folder / "metrics.json").exists()
         rundir.prepare(cfg, folder)
         (folder / ranks.FILE).unlink(missing_ok=True)  # an earlier evaluation's would be of other numbers
         submission = submission or protocol.submission_text(videos, predictions, seconds)
@@ -121,7 +126,8 @@ def finish(
         console = Console(stderr=True)
         if (note := _keep_ranks(folder, result, rows)) is not None:
             console.print(note, highlight=False)
-        console.print(f"Wrote {folder}/metrics.json, submission.txt and report.html.", highlight=False)
+        instead = " in place of an earlier evaluation's" if replaced else ""
+        console.print(f"Wrote {folder}/metrics.json, submission.txt and report.html{instead}.", highlight=False)
     return result
 
 

@@ -83,15 +83,7 @@ def whole_video_scores(
     """
     windows = windows_of(network, window, exact=exact)
     records = videos.records[here.rank :: here.world_size]
-    for name, count in (("crops", crops), ("shifts", shifts)):
-        if count > 1 and (exact or apply_of is not None):
-            what = "exact (inference.exact)" if exact else "a Coarse-Fine network"
-            raise ConfigError(f"inference.{name}={count} does not go with {what}; leave it out.")
-    if spacing.seconds is None and shifts > spacing.stride:
-        raise ConfigError(
-            f"inference.shifts={shifts}: with one frame in {spacing.stride} there are no more than {spacing.stride} "
-            "different ones."
-        )
+    refuse_passes(spacing, exact=exact, crops=crops, shifts=shifts, steered=apply_of is not None)
     dataset = VideoWindows(records, data, spacing=spacing, size=size, windows=windows, crops=crops, shifts=shifts)
     in_chunks = exact and getattr(network, "temporal_reach", None) is None
     how = {"normalize": normalize, "device": here.device, "autocast": autocast}
@@ -116,6 +108,27 @@ def whole_video_scores(
     finally:
         if log is not None:
             log.stop()
+
+
+def refuse_passes(spacing: Spacing, *, exact: bool, crops: int, shifts: int, steered: bool) -> None:
+    """See that several crops or shifts go with a network and its frames; `steered` is a Coarse-Fine one.
+
+    Raises:
+        ConfigError: See `whole_video_scores`.
+    """
+    for name, count in (("crops", crops), ("shifts", shifts)):
+        if count > 1 and (exact or steered):
+            what = "exact (inference.exact)" if exact else "a Coarse-Fine network"
+            raise ConfigError(f"inference.{name}={count} does not go with {what}; leave it out.")
+    stride = spacing.stride
+    if spacing.seconds is None and shifts > stride:
+        right = f"give inference.shifts={stride} at most, or leave it out"
+        if stride == 1:
+            right = f"leave inference.shifts out, or give inference.stride={shifts} or more"
+        raise ConfigError(
+            f"inference.shifts={shifts}: with one frame in {stride} there are no more than {stride} different "
+            f"ones; {right}."
+        )
 
 
 def score_while_training(
