@@ -227,6 +227,6 @@ def test_rows_of_which_only_one_run_has_scores_are_told_by_a_comparison(ssdet, f
     (files / "less.txt").write_text("".join(whole[:20] + whole[22:]))
     for name in ("good", "less"):
         assert ssdet(*WORDS[:-1], name, "--predictions", f"{name}.txt").code == 0
-    outcome = ssdet("evaluate", "--compare", "good", "less", "--bootstrap", "50")
+    outcome = ssdet("evaluate", "--compare", "good", "less", "--bootstrap", "100")
     assert outcome.code == 0, outcome.err
     assert "Rows without scores: 0 in A and 2 in B;" in " ".join(outcome.out.split())
