@@ -151,6 +151,15 @@ def test_a_file_of_another_protocol_is_refused(tmp_path, protocol, other):
     assert str(path) in text and OTHER[protocol][other] in text and "\n" not in text, text
 
 
+def test_a_thinned_file_of_another_protocol_is_refused_too(tmp_path):
+    _, videos, path = made(tmp_path, "frame-map")
+    kept(path, lambda number, name, time: number % 2 == 0)
+    with pytest.raises(DataError, match="of 8 frames each: 200 frames per second; give a file of this protocol"):
+        PROTOCOLS.get("multithumos-papers")().read_submission(path, videos)
+    with pytest.raises(DataError, match="rows of 'a' are 0.08 s apart, and those of action-conditional"):
+        PROTOCOLS.get("action-conditional")().read_submission(path, videos)
+
+
 def test_a_video_of_24_rows_is_none_of_the_legacy_protocol(tmp_path):
     chosen, videos, path = made(tmp_path, "charades-25-legacy")
     kept(path, lambda number, name, time: number != 30)

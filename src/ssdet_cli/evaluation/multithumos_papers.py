@@ -59,17 +59,17 @@ class MultiThumosPapers(FrameMap):
         if not steps:
             return absent_rows(path, records, seconds, steps, late=0.5)
         usual, first = float(np.median(list(steps.values()))), min(steps, key=steps.__getitem__)
-        if STEP / usual > _MOST_RATE:
-            raise DataError(
-                f"{path}: rows of '{first}' are {steps[first]:.3g} s apart, and those of {self.name} are of {STEP} "
-                f"frames each: {STEP / steps[first]:.3g} frames per second; give a file of this protocol."
-            )
         lengths = {
             one.video_id: one.duration_seconds / steps[one.video_id]
             for one in records
             if one.video_id in steps and one.duration_seconds
         }
         every = thinned_ends(np.array(list(lengths.values()))) if lengths else 1
+        if STEP * (every or 1) / usual > _MOST_RATE:
+            raise DataError(
+                f"{path}: rows of '{first}' are {steps[first]:.3g} s apart, and those of {self.name} are of {STEP} "
+                f"frames each: {STEP * (every or 1) / steps[first]:.3g} frames per second; give a file of this protocol."
+            )
         if every is None:
             odd = max(lengths, key=lambda video_id: abs(lengths[video_id] - round(lengths[video_id])))
             raise DataError(
