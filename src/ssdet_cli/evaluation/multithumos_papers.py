@@ -65,10 +65,11 @@ class MultiThumosPapers(FrameMap):
             if one.video_id in steps and one.duration_seconds
         }
         every = thinned_ends(np.array(list(lengths.values()))) if lengths else 1
-        if STEP * (every or 1) / usual > _MOST_RATE:
+        frames = STEP * (every or 1)
+        if frames / usual > _MOST_RATE:
             raise DataError(
                 f"{path}: rows of '{first}' are {steps[first]:.3g} s apart, and those of {self.name} are of {STEP} "
-                f"frames each: {STEP * (every or 1) / steps[first]:.3g} frames per second; give a file of this protocol."
+                f"frames each: {frames / steps[first]:.3g} frames per second; give a file of this protocol."
             )
         if every is None:
             odd = max(lengths, key=lambda video_id: abs(lengths[video_id] - round(lengths[video_id])))
