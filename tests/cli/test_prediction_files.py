@@ -53,6 +53,7 @@ def files(tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
     whole = lines()
+    dense = "".join(f"{name} {row / 10} 0.{row % 7} 0.{row % 5}\n" for name in VIDEOS for row in range(100))
     texts = {
         "good.txt": whole,
         "unknown.txt": lines(("third", "fourth")),
@@ -63,6 +64,7 @@ def files(tmp_path):
         "part.txt": "".join(line for line in whole.splitlines(True) if not line.startswith(("second", "first 3 "))),
         "wild.txt": whole.replace(whole.splitlines()[0], "first 1 7 0.5"),
         "empty.txt": "",
+        "rows.txt": dense,
         "text.npz": whole,
     }
     for name, text in texts.items():
@@ -118,6 +120,9 @@ WRONG = {
     "good.txt --bootstrap 1000000000": "bootstrap=1000000000: input should be less than or equal to 100000.",
     "scores.npz --nproc 2": "predictions are scored by one process; leave out --nproc",
     "good.txt --protocol frame-map": "score it with --protocol charades-localize.",
+    "good.txt --smooth 0.7": "smooth=0.7 leaves 2 of 2 videos of good.txt as they are: their rows are 0.4 s apart",
+    "rows.txt --protocol charades-25-legacy": "rows.txt: 'first' has 100 rows, and charades-25-legacy has 25 of every",
+    "rows.txt --protocol action-conditional": "rows.txt: rows of 'first' are 0.1 s apart, and those of action-condit",
     "scores.npz good.txt --protocol charades-classify": "good.txt, line 1: id and 2 scores are needed, got 3 scores.",
 }
 
@@ -240,3 +245,33 @@ def test_files_of_other_numbers_of_rows_are_refused_with_allow_missing_too(ssdet
         outcome = ssdet(*WORDS, *words, *more)
         assert (outcome.code, outcome.err.count("\n")) == (2, 1)
         assert "ten.txt and nine.txt hold first at different times (10 rows and 9)." in outcome.err
+
+
+def test_missing_rows_of_timed_files_are_counted_and_told(ssdet, files):
+    words = (*WORDS, "--protocol", "frame-map", "--predictions", "less.txt")
+    rows = (files / "rows.txt").read_text().splitlines(True)
+    for kept, absent, told in (
+        (rows, 0, ""),
+        (
+            rows[:30] + rows[40:190],
+            20,
+            "less.txt leaves out 20 rows of 2 of 2 videos: 0 before the first row of a video, ",
+        ),
+    ):
+        (files / "less.txt").write_text("".join(kept))
+        outcome = ssdet(*words)
+        assert outcome.code == 0, outcome.err
+        said, metrics = " ".join(outcome.out.split()), json.loads((files / "out/metrics.json").read_text())
+        assert (metrics["frames"], metrics["missing_frames"], metrics["absent_frames"]) == (len(kept), absent, absent)
+        assert told in said and ("leaves out" in said) == bool(absent) and "rank last" not in said
+        assert told in (files / "out/report.html").read_text()
+
+
+def test_rows_of_which_only_one_run_has_scores_are_told_by_a_comparison(ssdet, files):
+    whole = (files / "good.txt").read_text().splitlines(True)
+    (files / "less.txt").write_text("".join(whole[:20] + whole[22:]))
+    for name in ("good", "less"):
+        assert ssdet(*WORDS[:-1], name, "--predictions", f"{name}.txt").code == 0
+    outcome = ssdet("evaluate", "--compare", "good", "less", "--bootstrap", "100")
+    assert outcome.code == 0, outcome.err
+    assert "Rows without scores: 0 in A and 2 in B;" in " ".join(outcome.out.split())

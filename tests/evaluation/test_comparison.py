@@ -205,6 +205,15 @@ def test_other_labels_in_the_same_rows_are_refused():
 
 
 def test_other_missing_videos_are_said():
-    assert missing_remark({"missing_videos": ["x"]}, {"missing_videos": ["x"]}) == ()
-    (said,) = missing_remark({"missing_videos": ["x"]}, {"missing_videos": []})
+    without, whole = {"missing_videos": ["x"], "missing_frames": 25}, {"missing_videos": [], "missing_frames": 0}
+    assert missing_remark(without, without) == missing_remark(whole, whole) == ()
+    (said,) = missing_remark(without, whole)
     assert said.startswith("Videos without scores: 1 in A and 0 in B, not the same ones (x);")
+    assert said.endswith("Rows without scores, theirs included: 25 in A and 0 in B.")
+
+
+def test_other_numbers_of_missing_rows_are_said():
+    (said,) = missing_remark(
+        {"missing_videos": ["x"], "missing_frames": 25}, {"missing_videos": ["x"], "missing_frames": 1051}
+    )
+    assert said.startswith("Rows without scores: 25 in A and 1,051 in B;")

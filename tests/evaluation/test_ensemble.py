@@ -15,7 +15,7 @@ from ssdet_cli.evaluation.ensemble import LEAST, Member, averaged, check_weights
 from ssdet_cli.evaluation.facts import Facts, MemberFacts, told
 from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import Submission, VideoScores, interpolate
-from ssdet_cli.evaluation.segments import find_segments, smoothed_scores
+from ssdet_cli.evaluation.segments import find_segments, smoothed_scores, smoothing_reaches
 
 LENGTH = 10.0
 VIDEOS = VideoSet(
@@ -223,6 +223,49 @@ def test_networks_are_smoothed_at_their_own_frames_and_files_at_their_rows():
     assert found[5] == pytest.approx(file.submission.predictions["x"][4:7].mean(axis=0))
     one_row = text("f", 2, rows=1)
     assert averaged(LOCALIZE, VIDEOS, [one_row], smooth=9).predictions["x"].shape == (1, 2)
+
+
+def test_smoothing_that_changes_nothing_is_told_and_refused_where_it_is_all():
+    slow, net = text("slow", 2), network("n", 1)  # of 25 rows in 10 s, and four a second
+    assert not averaged(LOCALIZE, VIDEOS, [net, slow], smooth=1.3).notes
+    told = averaged(LOCALIZE, VIDEOS, [net, slow], smooth=0.6, refuse_idle=True).notes
+    (note,) = told
+    assert note.startswith("smooth=0.6 leaves 2 of 2 videos of slow as they are: their rows are 0.4 s apart, and an av")
+    with pytest.raises(ConfigError, match="smooth=0.3 leaves 2 of 2 videos of n as they are: their rows are 0.25 s ap"):
+        averaged(LOCALIZE, VIDEOS, [net], smooth=0.3, refuse_idle=True)
+    assert averaged(LOCALIZE, VIDEOS, [net], smooth=0.3).notes[0].startswith("smooth=0.3 leaves 2 of 2 videos of n")
+    with pytest.raises(ConfigError, match="of one as they are: each has a single row; leave it out"):
+        averaged(LOCALIZE, VIDEOS, [text("one", 2, rows=1)], smooth=9, refuse_idle=True)
+    mixed = Member.of_network("m", [net.scores["x"], network("n", 1, ids=("y",), rate=1.0, count=10).scores["y"]])
+    (note,) = averaged(LOCALIZE, VIDEOS, [mixed], smooth=1.0, refuse_idle=True).notes
+    assert note.startswith("smooth=1 leaves 1 of 2 videos of m as they are: their rows are 1 s apart")
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 99), width=st.floats(0.01, 4))
+def test_whether_smoothing_reaches_another_row_is_what_it_does(seed, width):
+    rng = np.random.default_rng(seed)
+    seconds = np.cumsum(rng.choice([0.2, 0.3, 1.5], rng.integers(1, 12)))
+    scores = rng.random((len(seconds), 1))
+    changed = not np.array_equal(smoothed_scores(scores, seconds, width), scores)
+    assert smoothing_reaches(seconds, width) == changed
+
+
+def test_rows_outside_of_the_scored_time_are_told():
+    """An annotation says 10 s, and the scores end after 2.5 s."""
+    net = network("n", 1)
+    assert averaged(LOCALIZE, VIDEOS, [net]).notes == ()
+    short = network("n", 1, ids=("y",), count=11).scores["y"]
+    found = averaged(LOCALIZE, VIDEOS, [Member.of_network("n", [net.scores["x"], short])])
+    (note,) = found.notes  # rows from 3.6 s on
+    assert note.startswith("n: 16 rows of 1 videos lie more than 1 s (and a step) before the first or behind the last")
+    assert note.endswith("'y', 16 of whose 25 rows, from 0.0 to 9.6 s, lie outside of its scores, from 0.0 to 2.5 s.")
+    assert found.predictions["y"][-1] == pytest.approx(sigmoid(short.logits[-1]), abs=1e-6)
+    # Where a network looks every three seconds, a row two seconds behind the last is not far off.
+    wide = network("n", 1, ids=("x",), rate=1 / 3, count=3).scores["x"]
+    narrow = replace(wide, seconds=wide.seconds / 4)
+    assert averaged(LOCALIZE, VIDEOS, [Member.of_network("n", [replace(wide, seconds=wide.seconds + 2)])]).notes == ()
+    assert averaged(LOCALIZE, VIDEOS, [Member.of_network("n", [narrow])]).notes
 
 
 def test_smoothing_keeps_scores_of_certainty_finite_and_in_order():

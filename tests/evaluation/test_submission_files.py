@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssdet_cli.errors import DataError
-from ssdet_cli.evaluation.submission import localization_text, read_localization, read_timed
+from ssdet_cli.evaluation.submission import localization_text, read_classification, read_localization, read_timed
 
 #: Ids that would change if they were read as numbers.
 IDS = ("83654", "00607", "07E49", "150E6")
@@ -104,6 +104,16 @@ def test_a_wrong_line_is_named(tmp_path, line, complaint):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="Cannot read the predictions .*nothing.txt: No such file"):
         read(tmp_path / "nothing.txt")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_id(tmp_path):
+    path = write(tmp_path, "\ufeff00607 1 1 2", "00607 2 3 4")
+    marked = read(path)
+    assert marked.notes == () and marked.predictions["00607"][0].tolist() == [1, 2]
+    timed = read_timed(path, IDS, 2)
+    assert timed.notes == () and timed.seconds["00607"].tolist() == [1, 2]
+    whole = read_classification(write(tmp_path, "\ufeff00607 1 2"), IDS, 2)
+    assert whole.notes == () and list(whole.predictions) == ["00607"]
 
 
 def test_timed_rows_are_put_in_order_and_checked(tmp_path):

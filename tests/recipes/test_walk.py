@@ -119,6 +119,7 @@ def test_every_protocol_scores_its_own_file_as_it_scored_the_network(tuned, data
         given |= {"data.dataset": "json", "data.annotations": data.dense / "charades.json"}
         again = evaluate.run(load_config(EvaluateConfig, flags=given))
         assert again.mAP == pytest.approx(result.mAP, abs=1e-12), name
+        assert again.missing_frames == again.absent_frames == result.missing_frames == 0, name
         assert dict(again.measures) == pytest.approx(dict(result.measures), nan_ok=True), name
 
 

@@ -13,17 +13,20 @@ Shape letters: N rows, K classes, V videos, B draws of them.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
+from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.average_precision import average_precision
 from ssdet_cli.evaluation.bootstrap import Advance, Draws, RowResampling, draw_blocks
 from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import ByVideo, RecordLike, VideoScores, VideoSetLike
+from ssdet_cli.evaluation.row_times import AbsentRows, absent_rows, grid_step
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.thresholds import DEFAULT
 
@@ -32,6 +35,9 @@ TAUS = (0, 20, 40)
 #: Rows per second: features of eight frames of the I3D networks that the papers stand on, at 24 frames per second.
 RATE = 24 / 8
 _ROWS = 2**16
+#: Rows of a file may be this part of a step nearer to each other or further apart: features of eight frames at 25 per
+#: second are 4 % nearer.
+_TOLERANCE = 0.05
 
 
 class ActionConditional(FrameMap):
@@ -54,6 +60,26 @@ class ActionConditional(FrameMap):
         """
         frames = super().frame_seconds(record, scores)
         return np.arange(int(frames[-1] * RATE + 1e-6) + 1) / RATE if len(frames) else frames
+
+    def absent_rows(self, path: Path, records: Sequence[RecordLike], seconds: ByVideo) -> AbsentRows:
+        """Rows that a file leaves out of the places 0, 1/3, 2/3, ... s.
+
+        Raises:
+            DataError: Rows of a video are not 8/24 s apart, or a multiple of it: tau counts them.
+        """
+        steps = {one.video_id: 1 / RATE for one in records}
+        for video_id in steps:
+            apart = grid_step(seconds[video_id])
+            if apart is None:
+                continue
+            many = max(1, round(apart * RATE))
+            if abs(apart * RATE - many) > _TOLERANCE:
+                raise DataError(
+                    f"{path}: rows of '{video_id}' are {apart:.3g} s apart, and those of {self.name} are 8/24 s apart, "
+                    "as tau counts rows; give a file of this protocol."
+                )
+            steps[video_id] = apart / many
+        return absent_rows(path, records, seconds, steps, late=0.5)
 
     def measures(self, rows: Rows) -> dict[str, float]:
         """`precision`, `recall`, `F1` and `mAP` at each tau, of rows whose scores are probabilities."""

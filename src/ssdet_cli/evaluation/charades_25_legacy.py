@@ -6,10 +6,15 @@ positive counts as 0. Coarse-Fine takes these frames of the video (Kahatapitiya 
 done here; MS-TCT (Dai et al., CVPR 2022) takes them of features of eight frames each, by the same rule.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
+from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.frame_map import FrameMap
 from ssdet_cli.evaluation.interface import ByVideo, RecordLike, VideoScores, VideoSetLike
+from ssdet_cli.evaluation.row_times import AbsentRows
 
 POINTS = 25
 
@@ -39,6 +44,20 @@ class Charades25Legacy(FrameMap):
             return np.empty(0)
         rate = video.frame_rate if not record.duration_seconds else count / record.duration_seconds
         return (1 + np.arange(POINTS) * (count // POINTS)) / rate
+
+    def absent_rows(self, path: Path, records: Sequence[RecordLike], seconds: ByVideo) -> AbsentRows:
+        """None: a file holds all rows of a video.
+
+        Raises:
+            DataError: It does not.
+        """
+        for record in records:
+            if (count := len(seconds[record.video_id])) != POINTS:
+                raise DataError(
+                    f"{path}: '{record.video_id}' has {count:,} rows, and {self.name} has {POINTS} of every video, or "
+                    f"none of one of {POINTS} frames or fewer; give a file of this protocol."
+                )
+        return AbsentRows({})
 
     def notes(self, video_set: VideoSetLike, predictions: ByVideo) -> tuple[str, ...]:
         """See `FrameMap`; and how many videos are too short."""

@@ -364,13 +364,20 @@ def _remarks(a: Ranks, b: Ranks, rows: list[ClassComparison], overall: Differenc
 
 
 def missing_remark(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, ...]:
-    """A sentence where two `metrics.json` do not miss the same videos; nothing where they do."""
+    """A sentence where two `metrics.json` do not miss the same videos or as many rows; nothing where they do."""
     missing = set(a["missing_videos"]), set(b["missing_videos"])
+    rows = a["missing_frames"], b["missing_frames"]
     if missing[0] == missing[1]:
-        return ()
+        if rows[0] == rows[1]:
+            return ()
+        return (
+            f"Rows without scores: {rows[0]:,} in A and {rows[1]:,} in B; they rank last, or are in no ranking where a "
+            "file leaves them out, which counts as a difference of the runs.",
+        )
     odd = sorted(missing[0] ^ missing[1])
     named = ", ".join(odd[:3]) + (", ..." if len(odd) > 3 else "")
     return (
         f"Videos without scores: {len(missing[0]):,} in A and {len(missing[1]):,} in B, not the same ones ({named}); "
-        "their rows rank last, which counts as a difference of the runs.",
+        "their rows rank last, which counts as a difference of the runs. Rows without scores, theirs included: "
+        f"{rows[0]:,} in A and {rows[1]:,} in B.",
     )

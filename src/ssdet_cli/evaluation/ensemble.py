@@ -18,7 +18,7 @@ from ssdet_cli.evaluation.interface import (
     VideoSetLike,
     interpolate,
 )
-from ssdet_cli.evaluation.segments import smoothed_scores
+from ssdet_cli.evaluation.segments import smoothed_scores, smoothing_reaches
 
 Average = Literal["probabilities", "logits"]
 #: Where logits are averaged, a file's scores of 0 and 1 stand this far from them: logits of -20.7 and 20.7.
@@ -27,6 +27,8 @@ LEAST = 1e-9
 _TINY = 1e-15
 #: Rows of several members are the same time if they differ by less, seconds.
 _SAME_TIME = 1e-3
+#: A row that lies further than this, and than a step, outside of the time of a network's scores is told.
+OUTSIDE = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,14 @@ class Averaged:
     Attributes:
         predictions: Video id -> (L, K) float64; -inf in rows of which nobody says anything.
         seconds: Video id -> (L,); None where only files speak and do not say them.
-        notes: What single members lack.
+        notes: What single members lack, rows that networks do not reach, and where smoothing did nothing.
+        absent_frames: Rows that files leave out, as far as their times tell; see `row_times`.
     """
 
     predictions: dict[str, np.ndarray]
     seconds: dict[str, np.ndarray] | None
     notes: tuple[str, ...] = ()
+    absent_frames: int = 0
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -98,6 +102,7 @@ def averaged(
     average: Average = "probabilities",
     smooth: float = 0.0,
     allow_missing: bool = False,
+    refuse_idle: bool = False,
 ) -> Averaged:
     """Scores at the times of a protocol, over all members.
 
@@ -112,15 +117,19 @@ def averaged(
         average: Mean of the probabilities, or the sigmoid of the mean of the logits.
         smooth: Every member's scores are first averaged over so many seconds, at its own times; see `smoothed_scores`.
         allow_missing: Where a member says nothing of a video or a row, take the mean of those that do.
+        refuse_idle: Whether `smooth` that changes no row is refused; else it is told.
 
     Raises:
-        ConfigError: Members hold different videos or rows without `allow_missing`, or scores that cannot be averaged.
+        ConfigError: Members hold different videos or rows without `allow_missing`, or scores that cannot be averaged;
+            or `refuse_idle`, and there is nothing to smooth.
         DataError: They stand at different times.
     """
     parts = check_weights(weights, [member.name for member in members])
     refuse_unlike(members, average)
     if not allow_missing:
         _refuse_gaps(members)
+    smoothing = _smoothing(protocol, video_set, members, smooth, refuse_idle) if smooth else ()
+    outside = [_Outside(member.name) for member in members]
     predictions: dict[str, np.ndarray] = {}
     seconds: dict[str, np.ndarray] = {}
     lacking = np.zeros((len(members), 2), dtype=np.int64)
@@ -131,6 +140,9 @@ def averaged(
         times = _times(protocol, record, [members[number] for number in speaking])
         if times is not None:
             seconds[record.video_id] = times
+            for number in speaking:
+                if members[number].scores is not None:
+                    outside[number].look_at(members[number].scores[record.video_id], times)
         lacking[[number for number in range(len(members)) if number not in speaking], 0] += 1
         if len(members) == 1:
             predictions[record.video_id] = _probabilities(*_said(protocol, members[0], record, times, smooth))
@@ -146,7 +158,86 @@ def averaged(
             )
         predictions[record.video_id] = _mean(said, rows, parts[speaking], average)
     timed = any(member.scores is not None or member.submission.seconds is not None for member in members)
-    return Averaged(predictions, seconds if timed else None, _notes(members, lacking))
+    notes = (*_notes(members, lacking), *(said for one in outside for said in one.notes()), *smoothing)
+    if any(member.scores is not None for member in members):
+        return Averaged(predictions, seconds if timed else None, notes)  # a file has the rows that a network has
+    absent = [member.submission.absent for member in members]
+    count = sum(max(one.get(video_id, 0) for one in absent) for video_id in set().union(*absent))
+    said = dict.fromkeys(note for member in members for note in member.submission.absent_notes)
+    return Averaged(predictions, seconds if timed else None, (*said, *notes), count)
+
+
+class _Outside:
+    """Rows that lie outside of the time of a network's scores, where the first or last one is repeated."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._rows, self._videos, self._first = name, 0, 0, ""
+
+    def look_at(self, score: VideoScores, times: np.ndarray) -> None:
+        """Count those of a video, at (L,) times."""
+        begin, end = float(score.seconds[0]), float(score.seconds[-1])
+        step = float(np.median(np.diff(score.seconds))) if len(score.seconds) > 1 else 0.0
+        far = max(step, OUTSIDE)
+        odd = (times < begin - far) | (times > end + far)
+        count = int(odd.sum())
+        if not count:
+            return
+        self._first = self._first or (
+            f"'{score.video_id}', {count:,} of whose {len(times):,} rows, from {times.min():.1f} to {times.max():.1f} "
+            f"s, lie outside of its scores, from {begin:.1f} to {end:.1f} s"
+        )
+        self._rows, self._videos = self._rows + count, self._videos + 1
+
+    def notes(self) -> tuple[str, ...]:
+        """A sentence, where there are such rows."""
+        if not self._rows:
+            return ()
+        return (
+            f"{self._name}: {self._rows:,} rows of {self._videos:,} videos lie more than {OUTSIDE:g} s (and a step) "
+            "before the first or behind the last score of their video, which they repeat: the file of the video may be "
+            f"shorter than its annotation, or cut off; the first: {self._first}.",
+        )
+
+
+def _smoothing(
+    protocol: EvaluationProtocol, video_set: VideoSetLike, members: Sequence[Member], width: float, refuse: bool
+) -> tuple[str, ...]:
+    """Sentences on the videos of each member that smoothing leaves as they are.
+
+    Raises:
+        ConfigError: `refuse`, and it leaves all of them.
+    """
+    said, idle = [], True
+    for member in members:
+        held = [record for record in video_set.records if record.video_id in member.held]
+        times = [_member_times(protocol, member, record) for record in held]
+        still = [one for one in times if not smoothing_reaches(one, width)]
+        idle &= len(still) == len(times)
+        steps = [float(np.median(np.diff(one))) for one in still if len(one) > 1]
+        if still:
+            why = "each has a single row"
+            if steps:
+                low, high = min(steps), max(steps)
+                why = f"their rows are {low:.3g} {f'to {high:.3g} ' if f'{low:.3g}' != f'{high:.3g}' else ''}s apart"
+                why += ", and an average takes in others from two such steps on"
+            said.append(
+                f"smooth={width:g} leaves {len(still):,} of {len(times):,} videos of {member.name} as they are: {why}."
+            )
+    if said and idle and refuse:
+        raise ConfigError(f"{said[0].removesuffix('.')}; leave it out, or give more seconds.")
+    return tuple(said)
+
+
+def _member_times(protocol: EvaluationProtocol, member: Member, record: RecordLike) -> np.ndarray:
+    """(T,) times at which a member's scores are smoothed."""
+    if member.scores is not None:
+        return member.scores[record.video_id].seconds
+    own = _own_times(member, record.video_id)
+    if own is not None:
+        return own
+    if len(member.submission.predictions[record.video_id]) < 2:
+        return np.zeros(1)
+    return protocol.frame_seconds(record, None)
 
 
 def refuse_unlike(members: Sequence[Member], average: Average) -> None:
@@ -232,8 +323,7 @@ def _said(
         return interpolate(_smoothed_logits(score, smooth), score.seconds, times), True
     values = member.submission.predictions[record.video_id]
     if smooth and len(values) > 1:
-        own = _own_times(member, record.video_id)
-        values = smoothed_scores(values, protocol.frame_seconds(record, None) if own is None else own, smooth)
+        values = smoothed_scores(values, _member_times(protocol, member, record), smooth)
     return values, False
 
 

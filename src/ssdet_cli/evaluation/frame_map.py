@@ -4,6 +4,8 @@ This is how the per-frame literature scores Charades ("dense") and MultiTHUMOS (
 present strictly between its start and its end.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from ssdet_cli.evaluation.interface import (
     VideoSetLike,
     predicted,
 )
+from ssdet_cli.evaluation.row_times import AbsentRows, absent_rows, median_step, rare_rates, thinned
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import read_timed, timed_text
 from ssdet_cli.evaluation.summary import RankedProtocol
@@ -104,7 +107,8 @@ class FrameMap(RankedProtocol):
         """Read such a file; its `seconds` go to `score`.
 
         Raises:
-            DataError: As `read_timed`, or the file is one of charades-localize: its times are frame numbers.
+            DataError: As `read_timed`, or the file is one of charades-localize: its times are frame numbers; or see
+                `absent_rows`.
         """
         read = read_timed(path, [record.video_id for record in video_set.records], len(video_set.classes))
         for counted, numbers in (("1 to 25", _LOCALIZE), ("0 to 24", _LOCALIZE - 1)):
@@ -113,7 +117,32 @@ class FrameMap(RankedProtocol):
                     f"{path}: every video has the rows {counted}, so these are the frame numbers of charades-localize "
                     "and no seconds; score it with --protocol charades-localize."
                 )
-        return read
+        absent = self.absent_rows(
+            path, [one for one in video_set.records if one.video_id in read.seconds], read.seconds
+        )
+        return replace(read, absent=absent.counts, absent_notes=absent.notes)
+
+    def absent_rows(self, path: Path, records: Sequence[RecordLike], seconds: ByVideo) -> AbsentRows:
+        """Rows that a file leaves out of the videos that it holds.
+
+        Args:
+            path: The file, for messages.
+            records: Annotated videos that it holds.
+            seconds: Video id -> (L,) rising times.
+
+        Raises:
+            DataError: The times are none of this protocol, where it knows them.
+        """
+        steps = {one.video_id: step for one in records if (step := median_step(seconds[one.video_id])) is not None}
+        every = thinned(np.array([seconds[video_id][0] / step for video_id, step in steps.items()] or [0.0]))
+        late = {} if every == 1 else {"late": 0.5}
+        steps = {video_id: step / every for video_id, step in steps.items()}
+        found = absent_rows(path, records, seconds, steps, **late)
+        return replace(found, notes=(*found.notes, *self.unsure(path, steps)))
+
+    def unsure(self, path: Path, steps: Mapping[str, float]) -> tuple[str, ...]:
+        """Sentences on rows that may be missing."""
+        return rare_rates(path, steps)
 
 
 def mark_inside(targets: np.ndarray, record: RecordLike, seconds: np.ndarray) -> None:

@@ -105,11 +105,15 @@ class Submission:
         predictions: Video id -> (L, K) float64; -inf in rows that the file does not hold. Absent videos are absent.
         seconds: Video id -> (L,) where the file says the times, else None.
         notes: One sentence per oddity of the file (unknown videos ignored, ...).
+        absent: Video id -> rows that the times of a file say are missing; videos that lack none are absent.
+        absent_notes: Sentences on those.
     """
 
     predictions: dict[str, np.ndarray]
     seconds: dict[str, np.ndarray] | None = None
     notes: tuple[str, ...] = ()
+    absent: Mapping[str, int] = field(default_factory=dict)
+    absent_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,8 @@ class EvaluationResult:
         frames: Rows that were ranked.
         missing: Annotated videos without any score.
         missing_videos: Their ids.
-        missing_frames: Ranked rows without a score (-inf), those of missing videos included.
+        missing_frames: Rows without a score: ranked ones at -inf, those of missing videos included where they are
+            ranked, and `absent_frames`.
         annotations: Annotation file.
         annotations_sha256: Of that file; empty where it is a folder.
         conventions: What the protocol does at borders, ties and gaps.
@@ -137,6 +142,7 @@ class EvaluationResult:
         intervals: By resampling of the videos; None where nobody asked for them.
         scores_from: Networks and files behind the scores, what each counts for and how they were averaged; None where
             nobody said.
+        absent_frames: Of `missing_frames`, those that a file of lines leaves out and that are in no ranking.
     """
 
     protocol: str
@@ -158,6 +164,7 @@ class EvaluationResult:
     measures: Mapping[str, float] = field(default_factory=dict)
     intervals: Intervals | None = None
     scores_from: Facts | None = None
+    absent_frames: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """Return lists, numbers and text for JSON; NaN becomes None.

@@ -166,8 +166,8 @@ def warnings(result: EvaluationResult) -> tuple[str, ...]:
     if result.missing:
         names = ", ".join(result.missing_videos[:5]) + (", ..." if result.missing > 5 else "")
         said.append(f"{result.missing:,} of {result.videos:,} videos have no scores: {names}.")
-    if result.missing_frames:
-        said.append(f"{result.missing_frames:,} of {result.frames:,} rows have no scores and rank last.")
+    if last := result.missing_frames - result.absent_frames:
+        said.append(f"{last:,} of {result.frames:,} rows have no scores and rank last.")
     return (*said, *result.notes)
 
 

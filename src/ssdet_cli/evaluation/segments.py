@@ -122,6 +122,21 @@ def _sums_before(rows: np.ndarray) -> np.ndarray:
     return np.vstack((np.zeros(rows.shape[1]), np.cumsum(rows, axis=0, dtype=np.float64)))
 
 
+def _apart(seconds: np.ndarray) -> np.ndarray:
+    """(T - 1,) steps of (T,) times that smoothing never reaches across; T at least 2."""
+    steps = np.diff(seconds)
+    return steps > 2 * np.median(steps)
+
+
+def smoothing_reaches(seconds: np.ndarray, width: float) -> bool:
+    """Whether `smoothed_scores` takes more than one of (T,) rows together, where all have scores."""
+    seconds = np.asarray(seconds, np.float64)
+    if len(seconds) < 2:
+        return False
+    stretches = np.split(seconds, np.flatnonzero(_apart(seconds)) + 1)
+    return any(_odd(stretch, width) > 1 for stretch in stretches)
+
+
 def smoothed_scores(scores: np.ndarray, seconds: np.ndarray, width: float) -> np.ndarray:
     """Replace scores by a centred moving average over `width` seconds, the one that `find_segments` looks at.
 
@@ -141,8 +156,7 @@ def smoothed_scores(scores: np.ndarray, seconds: np.ndarray, width: float) -> np
     if len(seconds) < 2:
         return result
     known = np.isfinite(result)
-    steps = np.diff(seconds)
-    apart = steps > 2 * np.median(steps)
+    apart = _apart(seconds)
     alike = (known == known[:, :1]).all()
     for columns in [slice(None)] if alike else [slice(label, label + 1) for label in range(result.shape[1])]:
         held = known[:, columns][:, 0]

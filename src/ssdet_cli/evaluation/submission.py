@@ -7,6 +7,7 @@ or tabs. Ids are text: `00607` and `150E6` are videos.
 
 import re
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -183,6 +184,8 @@ def _rows(
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, start=1):
+                if number == 1:
+                    line = line.removeprefix(BOM_UTF8)
                 head = line.split(None, fields - 1)
                 if not head:
                     continue

@@ -84,6 +84,7 @@ def _evaluation(folder: Path) -> tuple[dict[str, Any], ranks.Ranks]:
         protocol, aps = metrics["protocol"], metrics["per_class_AP"]
         metrics["members"] = [dict(member) for member in metrics.get("members") or ()]
         metrics["missing_videos"], metrics["annotations"] = list(metrics["missing_videos"]), str(metrics["annotations"])
+        metrics["missing_frames"] = int(metrics["missing_frames"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file} cannot be read as the result of an evaluation: evaluate again.") from error
     if not (folder / ranks.FILE).is_file():

@@ -161,6 +161,8 @@ def gathered(
         average=cfg.average,
         smooth=cfg.smooth,
         allow_missing=cfg.allow_missing,
+        # Hours of passing videos through a network are not thrown away for it.
+        refuse_idle=all(source.kind != "checkpoint" for source in sources),
     )
     weights = check_weights(cfg.weights, [source.name for source in sources])
     members_told = tuple(source.facts(weight) for source, weight in zip(sources, weights.tolist(), strict=True))

@@ -107,7 +107,15 @@ def finish(
     predictions, seconds = found.averaged.predictions, found.averaged.seconds
     result = scored(cfg, protocol, videos, predictions, seconds)
     notes = (*videos.notes, *result.notes, *found.notes)
-    result = replace(result, notes=notes, videos_read_by=readers, scores_from=found.facts)
+    absent = found.averaged.absent_frames
+    result = replace(
+        result,
+        notes=notes,
+        videos_read_by=readers,
+        scores_from=found.facts,
+        missing_frames=result.missing_frames + absent,
+        absent_frames=absent,
+    )
     print_result(Console(), result)
     folder = cfg.run.output
     if folder is not None:
