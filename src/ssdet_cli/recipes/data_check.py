@@ -227,7 +227,7 @@ def _score(split: str, splits: CheckedSplits, kept: dict[str, VideoSet], looked:
     videos = splits.raw[split]
     annotated, usable = len(videos), len(kept[split])
     doubled = _kept_elsewhere(split, splits, kept)
-    twice = f" {doubled:,} of them stay in another split, for a list names a video once." if doubled else ""
+    twice = f" In another split as well, and kept there alone: {doubled:,}." if doubled else ""
     if looked is None:
         return f"{split}: {annotated:,} annotated videos; whether their files can be read was not looked at.{twice}"
     lost = annotated - usable
