@@ -131,11 +131,12 @@ def test_json_of_one_long_line_in_the_place_of_a_table_is_one_line(ssdet, tmp_pa
         assert re.search(r"own\.csv, line 1: .* is expected, and this is JSON", answer.err)
 
 
-def test_a_line_longer_than_a_field_is_one_line(ssdet, tmp_path):
+@pytest.mark.parametrize(("dataset", "told"), [("csv", "a table with the columns"), ("charades", "the column 'id'")])
+def test_a_line_longer_than_a_field_is_one_line(ssdet, tmp_path, dataset, told):
     (tmp_path / "own.csv").write_text("x" * 200_000)
-    answer = ssdet("data", "check", "--dataset", "csv", "--annotations", "own.csv", "--annotations-only")
+    answer = ssdet("data", "check", "--dataset", dataset, "--annotations", "own.csv", "--annotations-only")
     assert (answer.code, len(answer.err.splitlines())) == (2, 1)
-    assert "own.csv, line 1: a table with the columns" in answer.err
+    assert f"own.csv, line 1: {told}" in answer.err
 
 
 def test_bad_lines_of_a_list_of_clips_are_findings_and_the_rest_is_checked(ssdet, tmp_path):
@@ -200,7 +201,10 @@ def test_a_video_of_two_splits_stays_in_the_test_part_of_the_clean_list(ssdet, t
     answer, report = check(ssdet, "--dataset", "charades", "--annotations", path, "--videos", "videos", "--fast")
     assert subsets() == {"a": "training", "b": "testing", "c": "testing"}
     assert usable(report) == {"train": 1, "test": 2}
-    assert "train: 1 of 2 annotated videos can be used, 1 cannot. In another split as well, and kept there alone: 1." in answer.out
+    assert (
+        "train: 1 of 2 annotated videos can be used, 1 cannot. In another split as well, and kept there alone: 1."
+        in answer.out
+    )
     assert "test: all 2 annotated videos can be used." in answer.out
     kept = DATASETS.get("json")(tmp_path / "videos", Path("out/clean/annotations.json"), "test")
     assert [record.video_id for record in kept.records] == ["b", "c"]

@@ -111,15 +111,15 @@ def is_of_a_check(folder: str | Path) -> bool:
     Raises:
         DataError: It may not be read.
     """
+
+    def holds(name: str) -> bool:
+        return os.path.isfile(os.path.join(folder, name))
+
+    of_check = all(map(holds, CHECK_REPORTS))
+    if not of_check and not (holds(CLASS_LIST) and any(map(holds, (*WEAK_LISTS, FRAME_LIST)))):
+        return False  # as almost always; a folder of a thousand clips is then not listed
     videos, inner = list_folder(folder)
-    if videos or set(inner) - {CLEAN_FOLDER}:
-        return False
-    names = {name for name in (CLASS_LIST, *WEAK_LISTS, FRAME_LIST, *CHECK_REPORTS) if _is_file(folder, name)}
-    return names.issuperset(CHECK_REPORTS) or (CLASS_LIST in names and not names.isdisjoint((*WEAK_LISTS, FRAME_LIST)))
-
-
-def _is_file(folder: str | Path, name: str) -> bool:
-    return os.path.isfile(os.path.join(folder, name))
+    return not videos and set(inner) <= {CLEAN_FOLDER}
 
 
 class Listings:
