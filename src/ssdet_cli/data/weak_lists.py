@@ -1,6 +1,7 @@
 """Lists of clips with one label each: tables with a header, and lines as SlowFast and mmaction2 write them.
 
-path,label[,start,end][,split][,duration]   a header; other names for the columns and other separators are understood
+path,label[,start,end][,split][,duration]
+                                    a header; other names for the columns and other separators are understood
 videos/run/a.mp4 1                  `path label` (SlowFast, PySlowFast's train.csv)
 videos/run/a.mp4,run                the same with a comma, semicolon or tab
 frames/run/a 300 1                  `path frames label` (mmaction2's rawframes, SlowFast's three fields)
