@@ -144,3 +144,74 @@ def test_multithumos_holds_what_is_known_of_it(shared_data, split, counts, late,
     assert rounded(per["labels_mean"], 2) == frames[0]
     assert (rounded(per["with_1_or_more"], 3), rounded(per["with_2_or_more"], 3), per["labels_max"]) == frames[1:4]
     assert rounded(100 * per["prevalence_mean"], 2) == frames[4]
+
+
+@pytest.mark.needs_shared_data
+@pytest.mark.parametrize(
+    ("split", "by_frames", "spread", "classes", "prevalence", "most"),
+    [
+        (
+            "train",
+            ((76, 1918), (121,)),
+            ((2.33, 6.9, 30.5, 29.9, 59.0, 194.3), (6.24, 6, 28), (6.23, 28), (9.0, 12.9, 151.4)),
+            (101, 25),
+            (1.67, 11.3),
+            [(97, 1444), (154, 1341), (59, 1260)],
+        ),
+        (
+            "test",
+            ((12, 498), (9,)),
+            ((3.12, 7.3, 30.6, 28.7, 47.5, 72.0), (8.96, 9, 28), (8.98, 26), (8.2, 12.3, 73.0)),
+            (45, 6),
+            (2.36, 14.3),
+            [(97, 439), (152, 393), (154, 381)],
+        ),
+    ],
+)
+def test_charades_has_the_known_lengths_counts_and_classes(
+    shared_data, split, by_frames, spread, classes, prevalence, most
+):
+    told = numbers(shared_data, "charades", split, 24.0)
+    frames = told["videos_by_frames"]
+    assert frames == {
+        "fewer_than": dict(zip(("162", "640"), by_frames[0], strict=True)),
+        "more_than": {"1280": by_frames[1][0]},
+    }
+    length, count, kinds, action = (
+        told[name]
+        for name in ("duration_seconds", "segments_per_video", "classes_per_video_with_actions", "segment_seconds")
+    )
+    seconds = (rounded(length["min"], 2), *(rounded(length[one], 1) for one in ("p1", "median", "mean", "p99", "max")))
+    assert seconds == spread[0]
+    assert (rounded(count["mean"], 2), count["median"], count["max"]) == spread[1]
+    assert (rounded(kinds["mean"], 2), kinds["max"]) == spread[2]
+    assert tuple(rounded(action[one], 1) for one in ("median", "mean", "max")) == spread[3]
+    ranked = sorted(enumerate(told["segments_of_classes"]), key=lambda one: -one[1])
+    assert (ranked[-1], ranked[:3]) == (classes, most)
+    per = told["per_frame"]
+    assert (rounded(100 * per["prevalence_mean"], 2), rounded(100 * per["prevalence_max"], 1)) == prevalence
+    assert int(np.argmax(per["prevalence_of_classes"])) == 59
+
+
+@pytest.mark.needs_shared_data
+@pytest.mark.parametrize(
+    ("split", "means", "seconds", "longest"),
+    [
+        ("train", (92.4, 10.7), (8.9, 150.5, 209.0, 1409), ((0, 1.8, 3.4, 721), 11.6)),
+        ("test", (94.9, 10.3), (15.0, 163.9, 216.8, 1673), ((0, 2.0, 3.8, 3602), 12.8)),
+    ],
+)
+def test_multithumos_has_the_known_lengths_and_counts(shared_data, split, means, seconds, longest):
+    told = numbers(shared_data, "multithumos", split, 10.0)
+    count, kinds = told["segments_per_video"]["mean"], told["classes_per_video_with_actions"]["mean"]
+    assert (rounded(count, 1), rounded(kinds, 1)) == means
+    length, action = told["duration_seconds"], told["segment_seconds"]
+    assert (*(rounded(length[one], 1) for one in ("min", "median", "mean")), rounded(length["max"], 0)) == seconds
+    spread = (*(rounded(action[one], 1) for one in ("min", "median", "mean")), rounded(action["max"], 0))
+    assert (spread, rounded(length["total_hours"], 1)) == longest
+
+
+def test_videos_are_counted_by_their_frames():
+    records = [VideoRecord(str(row), None, seconds) for row, seconds in enumerate((6.7, 6.75, 26.6, 53.3, 53.4, None))]
+    told = split_statistics(records, 1, 24.0)["videos_by_frames"]
+    assert told == {"fewer_than": {"162": 1, "640": 3}, "more_than": {"1280": 1}}

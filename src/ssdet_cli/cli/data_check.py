@@ -163,8 +163,15 @@ def _next_steps(cfg: "DataCheckConfig", checked: "Checked") -> None:
     for name, path in checked.written.items():
         say(f"Wrote {path}" + (f" ({name})." if name not in path.name else "."))
     words = ["data.index=" + str(checked.written["index"])] if "index" in checked.written else []
+    if cfg.data.frame_rate is not None:
+        words.append(f"data.frame_rate={cfg.data.frame_rate:g}")
+    if "backend" in cfg.data.model_fields_set:
+        words.append(f"data.backend={cfg.data.backend}")
     if "clean list" not in checked.written:
-        say("Nothing is left that could be used: there is no clean list.")
+        if cfg.annotations_only and cfg.data.videos is None:
+            say("There is no clean list: it names the files of the clips, and no --videos was given.")
+        else:
+            say("Nothing is left that could be used: there is no clean list.")
         return
     listed = checked.written["clean list"]
     if listed.suffix == ".json":

@@ -85,7 +85,10 @@ def _in_folder(folder: Path, split: str) -> tuple[Path, str]:
 
 def _csv_records(path: Path, text: str, classes: tuple[str, ...]) -> Iterator[VideoRecord]:
     lines = csv.DictReader(StringIO(text, newline=""), strict=True)
-    lacking = [name for name in ("id", "actions", "length") if name not in (lines.fieldnames or ())]
+    try:
+        lacking = [name for name in ("id", "actions", "length") if name not in (lines.fieldnames or ())]
+    except csv.Error:  # a field longer than any, as of JSON in one line
+        lacking = ["id"]
     if lacking:
         raise DataError(
             f"{path}, line 1: the column '{lacking[0]}' is missing; a Charades CSV with id, actions and length is "

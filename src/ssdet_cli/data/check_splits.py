@@ -14,6 +14,8 @@ from ssdet_cli.video.inspection import FileFacts
 
 #: Benchmarks of this field have no third split: their test split answers for validation, and is read first.
 _ORDER = ("train", "test", "val")
+#: Of several splits with one video, the first of these keeps it.
+_KEPT_FIRST = ("test", "val", "train")
 
 
 @dataclass(frozen=True)
@@ -84,30 +86,49 @@ def clean(
 ) -> dict[str, VideoSet]:
     """Take out the videos that cannot be read, and those with a code of `leave_out`.
 
+    A frame-labelled video of several splits stays in one, for a list names it once: the test split must stay whole, and
+    that of training loses it first. A weakly labelled clip without a path can be in no list.
+
     Args:
         splits: What there is.
         findings: All of them.
-        leave_out: Codes of warnings and notes that count as well.
+        leave_out: Codes of warnings and notes that count as well; of a video in several splits, one stays.
         facts: By absolute path; None where no video was looked at.
     """
     out = {
         (split, finding.subject)
         for finding in findings
         if finding.code in leave_out and finding.subject
-        for split in finding.split.split("+")[-1:]
+        for split in _but_one(finding.split)
     }
 
     def stays(split: str, record: VideoRecord) -> bool:
-        if (split, record.video_id) in out:
+        if (split, record.video_id) in out or (record.label is not None and record.path is None):
             return False
         return facts is None or _is_readable(record, facts)
 
-    return {
-        split: replace(videos, records=tuple(record for record in videos.records if stays(split, record)))
-        for split, videos in splits.loaded.items()
-    }
+    kept: dict[str, VideoSet] = {}
+    taken: set[str] = set()
+    for split in sorted(splits.loaded, key=_KEPT_FIRST.index):
+        videos = splits.loaded[split]
+        own = [record for record in videos.records if stays(split, record)]
+        own = [record for record in own if record.label is not None or record.video_id not in taken]
+        taken.update(record.video_id for record in own if record.label is None)
+        kept[split] = replace(videos, records=tuple(own))
+    return {split: kept[split] for split in splits.loaded}
+
+
+def _but_one(split: str) -> list[str]:
+    """The splits of a finding that lose their video; of several the first one keeps it."""
+    parts = split.split("+")
+    return parts[1:] or parts
 
 
 def _is_readable(record: VideoRecord, facts: Mapping[str, FileFacts]) -> bool:
+    """Whether a training can take clips of it."""
     file = facts.get(os.path.abspath(record.path)) if record.path is not None else None
-    return file is not None and not (file.code and CODES[file.code][0] == "error")
+    if file is None or (file.code and CODES[file.code][0] == "error"):
+        return False
+    if not file.frame_rate and not record.duration_seconds:  # a folder of frames at no times
+        return False
+    return not (file.seconds and record.start_seconds >= file.seconds)

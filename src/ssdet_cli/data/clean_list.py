@@ -1,6 +1,6 @@
 """The list of what is left when bad videos are taken out; no file is touched.
 
-clean/train.csv, val.csv, test.csv     path,label,start,end: `ssdet pretrain --data clean/train.csv`
+clean/train.csv, val.csv, test.csv     path,label,start,end,duration: `ssdet pretrain --data clean/train.csv`
 clean/annotations.json                 `ssdet finetune --dataset json --annotations clean/annotations.json`
 clean/classes.txt                      all class names in their order, also of classes that lost their videos
 """
@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.data.clip_tree import CLASS_LIST, FRAME_LIST, WEAK_LISTS, list_folder
+from ssdet_cli.data.tables import plain_number
+from ssdet_cli.errors import ConfigError, SsdetError
 from ssdet_cli.files import write_atomically
 from ssdet_cli.video.inspection import FileFacts
 
@@ -22,7 +25,13 @@ _SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
 def write_clean_list(
     folder: Path, splits: Mapping[str, VideoSet], classes: tuple[str, ...], facts: Mapping[str, FileFacts]
 ) -> Path | None:
-    """Write the lists of clean splits, of one kind of labels.
+    """Write the lists of clean splits, of one kind of labels; those of an earlier check that have no successor go.
+
+    Args:
+        folder: Where.
+        splits: An id of a frame-labelled video is in one of them only; a weakly labelled clip has a path.
+        classes: In index order.
+        facts: By absolute path.
 
     Returns:
         What to give to a command; None where nothing is left.
@@ -30,28 +39,64 @@ def write_clean_list(
     Raises:
         SsdetError: The disk is full or the folder cannot be written.
     """
+    lists = _lists(splits, classes, facts)
+    for name, text in lists.items():
+        write_atomically(folder / name, text)
+    for name in (CLASS_LIST, *WEAK_LISTS, FRAME_LIST):
+        if name not in lists:
+            _remove(folder / name)
+    return next((folder / name for name in lists if name != CLASS_LIST), None)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """See that a folder for the lists is not one of the videos.
+
+    Raises:
+        ConfigError: It holds videos or folders.
+    """
+    videos, inner = list_folder(folder)
+    if videos or inner:
+        held = (videos or inner)[0]
+        raise ConfigError(f"--output: the clean list would go to {folder}, which holds {held}; give another folder.")
+
+
+def _lists(splits: Mapping[str, VideoSet], classes: tuple[str, ...], facts: Mapping[str, FileFacts]) -> dict[str, str]:
+    """Name -> text of every file."""
     splits = {split: videos for split, videos in splits.items() if videos.records}
     records = [record for videos in splits.values() for record in videos.records]
     if not records:
-        return None
-    write_atomically(folder / "classes.txt", "".join(f"{name}\n" for name in classes))
+        return {}
+    lists = {CLASS_LIST: "".join(f"{name}\n" for name in classes)}
     if records[0].label is None:
-        write_atomically(folder / "annotations.json", _frame_json(splits, facts))
-        return folder / "annotations.json"
-    for split, videos in splits.items():
-        write_atomically(folder / f"{split}.csv", _weak_csv(videos, classes))
-    return folder / f"{next(iter(splits))}.csv"
+        return lists | {FRAME_LIST: _frame_json(splits, facts)}
+    return lists | {f"{split}.csv": _weak_csv(videos, classes, facts) for split, videos in splits.items()}
 
 
-def _weak_csv(videos: VideoSet, classes: tuple[str, ...]) -> str:
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise SsdetError(f"Cannot remove {path}, which an earlier check wrote: {error.strerror}.") from error
+
+
+def _weak_csv(videos: VideoSet, classes: tuple[str, ...], facts: Mapping[str, FileFacts]) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("path", "label", "start", "end"))
+    # Folders of frames have no other time than that of their annotation.
+    timed = {record for record in videos.records if record.duration_seconds and _is_folder(record.path, facts)}
+    lines.writerow(("path", "label", "start", "end", *(("duration",) if timed else ())))
     for record in videos.records:
-        start = f"{record.start_seconds:g}" if record.start_seconds else ""
-        end = "" if record.end_seconds is None else f"{record.end_seconds:g}"
-        lines.writerow((os.path.abspath(record.path), classes[record.label], start, end))
+        start = plain_number(record.start_seconds) if record.start_seconds else ""
+        end = "" if record.end_seconds is None else plain_number(record.end_seconds)
+        duration = plain_number(record.duration_seconds) if record in timed else ""
+        fields = (os.path.abspath(record.path), classes[record.label], start, end)
+        lines.writerow((*fields, duration) if timed else fields)
     return text.getvalue()
+
+
+def _is_folder(path: Path, facts: Mapping[str, FileFacts]) -> bool:
+    file = facts.get(os.path.abspath(path))
+    return path.is_dir() if file is None else not file.content
 
 
 def _frame_json(splits: Mapping[str, VideoSet], facts: Mapping[str, FileFacts]) -> str:
@@ -60,7 +105,7 @@ def _frame_json(splits: Mapping[str, VideoSet], facts: Mapping[str, FileFacts]) 
         for record in videos.records:
             actions = [[segment.label, segment.start, segment.end] for segment in record.segments]
             entry = {"subset": _SUBSETS[split], "duration": _duration(record, facts), "actions": actions}
-            document.setdefault(record.video_id, {key: value for key, value in entry.items() if value is not None})
+            document[record.video_id] = {key: value for key, value in entry.items() if value is not None}
     return json.dumps(document, ensure_ascii=False) + "\n"
 
 

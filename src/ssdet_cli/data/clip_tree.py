@@ -12,6 +12,14 @@ from ssdet_cli.errors import DataError
 
 #: Folders below the root in which clips are looked for: a split, a part of it, a class.
 DEPTH = 4
+#: In the folder of a check, and of its clean list (`clean_list`).
+CLEAN_FOLDER = "clean"
+CLASS_LIST = "classes.txt"
+WEAK_LISTS = ("train.csv", "val.csv", "test.csv")
+FRAME_LIST = "annotations.json"
+CHECK_REPORTS = ("report.json", "report.html")
+#: Folder of what commands make where nothing else is said.
+_MADE = "ssdet-data"
 _SPLIT_TOKEN = re.compile(
     r"(?<![a-z])(" + "|".join(word for words in SPLIT_WORDS.values() for word in words) + r")(?![a-z])", re.IGNORECASE
 )
@@ -86,6 +94,32 @@ def list_folder(folder: str | Path) -> tuple[list[str], list[str]]:
     except OSError as error:
         raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error
     return videos, folders
+
+
+def class_folders(folder: str | Path) -> list[str]:
+    """Names of the folders in a folder, without those that `ssdet` itself put there.
+
+    Raises:
+        DataError: It may not be read.
+    """
+    return [name for name in list_folder(folder)[1] if name != _MADE and not is_of_a_check(os.path.join(folder, name))]
+
+
+def is_of_a_check(folder: str | Path) -> bool:
+    """Whether `ssdet data check` made a folder, its own or that of its clean list; one that holds videos never is.
+
+    Raises:
+        DataError: It may not be read.
+    """
+
+    def holds(name: str) -> bool:
+        return os.path.isfile(os.path.join(folder, name))
+
+    of_check = all(map(holds, CHECK_REPORTS))
+    if not of_check and not (holds(CLASS_LIST) and any(map(holds, (*WEAK_LISTS, FRAME_LIST)))):
+        return False  # as almost always; a folder of a thousand clips is then not listed
+    videos, inner = list_folder(folder)
+    return not videos and set(inner) <= {CLEAN_FOLDER}
 
 
 class Listings:

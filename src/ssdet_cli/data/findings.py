@@ -45,7 +45,10 @@ CODES: dict[str, tuple[Severity, str]] = {
     "unknown-class": ("error", "an action has a class that the set does not have"),
     "duplicate-across-splits": ("warning", "one video is in two splits"),
     "duplicate-within-split": ("warning", "one video is there twice"),
-    "segment-end-before-start": ("warning", "actions end before they start; loading leaves them out"),
+    "segment-end-before-start": (
+        "warning",
+        "actions or clips end before they start; loading leaves such actions out and refuses such clips",
+    ),
     "segment-outside-video": ("warning", "actions start after their video, or end more than 2 s after it"),
     "late-start": (
         "warning",
@@ -273,7 +276,7 @@ def duplicates(splits: Mapping[str, VideoSet], facts: Mapping[str, FileFacts]) -
     ids: dict[str, list[str]] = defaultdict(list)
     uses: dict[str, list[tuple[str, VideoRecord]]] = defaultdict(list)
     # Training last: of two it is the training video that may go, a benchmark's test split must stay whole.
-    for split, videos in sorted(splits.items(), key=lambda item: item[0] == "train"):
+    for split, videos in sorted(splits.items(), key=lambda item: ("test", "val", "train").index(item[0])):
         for record in videos.records:
             ids[record.video_id].append(split)
             if record.path is not None:

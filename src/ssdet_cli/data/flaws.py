@@ -20,7 +20,7 @@ class Flaw:
     """An action, line or video of an annotation file that cannot be used.
 
     Attributes:
-        code: "unknown-class" or "bad-annotation".
+        code: "unknown-class", "segment-end-before-start" or "bad-annotation".
         message: Names the file and what is wrong.
         video_id: Whose it is; empty where that is unknown.
     """
@@ -41,6 +41,10 @@ _tolerance: ContextVar[_Tolerance | None] = ContextVar("tolerance", default=None
 
 class UnknownClassError(ValueError):
     """A class that is none of the set's."""
+
+
+class ReversedError(ValueError):
+    """A clip that ends before it starts."""
 
 
 @contextmanager
@@ -74,5 +78,9 @@ def refuse(message: str, video_id: str = "", error: ValueError | None = None) ->
     tolerance = _tolerance.get()
     if tolerance is None:
         raise DataError(message) from error
-    code = "unknown-class" if isinstance(error, UnknownClassError) else "bad-annotation"
+    code = "bad-annotation"
+    if isinstance(error, UnknownClassError):
+        code = "unknown-class"
+    elif isinstance(error, ReversedError):
+        code = "segment-end-before-start"
     tolerance.flaws.append(Flaw(code, message, video_id))

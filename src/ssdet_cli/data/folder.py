@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.class_names import sorted_classes
-from ssdet_cli.data.clip_tree import Listings, list_folder, split_token
+from ssdet_cli.data.clip_tree import Listings, class_folders, list_folder, split_token
 from ssdet_cli.data.lookup import SPLITS, VIDEO_SUFFIXES, check_split, classes_beside, is_frame_folder, read_text, some
 from ssdet_cli.data.weak_lists import SUPPORTED, Entry, Labels, list_records, read_list
 from ssdet_cli.data.weak_splits import choose_split, split_files
@@ -50,7 +50,7 @@ def load_weak_folder(videos: Path | None, annotations: Path | None, split: str) 
 
 
 def folder_set(dataset: str, root: Path, split: str, classes: Sequence[str] | None) -> VideoSet:
-    """Read a folder per class.
+    """Read a folder per class; one that `ssdet data check` left there is none.
 
     Args:
         dataset: Name, for messages.
@@ -62,7 +62,7 @@ def folder_set(dataset: str, root: Path, split: str, classes: Sequence[str] | No
         DataError: No class folders, none of the classes, or no clips in them.
     """
     roots = _split_roots(root)
-    folders = {name: list_folder(part)[1] for name, part in roots.items()}
+    folders = {name: class_folders(part) for name, part in roots.items()}
     names = sorted({folder for part in folders.values() for folder in part})
     if not names:
         held = f", but {len(list_folder(root)[0])} videos of no class" if list_folder(root)[0] else ""
@@ -92,7 +92,7 @@ def folder_set(dataset: str, root: Path, split: str, classes: Sequence[str] | No
 
 def _split_roots(root: Path) -> dict[str, Path]:
     """The folders of the splits, or the root itself for training where it holds the classes."""
-    inner = list_folder(root)[1]
+    inner = class_folders(root)
     roots = {name: root / name for name in SPLITS if name in inner and list_folder(root / name)[1]}
     named = {name: split_token(name) for name in inner}
     if "train" not in roots and inner and all(named.values()) and "train" in named.values():

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ssdet_cli.data.annotations import Segment, VideoRecord
+from ssdet_cli.data.flaws import UnknownClassError, refuse
 from ssdet_cli.data.frame_json import known_class
-from ssdet_cli.errors import DataError
 
 FRAME_RATE = 24.0
 _FIRST = "original_vido_id"
@@ -26,13 +26,17 @@ def is_frame_list(text: str) -> bool:
 def frame_list_records(path: Path, text: str, classes: tuple[str, ...]) -> Iterator[VideoRecord]:
     """Join labelled frames into actions from the first to the last frame of each run.
 
+    Where flaws are collected, a video with a wrong line is left out: its later frames would be at wrong times.
+
     Raises:
         DataError: A line is wrong; the message names it.
     """
     frames: dict[str, list[tuple[int, ...]]] = {}
+    wrong: set[str] = set()
+    unknown: set[tuple[str, str]] = set()
     for number, line in enumerate(text.splitlines()[1:], start=2):
         fields = line.split()
-        if not fields:
+        if not fields or fields[0] in wrong:
             continue
         try:
             if len(fields) != 5:
@@ -40,12 +44,21 @@ def frame_list_records(path: Path, text: str, classes: tuple[str, ...]) -> Itera
             video = frames.setdefault(fields[0], [])
             if int(fields[2]) != len(video):
                 raise ValueError(f"frame {len(video)} of '{fields[0]}' is expected, found frame {fields[2]}.")
-            labels = [label for label in fields[4].strip('"').split(",") if label]
-            video.append(tuple(known_class(int(label), classes) for label in labels))
+            labels = []
+            for label in filter(None, fields[4].strip('"').split(",")):
+                try:
+                    labels.append(known_class(int(label), classes))
+                except UnknownClassError as error:
+                    if (fields[0], label) not in unknown:  # a class is on for many frames
+                        refuse(f"{path}, line {number}: {error}", fields[0], error)
+                    unknown.add((fields[0], label))
+            video.append(tuple(labels))
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}") from error
+            refuse(f"{path}, line {number}: {error}", fields[0], error)
+            wrong.add(fields[0])
     for name, labelled in frames.items():
-        yield VideoRecord(name, duration_seconds=len(labelled) / FRAME_RATE, segments=tuple(_runs(labelled)))
+        if name not in wrong:
+            yield VideoRecord(name, duration_seconds=len(labelled) / FRAME_RATE, segments=tuple(_runs(labelled)))
 
 
 def _runs(frames: list[tuple[int, ...]]) -> Iterator[Segment]:

@@ -47,7 +47,7 @@ INFO = {
         "weak",
         "Any clips that have one label each.",
         "a folder per class, also below train/ and val/; or a list",
-        "table path,label[,start,end][,split], or lines `path label`, where the list is not in --data",
+        "table path,label[,start,end][,split][,duration], or lines `path label`, where the list is not in --data",
     ),
     "generated": DatasetInfo(
         "either",

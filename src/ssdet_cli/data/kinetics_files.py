@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from ssdet_cli.data.clip_tree import split_token
 from ssdet_cli.data.file_kinds import text_kind
+from ssdet_cli.data.flaws import refuse
 from ssdet_cli.data.lookup import read_json, read_text
-from ssdet_cli.data.tables import read_table, seconds_of
+from ssdet_cli.data.tables import part_of, read_table, seconds_of
 from ssdet_cli.data.weak_splits import split_files
 from ssdet_cli.errors import DataError
 
@@ -78,11 +79,11 @@ def _csv_entries(path: Path) -> list[AnnotatedClip] | None:
     entries = []
     for line, fields in table.rows:
         try:
-            start, end = seconds_of(fields, "start"), seconds_of(fields, "end")
+            start, end = part_of(seconds_of(fields, "start"), seconds_of(fields, "end"))
             own = split_token(fields.get("split", ""))
             entries.append(_clip(fields["path"], fields.get("label", ""), start, end, own, path, f"line {line}"))
         except ValueError as error:
-            raise DataError(f"{path}, line {line}: {error}") from error
+            refuse(f"{path}, line {line}: {error}", fields.get("path", ""), error)
     return entries
 
 
@@ -95,18 +96,25 @@ def _json_entries(path: Path) -> list[AnnotatedClip]:
         for note in notes if isinstance(notes, list) else [notes]:
             if note is None and isinstance(clip, dict) and split_token(str(clip.get("subset"))) == "test":
                 note = {"label": "", "segment": (None, None)}
-            entries.append(_json_entry(path, youtube_id, clip, note))
+            try:
+                entries.append(_json_entry(path, youtube_id, clip, note))
+            except ValueError as error:
+                refuse(f"{path}, '{youtube_id}' {error}", youtube_id, error)
     return entries
 
 
 def _json_entry(path: Path, youtube_id: str, clip: Any, note: Any) -> AnnotatedClip:
-    wrong = f"{path}, '{youtube_id}' must be an object with subset and annotations {{segment: [start, end], label}}."
+    wrong = "must be an object with subset and annotations {segment: [start, end], label}."
     if not isinstance(note, dict) or not isinstance(note.get("label"), str):
-        raise DataError(wrong)
+        raise ValueError(wrong)
     segment = note.get("segment") or (None, None)
     try:
         start, end = (None if value is None else float(value) for value in segment)
     except (TypeError, ValueError) as error:
-        raise DataError(wrong) from error
+        raise ValueError(wrong) from error
+    try:
+        part_of(start, end)
+    except ValueError as error:
+        raise type(error)(f"has a wrong segment: {error}") from error
     own = split_token(str(clip.get("subset")))
     return _clip(youtube_id, note["label"], start, end, own, path, f"'{youtube_id}'")

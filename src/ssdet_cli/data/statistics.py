@@ -16,6 +16,11 @@ from ssdet_cli.data.annotations import VideoRecord
 
 #: Frames of Charades' JPEG archive, and of its per-frame literature.
 FRAME_RATE = 24.0
+#: Frames under which videos are counted: Coarse-Fine's authors drop what has fewer than 162, and 64 frames at stride 10
+#: make a clip of 640.
+_SHORT = (162, 640)
+#: Frames over which they are counted: two such clips.
+_LONG = (1280,)
 #: Times in files have decimals that binary numbers do not hit.
 _ROUNDING = 1e-6
 
@@ -201,6 +206,7 @@ def split_statistics(
         "segments_per_video": _summary(per_video),
         "classes_per_video_with_actions": _summary(classes_per_video[classes_per_video > 0]),
         "duration_seconds": {**_summary(actions.duration), "total_hours": float(np.nansum(actions.duration)) / 3600},
+        "videos_by_frames": _by_frames(actions.duration, frame_rate),
         "segment_seconds": _summary(lengths),
         "end_after_video": {
             "segments": int(actions.past_end.sum()),
@@ -248,6 +254,15 @@ def histogram(values: np.ndarray, bins: int = 24) -> dict[str, list[float]]:
     edges = np.geomspace(low, high, bins + 1) if high > low else np.array([low, low * 1.01])
     edges[0], edges[-1] = min(edges[0], low), max(edges[-1], high)
     return {"edges": edges.tolist(), "counts": np.histogram(values, edges)[0].tolist()}
+
+
+def _by_frames(duration: np.ndarray, frame_rate: float) -> dict[str, dict[str, int]]:
+    """Count the videos with fewer or more frames than usual clips; a key is a number of frames, as JSON has it."""
+    frames = duration[np.isfinite(duration)] * frame_rate
+    return {
+        "fewer_than": {str(limit): int((frames < limit - _ROUNDING).sum()) for limit in _SHORT},
+        "more_than": {str(limit): int((frames > limit + _ROUNDING).sum()) for limit in _LONG},
+    }
 
 
 def _per_frame(runs: FrameRuns, num_classes: int, frame_rate: float) -> dict[str, Any]:

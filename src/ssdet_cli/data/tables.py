@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ssdet_cli.data.class_names import normal_form
+from ssdet_cli.data.flaws import ReversedError
 from ssdet_cli.errors import DataError
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -70,8 +71,10 @@ def read_table(path: Path, text: str, needed: tuple[str, ...]) -> Table | None:
     """Read a table whose first line names its columns; None where that line does not name all that is `needed`.
 
     Raises:
-        DataError: Quotes that do not close; the message names the line.
+        DataError: Quotes that do not close, or a field that is no field of a table; the message names the line.
     """
+    if text.lstrip()[:1] in ("{", "[", "<"):  # JSON and XML name what a table could, and may be one line of megabytes
+        return None
     header = text.lstrip("\r\n").partition("\n")[0].rstrip("\r")
     best: tuple[dict[int, str], str] = ({}, ",")
     for separator in SEPARATORS:
@@ -90,7 +93,10 @@ def read_table(path: Path, text: str, needed: tuple[str, ...]) -> Table | None:
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:  # longer than a field can be: the first line of no table
+        return []
 
 
 def _columns(header: list[str]) -> dict[int, str]:
@@ -112,6 +118,25 @@ def _rows(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str
                 yield reader.line_num, row
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}.") from error
+
+
+def part_of(start: float | None, end: float | None) -> tuple[float | None, float | None]:
+    """Give back when a clip starts and ends, seconds; None is not told.
+
+    Raises:
+        ReversedError: It ends before it starts.
+        ValueError: It ends where it starts.
+    """
+    if end is not None and end <= (start or 0.0):
+        error = ReversedError if end < (start or 0.0) else ValueError
+        raise error(f"the clip ends at {plain_number(end)} s and starts at {plain_number(start or 0.0)} s.")
+    return start, end
+
+
+def plain_number(value: float) -> str:
+    """Write a number short where that is exact, else with all its digits."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def seconds_of(fields: Mapping[str, str], name: str) -> float | None:

@@ -1,6 +1,7 @@
 """Lists of clips with one label each: tables with a header, and lines as SlowFast and mmaction2 write them.
 
-path,label[,start,end][,split]      a header; other names for the columns and other separators are understood
+path,label[,start,end][,split][,duration]
+                                    a header; other names for the columns and other separators are understood
 videos/run/a.mp4 1                  `path label` (SlowFast, PySlowFast's train.csv)
 videos/run/a.mp4,run                the same with a comma, semicolon or tab
 frames/run/a 300 1                  `path frames label` (mmaction2's rawframes, SlowFast's three fields)
@@ -20,7 +21,7 @@ from ssdet_cli.data.clip_tree import Listings, split_token
 from ssdet_cli.data.file_kinds import text_kind
 from ssdet_cli.data.flaws import UnknownClassError, refuse
 from ssdet_cli.data.lookup import VIDEO_SUFFIXES, read_text, some
-from ssdet_cli.data.tables import read_table, seconds_of
+from ssdet_cli.data.tables import part_of, plain_number, read_table, seconds_of
 from ssdet_cli.errors import DataError
 
 SUPPORTED = "a folder per class, a CSV with the header path,label[,start,end], or lines `path label`"
@@ -38,6 +39,7 @@ class Entry(NamedTuple):
         start: Where the clip begins in the file, seconds.
         end: Where it ends; None is the end of the file.
         split: Which the line says it belongs to; None where it does not.
+        duration: Of the whole clip, seconds, which tells the rate of a folder of frames; None where it is not told.
     """
 
     line: int
@@ -46,6 +48,7 @@ class Entry(NamedTuple):
     start: float = 0.0
     end: float | None = None
     split: str | None = None
+    duration: float | None = None
 
 
 def read_list(path: Path) -> tuple[list[Entry], tuple[str, ...]]:
@@ -74,7 +77,7 @@ def read_list(path: Path) -> tuple[list[Entry], tuple[str, ...]]:
         try:
             entries.append(_entry(line, fields))
         except ValueError as error:
-            raise DataError(f"{path}, line {line}: {error} Needed: {SUPPORTED}.") from error
+            refuse(f"{path}, line {line}: {error} Needed: {SUPPORTED}.", fields.get("path", "").strip(), error)
     if not entries:
         raise DataError(f"{path} lists no clips; needed: {SUPPORTED}.")
     return entries, notes
@@ -121,13 +124,12 @@ def _entry(line: int, fields: dict[str, str]) -> Entry:
     path, label = fields.get("path", "").strip(), fields.get("label", "").strip()
     if not path or not label:
         raise ValueError("there is no path or no label.")
-    start, end = seconds_of(fields, "start") or 0.0, seconds_of(fields, "end")
-    if end is not None and end <= start:
-        raise ValueError(f"the clip ends at {end:g} s and starts at {start:g} s.")
+    start, end = part_of(seconds_of(fields, "start"), seconds_of(fields, "end"))
     split = fields.get("split")
     if split and split_token(split) is None:
         raise ValueError(f"the split '{split}' is none of train, val and test.")
-    return Entry(line, path, label, start, end, split_token(split) if split else None)
+    own = split_token(split) if split else None
+    return Entry(line, path, label, start or 0.0, end, own, seconds_of(fields, "duration"))
 
 
 class Labels:
@@ -182,7 +184,9 @@ def list_records(
                 continue
         found = listings.find(os.path.join(root, entry.path))
         place = Path(found) if found is not None else None
-        records[video_id] = VideoRecord(video_id, place, label=label, start_seconds=entry.start, end_seconds=entry.end)
+        records[video_id] = VideoRecord(
+            video_id, place, entry.duration, label=label, start_seconds=entry.start, end_seconds=entry.end
+        )
     notes = (some("lines repeat a clip and are left out", repeated),) if repeated else ()
     return list(records.values()), notes
 
@@ -191,4 +195,4 @@ def _clip_id(entry: Entry) -> str:
     """The path, and the part of the file where a list cuts several clips out of one."""
     if entry.start == 0 and entry.end is None:
         return entry.path
-    return f"{entry.path}@{entry.start:g}-{'end' if entry.end is None else f'{entry.end:g}'}"
+    return f"{entry.path}@{plain_number(entry.start)}-{'end' if entry.end is None else plain_number(entry.end)}"

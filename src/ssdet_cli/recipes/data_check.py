@@ -12,7 +12,8 @@ from typing import Any
 from ssdet_cli.config.data_check import DataCheckConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.check_splits import CheckedSplits, clean, is_weak, read_splits
-from ssdet_cli.data.clean_list import write_clean_list
+from ssdet_cli.data.clean_list import refuse_foreign, write_clean_list
+from ssdet_cli.data.clip_tree import CLEAN_FOLDER
 from ssdet_cli.data.file_checks import HowToLook, Looked, Progress, look_at_all
 from ssdet_cli.data.findings import (
     CODES,
@@ -63,6 +64,7 @@ def run(cfg: DataCheckConfig, progress: Progress = lambda *_: None) -> Checked:
     began = time.monotonic()
     output = cfg.output or default_output(cfg)
     refuse_unwritable(output, "--output")
+    refuse_foreign(output / CLEAN_FOLDER)
     _check_codes(cfg.leave_out)
     splits = read_splits(cfg.data, cfg.split)
     looked = None if cfg.annotations_only else _look(cfg, splits, output, progress)
@@ -70,7 +72,7 @@ def run(cfg: DataCheckConfig, progress: Progress = lambda *_: None) -> Checked:
     kept = clean(splits, findings, cfg.leave_out, looked.facts if looked else None)
     report = _report(cfg, splits, looked, findings, kept, time.monotonic() - began)
     written = {"report.json": output / "report.json", "report.html": output / "report.html"}
-    listed = write_clean_list(output / "clean", kept, splits.classes, looked.facts if looked else {})
+    listed = write_clean_list(output / CLEAN_FOLDER, kept, splits.classes, looked.facts if looked else {})
     if listed is not None:
         written["clean list"] = listed
     if looked is not None:
@@ -162,7 +164,7 @@ def _report(
             }
             for split, videos in splits.raw.items()
         },
-        "score": [_score(split, videos, len(kept[split]), looked) for split, videos in splits.raw.items()],
+        "score": [*(_score(split, splits, kept, looked) for split in splits.raw), *_not_checked(cfg)],
         "findings": [finding.to_plain() for finding in findings],
     }
 
@@ -212,17 +214,38 @@ def _statistics(cfg: DataCheckConfig, videos: VideoSet, looked: Looked | None) -
     return weak_statistics(videos.records, len(videos.classes), seconds)
 
 
-def _score(split: str, videos: VideoSet, usable: int, looked: Looked | None) -> str:
+def _not_checked(cfg: DataCheckConfig) -> list[str]:
+    """The folder of a generated set is one of two sets."""
+    dense = cfg.data.videos / "dense" if cfg.data.videos is not None else None
+    if cfg.data.dataset != "generated" or dense is None or not dense.is_dir():
+        return []
+    return [f"This is the weak half of the generated set; its dense half is checked with --data {dense}."]
+
+
+def _score(split: str, splits: CheckedSplits, kept: dict[str, VideoSet], looked: Looked | None) -> str:
     """On how many videos a number will rest."""
-    annotated = len(videos)
+    videos = splits.raw[split]
+    annotated, usable = len(videos), len(kept[split])
+    doubled = _kept_elsewhere(split, splits, kept)
+    twice = f" In another split as well, and kept there alone: {doubled:,}." if doubled else ""
     if looked is None:
-        return f"{split}: {annotated:,} annotated videos; whether their files can be read was not looked at."
+        return f"{split}: {annotated:,} annotated videos; whether their files can be read was not looked at.{twice}"
     lost = annotated - usable
     if not lost:
         return f"{split}: all {annotated:,} annotated videos can be used."
     if split == "train" or is_weak(videos):
-        return f"{split}: {usable:,} of {annotated:,} annotated videos can be used, {lost:,} cannot."
+        return f"{split}: {usable:,} of {annotated:,} annotated videos can be used, {lost:,} cannot.{twice}"
     return (
         f"{split}: a score is computed on {usable:,} of {annotated:,} annotated videos, with --allow-missing; without "
-        f"it, `ssdet evaluate` refuses for the other {lost:,}."
+        f"it, `ssdet evaluate` refuses for the other {lost:,}.{twice}"
+    )
+
+
+def _kept_elsewhere(split: str, splits: CheckedSplits, kept: dict[str, VideoSet]) -> int:
+    """Frame-labelled videos that the clean list has in another split."""
+    own = {record.video_id for record in kept[split].records}
+    others = {one.video_id for other, videos in kept.items() if other != split for one in videos.records}
+    return sum(
+        record.label is None and record.video_id not in own and record.video_id in others
+        for record in splits.loaded[split].records
     )

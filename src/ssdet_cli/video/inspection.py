@@ -124,7 +124,7 @@ def _bad(facts: FileFacts, code: str, error: DataError) -> FileFacts:
     """Say what is wrong with a file; lack of memory is no fault of it and goes on as MemoryError."""
     if isinstance(error.__cause__, MemoryError):
         raise error.__cause__
-    return replace(facts, code=code, detail=str(error).replace(f"{facts.path}: ", ""))
+    return replace(facts, code=code, detail=str(error).replace(f"{facts.path}: ", "").removeprefix(f"{code}, "))
 
 
 def _file(job: Inspection, facts: FileFacts) -> FileFacts:

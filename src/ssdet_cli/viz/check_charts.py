@@ -32,12 +32,13 @@ def histogram_bars(edges: Sequence[float], counts: Sequence[int], unit: str) -> 
         tall = (_HEIGHT - _BOTTOM - _TOP) * count / most
         label = f"{_number(edges[place])} to {_number(edges[place + 1])} {unit}: {count:,}"
         bars.append(_bar(_LEFT + place * step, tall, max(step - 1.5, 1), label))
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        place = round(share * (len(edges) - 1)) if edges else 0
-        if edges:
-            anchor = "start" if share == 0 else "end" if share == 1 else "middle"
-            named = _number(edges[place]) + (f" {unit}" if share == 1 else "")
-            texts.append(_text(_LEFT + place * step, _HEIGHT - 10, named, anchor))
+    last = len(edges) - 1
+    named = {round(share * last): _number(edges[round(share * last)]) for share in (0, 0.25, 0.5, 0.75, 1) if edges}
+    for place, number in named.items():
+        if place not in (0, last) and number in (named[0], named[last]):
+            continue  # edges that look alike
+        anchor = "start" if place == 0 else "end" if place == last else "middle"
+        texts.append(_text(_LEFT + place * step, _HEIGHT - 10, number + (f" {unit}" if place == last else ""), anchor))
     return _chart("".join(bars), "".join(texts), f"distribution in {unit}")
 
 

@@ -10,6 +10,9 @@ from ssdet_cli.viz.check_charts import count_bars, heat_map, histogram_bars, ran
 _LISTED = 40
 #: Classes of the picture of what is on together.
 _TOGETHER = 24
+#: Classes that the numbers of a split name.
+_MOST = 3
+_SPREAD = ("min", "p1", "median", "mean", "p99", "max")
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1d2733; --faint: #5f6b7a; --rule: #dfe4ea; --bar: #2f6fb3;
@@ -48,7 +51,7 @@ def check_report_html(report: Mapping[str, Any]) -> str:
         _tiles(report),
         "<p>" + "<br>".join(escape(sentence) for sentence in report["score"]) + "</p>",
         _section("What was found", _findings(report)),
-        _section("Splits in numbers", _numbers(splits, looked=report["files"] is not None)),
+        _section("Splits in numbers", _numbers(report["classes"], splits, looked=report["files"] is not None)),
         _section("Class balance", _pictures(splits, lambda part: _balance(report["classes"], part))),
         _section("Classes in numbers", _classes(report["classes"], splits)),
         _section("Lengths of actions", _pictures(splits, lambda part: _histogram(part, "segment_seconds"))),
@@ -108,8 +111,8 @@ def _findings(report: Mapping[str, Any]) -> str:
     return f'<div class="wide"><table>{head}{"".join(rows)}</table></div>{"".join(lists)}'
 
 
-def _numbers(splits: Mapping[str, Any], *, looked: bool) -> str:
-    columns = {split: _rows_of(part) for split, part in splits.items()}
+def _numbers(classes: Sequence[str], splits: Mapping[str, Any], *, looked: bool) -> str:
+    columns = {split: _rows_of(classes, part) for split, part in splits.items()}
     if looked:
         columns = {split: {"can be used": f"{splits[split]['usable']:,}", **rows} for split, rows in columns.items()}
     names = list(dict.fromkeys(name for rows in columns.values() for name in rows))
@@ -123,21 +126,23 @@ def _numbers(splits: Mapping[str, Any], *, looked: bool) -> str:
     return f'<div class="wide"><table><tr><th></th>{head}</tr>{body}</table></div>'
 
 
-def _rows_of(part: Mapping[str, Any]) -> dict[str, str]:
+def _rows_of(classes: Sequence[str], part: Mapping[str, Any]) -> dict[str, str]:
     told = part["statistics"]
     rows = {"annotated videos": f"{told['videos']:,}"}
     length = told["duration_seconds"]
     if length["mean"] is not None:
-        rows["video s: min / median / mean / max"] = _of(length, "min", "median", "mean", "max")
+        rows["video s: min / 1 % / median / mean / 99 % / max"] = _of(length, *_SPREAD)
         rows["hours in all"] = f"{length['total_hours']:,.1f}"
     if part["labels"] == "weak":
         return rows
     frames, late, odd = told["per_frame"], told["end_after_video"], told["end_before_start"]
+    few, many = told["videos_by_frames"]["fewer_than"], told["videos_by_frames"]["more_than"]
     return rows | {
         "actions": f"{told['segments']:,}",
         "videos without actions": f"{told['videos_without_actions']:,}",
         "actions in a video: mean / median / max": _of(told["segments_per_video"], "mean", "median", "max"),
-        "action s: min / median / mean / max": _of(told["segment_seconds"], "min", "median", "mean", "max"),
+        "classes in a video with actions: mean / max": _of(told["classes_per_video_with_actions"], "mean", "max"),
+        "action s: min / 1 % / median / mean / 99 % / max": _of(told["segment_seconds"], *_SPREAD),
         "actions that end after their video": f"{late['segments']:,} in {late['videos']:,} videos",
         "largest such excess": f"{late['largest_seconds']:.2f} s",
         "actions that start after their video": f"{told['start_after_video']:,}",
@@ -145,12 +150,20 @@ def _rows_of(part: Mapping[str, Any]) -> dict[str, str]:
         "actions without length": f"{told['end_equals_start']:,}",
         "overlapping pairs of one class": f"{told['overlapping_pairs_of_one_class']:,}",
         f"frames at {frames['frame_rate']:g}/s": f"{frames['frames']:,}",
+        f"videos under {' / '.join(few)} such frames": " / ".join(f"{count:,}" for count in few.values()),
+        f"videos over {' / '.join(many)} such frames": " / ".join(f"{count:,}" for count in many.values()),
         "labels in a frame: mean / max": f"{frames['labels_mean']:.2f} / {frames['labels_max']}",
         "frames with 1 / 2 or more labels": f"{_percent(frames['with_1_or_more'])} / "
         f"{_percent(frames['with_2_or_more'])}",
         "frames of a class: mean / most": f"{_percent(frames['prevalence_mean'], 2)} / "
         f"{_percent(frames['prevalence_max'], 2)}",
+        "the most frequent classes, actions": _most(classes, told["segments_of_classes"]),
     }
+
+
+def _most(classes: Sequence[str], counts: Sequence[int]) -> str:
+    order = sorted(range(len(counts)), key=lambda label: -counts[label])[:_MOST]
+    return "; ".join(f"{classes[label]} {counts[label]:,}" for label in order if counts[label]) or "-"
 
 
 def _of(summary: Mapping[str, float | None], *names: str) -> str:
