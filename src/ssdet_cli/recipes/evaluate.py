@@ -2,10 +2,12 @@
 
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig
+from ssdet_cli.data.lengths import decoded_lengths
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.comparison import Comparison
 from ssdet_cli.evaluation.interface import EvaluationResult
+from ssdet_cli.evaluation.score_files import is_score_file
 from ssdet_cli.recipes import members
 from ssdet_cli.recipes.analysis import training_split
 from ssdet_cli.recipes.results import annotated, finish
@@ -33,7 +35,8 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
     if cfg.data is None or cfg.data.annotations is None:
         raise ConfigError("--predictions needs --annotations FILE: the truth to compare with.")
     protocol = PROTOCOLS.get(cfg.protocol)()
-    videos = annotated(cfg.data, cfg.split)
+    with decoded_lengths(any(map(is_score_file, cfg.predictions))):
+        videos = annotated(cfg.data, cfg.split)
     sources = members.read_files(cfg.predictions, videos)
     members.save(cfg, videos, sources)
     videos = members.with_lengths(videos, sources)
