@@ -140,7 +140,7 @@ class _Found:
 
     A clip that lies in the folder of its class is taken before one that lies in none, and one that lies in that of
     another class is not taken. Names that differ in capitals alone are the same where none is the same exactly. Folders
-    of optical flow are passed over, unless the root itself is one.
+    of optical flow are passed over, unless the root itself is named as one and holds nothing else.
 
     Args:
         root: None holds nothing.
@@ -155,12 +155,15 @@ class _Found:
         self._first, self._count, self._flow = "", 0, set[str]()
         self._rank: dict[tuple[str, ...], int] = {}
         self._several: dict[tuple[str, ...], int] = {}
-        asked = root is not None and any(map(_is_flow, root.absolute().parts[-2:]))
+        clips, of_flow = [], []
         for clip in walk_clips(root) if root is not None else ():
-            flow = [folder for folder in clip.folders if _is_flow(folder)]
-            if flow and not asked:
-                self._flow.add("/".join(clip.folders[: clip.folders.index(flow[-1]) + 1]))
-                continue
+            flow = [number for number, folder in enumerate(clip.folders, start=1) if _is_flow(folder)]
+            (of_flow if flow else clips).append(clip)
+            if flow:
+                self._flow.add("/".join(clip.folders[: flow[-1]]))
+        if not clips and root is not None and _is_flow(root.absolute().name):
+            clips, self._flow = of_flow, set()
+        for clip in clips:
             self._first, self._count = self._first or clip.stem, self._count + 1
             self._by_name.setdefault(clip.stem.lower(), []).append(clip)
 
