@@ -393,7 +393,10 @@ def test_an_interrupted_check_keeps_what_it_knew(clips, tmp_path):
     for name in ("train/run/a.mp4", "train/run/b.mp4", "train/walk/c.mp4"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(clips / "train/run/good.mp4", root / name)
-    os.mkfifo(root / "train/walk/hangs.mp4")
+    (root / "train/walk/hangs").mkdir()
+    for number in (1, 3):
+        Image.new("RGB", (32, 32)).save(root / f"train/walk/hangs/{number}.jpg")
+    os.mkfifo(root / "train/walk/hangs/2.jpg")
     words = ["data", "check", "--dataset", "folder", "--data", "clips", "--split", "train", "--output", "out"]
     index = tmp_path / "out" / "ssdet-index.jsonl"
     with subprocess.Popen(

@@ -310,3 +310,9 @@ def test_the_real_charades_survives_the_way_through_both_forms(shared_data, tmp_
     ours = load_csv(None, made.annotations, "test")
     assert ours.classes == theirs.classes
     assert {one.video_id: one for one in ours.records} == {one.video_id: one for one in theirs.records}
+
+
+@pytest.mark.parametrize("write", [via_project, via_csv])
+def test_regions_of_via_are_left_out_and_told(tmp_path, write):
+    made = convert([write(tmp_path / "via_export")], tmp_path / "own.json")
+    assert "1 annotations mark a region of the picture and are left out." in made.notes

@@ -20,12 +20,12 @@ ROWS = (
 )
 
 
-def write_csv(path, rows=ROWS):
+def write_csv(path, rows=ROWS, scene="Kitchen"):
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)  # CRLF, quotes where they are needed
         writer.writerow(COLUMNS)
         for video_id, actions, length in rows:
-            texts = ["S001", "Kitchen", "", "7", "Yes", "A person cooks, then leaves.", "stove", 'Says "hello".']
+            texts = ["S001", scene, "", "7", "Yes", "A person cooks, then leaves.", "stove", 'Says "hello".']
             writer.writerow([video_id, *texts, actions, length])
     return path
 
@@ -286,3 +286,35 @@ def test_the_test_split_that_stands_in_for_validation_is_told(tmp_path):
     path.write_text(json.dumps(entries))
     own = load_charades(None, path, "val")
     assert (len(own), own.notes) == (1, ())
+
+
+def test_one_copy_of_the_videos_is_read_for_all_and_told(tmp_path):
+    path = write_csv(tmp_path / "Charades_v1_test.csv")
+    held = {"Charades_v1": ("00607", "07E49", "other"), "Charades_v1_480": ("00607", "150E6"), "part": ()}
+    for name, videos in held.items():
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for video in videos:
+            (tmp_path / "videos" / name / f"{video}.mp4").touch()
+    (tmp_path / "videos" / "Charades_v1_480" / "07E49.mp4").touch()
+    (tmp_path / "videos" / "Charades_v1_480" / "other2.mp4").touch()
+    found = load_charades(tmp_path / "videos", path, "test")
+    assert {record.path.parent.name for record in found.records} == {"Charades_v1_480"}
+    (tmp_path / "videos" / "Charades_v1_480" / "150E6.mp4").rename(tmp_path / "videos" / "part" / "150E6.mp4")
+    for video in ("other3", "other4"):
+        (tmp_path / "videos" / "Charades_v1" / f"{video}.mp4").touch()
+    found = load_charades(tmp_path / "videos", path, "test")
+    assert [record.path.parent.name for record in found.records] == ["Charades_v1", "part", "Charades_v1"]
+    assert found.notes == (
+        f"{tmp_path / 'videos'} holds some videos more than once, in Charades_v1, Charades_v1_480: 2 from Charades_v1, "
+        "0 from Charades_v1_480 are read.",
+    )
+
+
+@pytest.mark.parametrize(
+    "scene", ["Home Office / Study (A room in a house used for work)", 'Kitchen, "open", (large)', "Hall; stairs, door"]
+)
+def test_scenes_with_commas_and_parentheses_shift_no_column(tmp_path, scene):
+    plain = load_charades(None, write_csv(tmp_path / "Charades_v1_test.csv"), "test")
+    other = load_charades(None, write_csv(tmp_path / "Charades_v1_test.csv", scene=scene), "test")
+    assert other.records == plain.records
+    assert scene.partition(",")[0].split('"')[0] in (tmp_path / "Charades_v1_test.csv").read_text()

@@ -6,9 +6,11 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ssdet_cli.data.isolated import Died, in_processes
 from ssdet_cli.video.inspection import FileFacts, Inspection, inspect
@@ -41,11 +43,14 @@ def kill_the_reader(fifo):
 
 @pytest.fixture
 def files(tmp_path):
-    """Two whole videos, and a named pipe: a file over which a reader waits."""
+    """Two whole videos, and a folder of frames of which one is a named pipe, over which a reader waits."""
     for name in ("first.mp4", "last.mp4"):
         write_video(tmp_path / name, [np.zeros((32, 32, 3), np.uint8)] * 4, 4)
-    os.mkfifo(tmp_path / "pipe.mp4")
-    return [Inspection(str(tmp_path / name)) for name in ("first.mp4", "pipe.mp4", "last.mp4")]
+    (tmp_path / "frames").mkdir()
+    for number in (1, 3):
+        Image.new("RGB", (32, 32)).save(tmp_path / "frames" / f"{number}.jpg")
+    os.mkfifo(tmp_path / "frames" / "2.jpg")
+    return [Inspection(str(tmp_path / name)) for name in ("first.mp4", "frames", "last.mp4")]
 
 
 def check_others(found, files):
@@ -57,7 +62,7 @@ def check_others(found, files):
 
 
 def test_a_process_that_dies_loses_its_own_file_only(files):
-    killer = threading.Thread(target=kill_the_reader, args=(files[1].path,), daemon=True)
+    killer = threading.Thread(target=kill_the_reader, args=(Path(files[1].path) / "2.jpg",), daemon=True)
     killer.start()
     found = list(in_processes(inspect, files, workers=1, timeout=PLENTY))
     killer.join()

@@ -267,3 +267,46 @@ def test_the_real_labels_differ_in_their_normal_form(shared_data, tmp_path):
     found = load_kinetics400(root, shared_data / "kinetics" / "label_map_k400.txt", "train")
     assert list(found.classes) == names and [record.label for record in found.records] == list(range(400))
     assert [note[:36] for note in found.notes] == ["399 classes of 'val' have no videos "]
+
+
+@pytest.mark.parametrize(("short", "whole"), [(1, True), (2, False)])
+def test_files_named_by_the_id_alone_vote_on_what_they_are(tmp_path, short, whole):
+    (tmp_path / "k").mkdir()
+    rows = [
+        ("run", f"{letter}bCdEfGhIjK", start, start + 2, "train")
+        for letter, start in zip("ABC", (4, 3, 2), strict=True)
+    ]
+    for number, (_, name, *_) in enumerate(rows):
+        seconds = 2 if number < short else 7
+        write_video(tmp_path / "k" / f"{name}.mp4", np.zeros((seconds * 2, 32, 32, 3), np.uint8), 2)
+    csv_file(tmp_path / "val.csv", [("sit", "DbCdEfGhIjK", 0, 10, "val")])
+    found = load_kinetics(tmp_path / "k", csv_file(tmp_path / "train.csv", rows), "train")
+    assert [record.start_seconds for record in found.records] == ([4.0, 3.0, 2.0] if whole else [0.0] * 3)
+    told = (
+        "3 clips are whole videos <id>.mp4: the annotated part of each is used (2 of 3 that were looked at reach so "
+        "far)."
+        if whole
+        else "3 clips are files <id>.mp4 that are taken as the annotated part alone: 2 of 3 that were looked at end "
+        "before that part would."
+    )
+    assert told in found.notes
+
+
+@pytest.mark.parametrize("form", [csv_file, json_file])
+def test_times_that_are_no_whole_numbers_are_cut_off_in_names(tmp_path, form):
+    row = ("air drumming", "AbCdEfGhIjK", 10.9, 20.96, "train")
+    root = frames(tmp_path / "k", "air_drumming/AbCdEfGhIjK_000010_000020")
+    path = form(tmp_path / f"train.{form.__name__[:-5]}", [row, (*ROWS[3][:4], "val")])
+    found = load_kinetics(root, path, "train")
+    assert places(found, root) == {"AbCdEfGhIjK_000010_000020": "air_drumming/AbCdEfGhIjK_000010_000020"}
+    assert found.records[0].duration_seconds == pytest.approx(10.06)
+
+
+def test_the_authors_cache_in_the_root_of_the_frames_is_not_read(tmp_path):
+    root = frames(tmp_path / "k", f"train/air_drumming/{IDS[2]}", "val/air_drumming/zzCdEfGhIjK")
+    for folder in (root, root / "train"):
+        for name in ("labeldata_80.npy", "labeldata_80_weaklySup.npy"):
+            (folder / name).write_bytes(b"cos\nsystem\n(S'false'\ntR.")  # unpickling it would run a command
+    path = json_file(tmp_path / "kinetics.json", ROWS[2:])
+    assert places(load_kinetics(root, path, "train"), root) == {IDS[2]: f"train/air_drumming/{IDS[2]}"}
+    assert [record.path.name for record in load_kinetics(root, None, "val").records] == ["zzCdEfGhIjK"]

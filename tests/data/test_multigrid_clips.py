@@ -93,3 +93,10 @@ def test_workers_go_on_when_the_shape_changes(videos):
         shape = (turn.clips, 3, turn.shape.frames, turn.shape.size, turn.shape.size)
         assert tuple(batch.frames.shape) == shape
         assert torch.equal(batch.frames[-1], dataset[keys[-1]].frames)
+
+
+def test_the_label_of_a_clip_holds_for_the_frames_that_are_repeated_after_its_end(videos):
+    sample = WeakClips(videos, DATA, CLIP.model_copy(update={"frames": 99}), seed=0, training=False)[(0, 0)]
+    assert frames_of(sample)[-2:] == [frames_of(sample)[-1]] * 2
+    assert sample.valid is None and (sample.labels.sum(0) == 1).all()
+    assert (sample.labels[videos.records[0].label + 1] == 1).all()

@@ -1,10 +1,19 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from ssdet_cli.__main__ import carry_out
+from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import Segment
+from ssdet_cli.data.clips import FrameLabelledClips
+from ssdet_cli.data.lengths import decoded_lengths
 from ssdet_cli.data.multithumos import MULTITHUMOS_CLASSES, load_multithumos
 from ssdet_cli.errors import DataError
+from ssdet_cli.evaluation.interface import VideoScores
+from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, write_scores
+from ssdet_cli.video.write import write_video
 
 
 def write(tmp_path, actions, duration=100.0):
@@ -119,3 +128,68 @@ def test_the_real_segments_are_the_same_from_text_files(shared_data, tmp_path, s
     for record in found.records:
         actions = sorted((label - 1, start, end) for label, start, end in own[record.video_id]["actions"])
         assert sorted((part.label, part.start, part.end) for part in record.segments) == actions
+
+
+def late(tmp_path, seconds=12):
+    """A JSON that says 8 s of a video of `seconds`, with one action after those 8."""
+    path = write(tmp_path, [[21, 9.0, 11.0], [22, 1.0, 2.0]], duration=8.0)
+    (tmp_path / "videos").mkdir()
+    film = np.zeros((seconds * 2, 32, 32, 3), np.uint8)
+    write_video(tmp_path / "videos" / "video_test_0000001.mp4", film, 2)
+    return path, tmp_path / "videos"
+
+
+def test_an_annotated_length_that_contradicts_its_actions_gives_way_to_that_of_the_file(tmp_path):
+    path, folder = late(tmp_path)
+    videos = load_multithumos(folder, path, "test")
+    assert videos.records[0].segments == (Segment(20, 9.0, 11.0), Segment(21, 1.0, 2.0))
+    assert videos.records[0].duration_seconds is None
+    assert videos.notes == (
+        "1 actions end after the annotated end of their video, which may be wrong: that of the file counts "
+        "(video_test_0000001).",
+    )
+    clip = ClipConfig(frames=24, stride=1, size=32, scales=(1.0,), flip=False)
+    sample = FrameLabelledClips(videos, DataConfig(), clip, seed=0, training=False)[(0, 0)]
+    assert np.flatnonzero(sample.labels[20]).tolist() == list(range(18, 23)) and sample.valid.all()
+    assert load_multithumos(None, path, "test").records[0].segments == (Segment(21, 1.0, 2.0),)
+
+
+def test_a_length_that_contradicts_nothing_stays_and_so_does_that_of_a_folder_of_frames(tmp_path):
+    path, folder = late(tmp_path)
+    (folder / "video_test_0000001.mp4").unlink()
+    frames = folder / "video_test_0000001"
+    frames.mkdir()
+    for number in range(1, 4):
+        Image.new("RGB", (32, 32)).save(frames / f"{number:06d}.jpg")
+    (record,) = load_multithumos(folder, path, "test").records
+    assert record.duration_seconds == 8.0 and record.segments[0] == Segment(20, 9.0, 11.0)
+    path = write(tmp_path, [[21, 1.0, 8.0]], duration=8.0)
+    (record,) = load_multithumos(folder, path, "test").records
+    assert record.duration_seconds == 8.0 and record.segments == (Segment(20, 1.0, 8.0),)
+
+
+# Rows of half a second show 9.5 to 11 of 9 to 11 and 1.5 to 2 of 1 to 2: overlaps of 0.75 and 0.5.
+@pytest.mark.parametrize(("protocol", "expected"), [("frame-map", (1, 1)), ("segment-map", (7 / 9, 5 / 9))])
+def test_saved_scores_bring_the_length_along(tmp_path, protocol, expected):
+    path = write(tmp_path, [[21, 9.0, 11.0], [22, 1.0, 2.0]], duration=8.0)
+    seconds = np.arange(24) / 2
+    logits = np.full((24, 65), -9.0, np.float32)
+    logits[19:22, 20] = logits[3, 21] = 9.0
+    score = VideoScores("video_test_0000001", seconds, logits, 12.0, 2.0, 24)
+    write_scores(tmp_path / "s.npz", ScoreFile(MULTITHUMOS_CLASSES, (NetworkScores("a", "", {}, (score,)),)))
+    words = ("--predictions", tmp_path / "s.npz", "--dataset", "multithumos", "--annotations", path)
+    words = (*words, "--protocol", protocol, "--output", tmp_path / "out")
+    assert carry_out([*map(str, ("evaluate", *words))]) == 0
+    told = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert [told["per_class_AP"][label] for label in (20, 21)] == pytest.approx(expected)
+    assert any("may be wrong: that of the file counts" in note for note in told["notes"])
+
+
+@pytest.mark.needs_shared_data
+@pytest.mark.parametrize(("split", "late"), [("train", 10), ("test", 55)])
+def test_no_real_action_is_cut_where_the_lengths_of_the_files_follow(shared_data, split, late):
+    with decoded_lengths(True):
+        found = load_multithumos(None, shared_data / "multithumos", split)
+    assert sum(len(record.segments) for record in found.records) == {"train": 18_482, "test": 20_208}[split]
+    assert [record.duration_seconds for record in found.records].count(None) == 6
+    assert found.notes[0].startswith(f"{late} actions end after the annotated end of their video")

@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 from ssdet_cli.data.flaws import tolerated
@@ -124,3 +126,67 @@ def test_a_check_is_told_of_every_bad_line_of_the_lists(ucf, hmdb):
         assert len(load_hmdb51(None, hmdb[0], "train")) == 3
     told = [flaw.message.partition(": ")[0].rpartition("/")[2] for flaw in flaws]
     assert told == ["trainlist01.txt, line 1", "wave_test_split1.txt, line 1", "wave_test_split1.txt, line 3"]
+
+
+def test_optical_flow_beside_the_pictures_is_not_taken(ucf, tmp_path):
+    lists, _ = ucf
+    name = "v_ApplyEyeMakeup_g01_c01"
+    copies = ("jpegs_256", "tvl1_flow/u", "tvl1_flow/v", "flow_x")
+    root = touch(tmp_path / "all", *(f"{copy}/{name}/frame{number:06d}.jpg" for copy in copies for number in (1, 2)))
+    found = load_ucf101(root, lists / "trainlist01.txt", "train")
+    assert found.records[0].path == root / "jpegs_256" / name
+    assert found.notes[0] == (
+        "Folders of optical flow are passed over (flow_x, tvl1_flow/u, tvl1_flow/v); give one itself to read it."
+    )
+    asked = load_ucf101(root / "tvl1_flow" / "u", lists / "trainlist01.txt", "train")
+    assert asked.records[0].path == root / "tvl1_flow" / "u" / name
+    shutil.rmtree(root / "jpegs_256")
+    with pytest.raises(DataError, match=r"but clips of optical flow alone \(flow_x, tvl1_flow/u, tvl1_flow/v\)"):
+        load_ucf101(root, lists, "train")
+
+
+def test_one_name_in_two_classes_is_two_clips(hmdb):
+    lists, videos = hmdb
+    (lists / "brush_hair_test_split1.txt").write_text("a_wave_1.avi 1\nwave_both.avi 2\n")
+    (lists / "wave_test_split1.txt").write_text("a_wave_1.avi 1\nflat.avi 2\n")
+    touch(videos, "wave/a_wave_1.avi", "flat.avi")
+    train = load_hmdb51(videos, lists, "train")
+    assert [(one.video_id, one.path) for one in train.records] == [
+        ("brush_hair/a_wave_1", None),
+        ("wave/a_wave_1", videos / "wave" / "a_wave_1.avi"),
+    ]
+    touch(videos, "brush_hair/a_wave_1.avi")
+    assert load_hmdb51(videos, lists, "train").records[0].path == videos / "brush_hair" / "a_wave_1.avi"
+    # What lies in the folder of another class is another clip; what lies in none is the listed one.
+    test = load_hmdb51(videos, lists, "test")
+    assert [one.path for one in test.records] == [None, videos / "flat.avi"]
+
+
+def test_one_name_of_two_classes_without_folders_of_classes_is_neither(hmdb, tmp_path):
+    lists, _ = hmdb
+    for kind in ("brush_hair", "wave"):
+        (lists / f"{kind}_test_split1.txt").write_text(f"a.avi 1\n{kind}.avi 1\nheld_{kind}.avi 2\n")
+    found = load_hmdb51(touch(tmp_path / "flat", "a.avi", "wave.avi"), lists, "train")
+    assert [one.video_id for one in found.records if one.path is not None] == ["wave"]
+    assert found.notes[-1] == "3 listed clips are not there (brush_hair/a, brush_hair, wave/a)."
+
+
+def test_names_agree_without_capitals_where_one_alone_does(ucf):
+    lists, videos = ucf
+    own = videos / "HandstandPushups"
+    (own / "v_HandStandPushups_g08_c02.avi").rename(own / "v_HandstandPushups_g08_c02.avi")
+    found = load_ucf101(videos, lists / "trainlist01.txt", "train")
+    assert found.records[1].path == own / "v_HandstandPushups_g08_c02.avi" and found.notes == ()
+    touch(own, "v_handstandpushups_g08_c02.avi")
+    found = load_ucf101(videos, lists / "trainlist01.txt", "train")
+    assert found.records[1].path is None
+    assert found.notes == ("1 listed clips are not there (v_HandStandPushups_g08_c02).",)
+
+
+def test_of_two_copies_the_fuller_one_is_read_and_told(ucf, tmp_path):
+    lists, _ = ucf
+    one, other = "ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi", "HandstandPushups/v_HandStandPushups_g08_c02.avi"
+    root = touch(tmp_path / "two", f"a_small/{one}", f"full/{one}", f"full/{other}")
+    found = load_ucf101(root, lists / "trainlist01.txt", "train")
+    assert [record.path for record in found.records] == [root / "full" / one, root / "full" / other]
+    assert found.notes == ("1 listed clips are there more than once, in a_small, full: those in full are read.",)

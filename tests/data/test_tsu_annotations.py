@@ -68,3 +68,12 @@ def test_annotations_of_one_benchmark_are_refused_under_the_name_of_another(tmp_
     with pytest.raises(DataError, match=r"class 51 is not a number from 0 to 50"):
         entry = {"subset": "testing", "duration": 5, "actions": [[51, 0, 1]]}
         load_tsu(None, write(tmp_path, {"P02T01C06": entry}), "test")
+
+
+def test_a_split_of_whole_numbers_is_seconds_where_another_has_fractions(tmp_path):
+    entries = {**ENTRIES, "P03T01C02": {"subset": "training", "duration": 500, "actions": [[0, 25, 50.5]]}}
+    found = load_tsu(None, write(tmp_path, entries), "test")
+    assert found.records[0].segments[0] == Segment(27, 77.0, 987.0) and found.records[0].duration_seconds == 22760.0
+    assert "taken as seconds, not as frames" in found.notes[0]
+    entries["P03T01C02"] = {"subset": "training", "duration": 500.25, "actions": []}
+    assert load_tsu(None, write(tmp_path, entries), "test").records == found.records

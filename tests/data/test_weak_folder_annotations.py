@@ -216,3 +216,14 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path):
         list_folder(tmp_path / ("x" * 300))
     with pytest.raises(DataError, match="Cannot read the folder .*: No such file"):
         is_frame_folder(tmp_path / "gone")
+
+
+def test_a_list_without_labels_is_told_only_where_it_is_read(tmp_path):
+    touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "train.csv").write_text("a.mp4 0\nb.mp4 1\n")
+    (tmp_path / "val.csv").write_text("b.mp4 1\n")
+    (tmp_path / "test.csv").write_text("c.mp4\n")
+    assert load_weak_folder(tmp_path / "train.csv", None, "train").notes == ()
+    assert load_weak_folder(tmp_path / "train.csv", None, "test").notes == (
+        "test.csv lists no labels: all its clips are class 0.",
+    )

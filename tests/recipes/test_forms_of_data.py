@@ -49,7 +49,7 @@ def test_an_evaluation_on_a_table_without_durations_takes_the_lengths_of_the_fil
     # The annotated durations are rounded, so a time of the protocol may fall on the next frame.
     assert scores[1]["per_class_AP"] == pytest.approx(scores[0]["per_class_AP"], abs=0.01)
     assert scores[0]["frames"] == scores[1]["frames"] and scores[1]["videos"] == 4
-    assert "4 videos have no annotated duration: that of their files is taken." in scores[1]["notes"]
+    assert "4 videos have no annotated duration that holds: that of their files is taken." in scores[1]["notes"]
 
 
 def test_a_checkpoint_is_scored_on_the_file_that_is_named_and_else_on_the_split_beside_its_own(data, tuned, tmp_path):

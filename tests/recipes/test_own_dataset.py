@@ -61,6 +61,9 @@ def test_the_example_reads_labels_of_audacity(plugin, footage):
     (footage / "test" / "own.txt").write_text("1.5 2.25 wave\n")
     with pytest.raises(DataError, match=r"own\.txt: every line must hold start, end and label"):
         DATASETS.get("audacity")(footage, None, "test")
+    (footage / "test" / "own.txt").write_text("soon\t2.25\twave\n")
+    with pytest.raises(DataError, match=r"own\.txt: start and end must be numbers of seconds .*'soon'"):
+        DATASETS.get("audacity")(footage, None, "test")
 
 
 def test_the_example_is_trained_on_under_either_name(plugin, footage, tmp_path, capfd):

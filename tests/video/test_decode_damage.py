@@ -17,6 +17,7 @@ from PIL import Image
 from ssdet_cli.errors import DataError
 from ssdet_cli.video._decord import import_decord, returns_width
 from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.inspection import DEPTHS, Inspection, inspect
 from ssdet_cli.video.patience import in_time, within
 from ssdet_cli.video.write import write_video
 
@@ -298,3 +299,26 @@ def test_what_hangs_in_a_call_is_left_behind():
     assert in_time(5, "x.mp4", sum, [1, 2]) == in_time(None, "x.mp4", sum, [1, 2]) == 3
     with pytest.raises(ZeroDivisionError):
         in_time(5, "x.mp4", lambda: 1 / 0)
+
+
+@everyone
+@pytest.mark.parametrize(
+    "tail",
+    [b"TAG" + b"A tune".ljust(125, b"\0"), b"\xff" * 8, bytes(range(90, 190))],
+    ids=["ID3v1", "8 bytes", "100 bytes"],
+)
+def test_what_follows_the_samples_of_an_mp4_takes_nothing_away(noisy, tmp_path, backend, tail):
+    path = tmp_path / "tail.mp4"
+    path.write_bytes(noisy.read_bytes() + tail)
+    with open_video(path, backend=backend) as video, open_video(noisy, backend=backend) as whole:
+        assert video.num_frames == 30
+        np.testing.assert_array_equal(video.frames(range(30)), whole.frames(range(30)))
+    facts = inspect(Inspection(str(path), "all", backend))
+    assert (facts.code, facts.frames) == ("", 30)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_a_check_does_not_wait_for_a_pipe(tmp_path, depth):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    facts = in_time(5, "pipe.mp4", inspect, Inspection(str(tmp_path / "pipe.mp4"), depth))
+    assert (facts.code, facts.detail) == ("unreadable", "not a file but a pipe, a socket or a device")

@@ -131,14 +131,18 @@ def list_set(dataset: str, path: Path, root: Path, split: str, classes: Sequence
     labels, listings = Labels(classes), Listings()
     parts: dict[str, list[VideoRecord]] = {}
     notes: list[str] = []
-    for name, (lines, understood) in read.items():
-        notes += understood
+    understood: dict[str, set[str]] = {}
+    for name, (lines, told) in read.items():
         for part, own in _by_split(lines, name).items():
             records, repeated = list_records(files[name], own, root, labels, listings)
             parts.setdefault(part, []).extend(records)
             notes += repeated
+            for note in told:
+                understood.setdefault(note, set()).update(record.video_id for record in records)
     source = files.get(split) or next(iter(files.values()))
     records, stood_in = choose_split(parts, split, source)
+    chosen = {record.video_id for record in records}
+    notes = [*(note for note, own in understood.items() if own & chosen), *notes]
     missing = [record.video_id for record in records if record.path is None]
     if len(missing) == len(records):
         raise DataError(

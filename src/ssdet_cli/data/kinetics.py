@@ -8,7 +8,7 @@ or folders of frames of these names, in one folder, in folders of splits, of cla
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from ssdet_cli.video.decode import open_video
 
 #: A file that ends this long before the annotated part does holds that part alone.
 _CUT_SECONDS = 0.5
+#: Files of the latest starts that are looked at to tell whole videos from their annotated parts.
+_VOTERS = 9
 
 
 def load_kinetics(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
@@ -129,9 +131,8 @@ def _annotated_set(
     paths, renamed, missing = _find_clips(own, videos) if videos is not None else ({}, [], [])
     if missing:
         notes.append(some("annotated clips are not there", missing))
-    parts = _parts_of_whole_videos(renamed, paths)
-    if parts:
-        notes.append(f"{len(parts)} clips are whole videos <id>.mp4: the annotated part of each is used.")
+    parts, told = _parts_of_whole_videos(renamed, paths)
+    notes += told
     labels = Labels(classes)
     records = tuple(_record(clip, labels, paths.get(clip.video_id), clip.video_id in parts) for clip in own)
     source = split_files(path).get(split, path)
@@ -190,24 +191,35 @@ def _best(files: Sequence[Clip], clip: AnnotatedClip) -> Clip:
     return max(files, key=fits)
 
 
-def _parts_of_whole_videos(clips: Sequence[AnnotatedClip], paths: dict[str, str]) -> set[str]:
-    """Ids of the clips whose file `<id>.mp4` is a whole video, and not the annotated part of it already."""
+def _parts_of_whole_videos(clips: Sequence[AnnotatedClip], paths: dict[str, str]) -> tuple[set[str], tuple[str, ...]]:
+    """Ids of the clips whose file `<id>.mp4` is a whole video, and not the annotated part of it already.
+
+    The headers of up to `_VOTERS` files decide for all, by majority; as whole videos where that is even. The second
+    value is a note on what was decided, where there are such files.
+    """
     whole = [
         clip
         for clip in clips
         if os.path.splitext(os.path.basename(paths[clip.video_id]))[0] == clip.youtube_id
         and os.path.isfile(paths[clip.video_id])
     ]
-    latest = sorted(whole, key=lambda clip: clip.start, reverse=True)[:3]
-    return set() if _are_cut(latest, paths) else {clip.video_id for clip in whole}
+    if not whole:
+        return set(), ()
+    latest = sorted(whole, key=lambda clip: clip.start, reverse=True)[:_VOTERS]
+    votes = [vote for clip in latest if (vote := _is_cut(clip, paths[clip.video_id])) is not None]
+    cut = sum(votes)
+    if 2 * cut > len(votes):
+        told = f"{len(whole)} clips are files <id>.mp4 that are taken as the annotated part alone"
+        return set(), (f"{told}: {cut} of {len(votes)} that were looked at end before that part would.",)
+    told = f"{len(whole)} clips are whole videos <id>.mp4: the annotated part of each is used"
+    by = f"{len(votes) - cut} of {len(votes)} that were looked at reach so far" if votes else "no header could be read"
+    return {clip.video_id for clip in whole}, (f"{told} ({by}).",)
 
 
-def _are_cut(clips: Iterable[AnnotatedClip], paths: dict[str, str]) -> bool:
-    """Whether files end before the annotated part does, by the first header that can be read."""
-    for clip in clips:
-        try:
-            with open_video(paths[clip.video_id], backend="pyav") as video:
-                return video.duration_seconds < (clip.end or clip.start) - _CUT_SECONDS
-        except DataError:
-            continue
-    return False
+def _is_cut(clip: AnnotatedClip, path: str) -> bool | None:
+    """Whether a file ends before the annotated part does; None where its header cannot be read."""
+    try:
+        with open_video(path, backend="pyav") as video:
+            return video.duration_seconds < (clip.end or clip.start) - _CUT_SECONDS
+    except DataError:
+        return None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -119,25 +119,51 @@ def find_videos(folder: Path | None, wanted: Collection[str] = ()) -> dict[str, 
     """Return id -> video file `<id>.mp4` (mkv, avi, webm, mov) or folder of frames `<id>/` in `folder`.
 
     Where some of the `wanted` ids are not directly in it, its other folders are looked into as well: sets come in
-    several parts (`validation/`, `test/`; `Charades_v1_480/`).
+    several parts (`validation/`, `test/`; `Charades_v1_480/`). Of folders that hold the same videos the one with the
+    most files counts, as far as it goes: the same one for every split.
 
     Raises:
         DataError: `folder` is not a folder.
     """
+    return _videos_and_copies(folder, wanted)[0]
+
+
+def _videos_and_copies(folder: Path | None, wanted: Collection[str]) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """As `find_videos`, and a note where several of the folders hold the same videos."""
     if folder is None:
-        return {}
+        return {}, ()
     if not folder.is_dir():
         what = "does not exist" if not folder.exists() else "is a file and no folder"
         raise DataError(f"The video folder {folder} {what}.")
     found, inner = _videos_in(folder)
     missing = set(wanted) - found.keys()
+    parts: list[tuple[str, dict[str, Path]]] = []
+    sizes: dict[str, int] = {}
     for name in inner if missing else ():
         if name not in wanted:
-            for video_id, path in _videos_in(folder / name)[0].items():
-                # Features and optical flow come in folders of the same names.
-                if video_id in missing and (path.suffix.lower() in VIDEO_SUFFIXES or is_frame_folder(path)):
-                    found.setdefault(video_id, path)
-    return found
+            own = _videos_in(folder / name)[0]
+            sizes[name] = len(own)
+            # Features and optical flow come in folders of the same names.
+            parts.append((name, {one: own[one] for one in sorted(missing & own.keys()) if _is_video(own[one])}))
+    taken: dict[str, int] = {}
+    for name, own in sorted(parts, key=lambda part: -sizes[part[0]]):
+        fresh = own.keys() - found.keys()
+        taken[name] = len(fresh)
+        found.update((video_id, own[video_id]) for video_id in fresh)
+    copies = [name for name, own in parts if _shares(name, own, parts)]
+    if not copies:
+        return found, ()
+    read = ", ".join(f"{taken[name]} from {name}" for name in sorted(copies, key=lambda name: -taken[name]))
+    return found, (f"{folder} holds some videos more than once, in {', '.join(copies)}: {read} are read.",)
+
+
+def _shares(name: str, own: Mapping[str, Path], parts: Iterable[tuple[str, Mapping[str, Path]]]) -> bool:
+    """Whether another folder holds one of a folder's videos."""
+    return any(other != name and own.keys() & theirs.keys() for other, theirs in parts)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES or is_frame_folder(path)
 
 
 def is_frame_folder(folder: str | Path) -> bool:
@@ -178,7 +204,7 @@ def _videos_in(folder: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
-    """Return the records with the paths of their videos, and a note on those that have none.
+    """Return the records with the paths of their videos, and notes on those that have none or several.
 
     Raises:
         DataError: `videos` is not a folder, or holds none of them.
@@ -186,16 +212,16 @@ def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tup
     records = tuple(records)
     if videos is None:
         return records, ()
-    paths = find_videos(videos, {record.video_id for record in records})
+    paths, copies = _videos_and_copies(videos, {record.video_id for record in records})
     missing = [record.video_id for record in records if record.video_id not in paths]
     if records and len(missing) == len(records):
-        others = [path for path in paths.values() if path.suffix.lower() in VIDEO_SUFFIXES or is_frame_folder(path)]
+        others = [path for path in paths.values() if _is_video(path)]
         held = f"{len(others)} others, such as {others[0].name}" if others else "no video at all"
         raise DataError(
             f"{videos} holds none of the {len(records)} annotated videos, such as {missing[0]}.mp4; it holds {held}."
         )
     found = tuple(replace(record, path=paths.get(record.video_id)) for record in records)
-    return found, (some("videos have no file in the video folder", missing),) if missing else ()
+    return found, (*copies, *([some("videos have no file in the video folder", missing)] if missing else []))
 
 
 def without_reversed(records: Iterable[VideoRecord]) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:

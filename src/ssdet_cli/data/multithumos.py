@@ -13,7 +13,17 @@ from typing import Any
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.flaws import UnknownClassError, kept_raw, refuse
 from ssdet_cli.data.frame_json import json_set
-from ssdet_cli.data.lookup import check_split, read_text, required, some, stand_in, with_paths, without_reversed
+from ssdet_cli.data.lengths import decoded_lengths_follow
+from ssdet_cli.data.lookup import (
+    VIDEO_SUFFIXES,
+    check_split,
+    read_text,
+    required,
+    some,
+    stand_in,
+    with_paths,
+    without_reversed,
+)
 from ssdet_cli.errors import DataError
 
 #: In the order of the ids 1 to 65 of `multithumos.json`, which holds no names.
@@ -39,9 +49,11 @@ _PARTS = {"video_validation_": "train", "video_test_": "test"}
 def load_multithumos(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
     """Read `multithumos.json`, or the text files of the release.
 
-    The JSON counts classes from 1; here they count from 0. Some actions end minutes after their video: where its length
-    is known, which the text files do not tell, they are cut at its annotated end, and those that start after it are
-    left out, with a note.
+    The JSON counts classes from 1; here they count from 0. Some actions end minutes after the annotated end of their
+    video, and either may be wrong. Where the video is there (or scores that know its length, see `lengths`), they keep
+    their times and the annotated length is dropped for that of the file; of a folder of frames it stays, as the rate
+    may follow from it. Where only the JSON is at hand, they are cut at the annotated end, and those that start after it
+    are left out. A note says either. The text files tell no lengths.
 
     Args:
         videos: Folder of `<id>.mp4` (mkv, avi, webm, mov) or of frame folders, also in a folder for each part of
@@ -114,18 +126,26 @@ def _from_one(value: Any) -> int:
 
 
 def _within_video(records: Iterable[VideoRecord]) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
-    kept, outside, cut = [], [], []
+    kept, doubted, outside, cut = [], [], [], []
     for record in records:
         duration = record.duration_seconds
-        if duration is None:
+        beyond = [] if duration is None else [part for part in record.segments if part.end > duration]
+        if not beyond:
             kept.append(record)
+            continue
+        if record.path is not None or decoded_lengths_follow():
+            doubted += [record.video_id] * len(beyond)
+            is_folder = record.path is not None and record.path.suffix.lower() not in VIDEO_SUFFIXES
+            kept.append(record if is_folder else replace(record, duration_seconds=None))
             continue
         inside = [segment for segment in record.segments if segment.start < duration]
         outside += [record.video_id] * (len(record.segments) - len(inside))
         cut += [record.video_id for segment in inside if segment.end > duration]
         segments = tuple(Segment(part.label, part.start, min(part.end, duration)) for part in inside)
         kept.append(replace(record, segments=segments))
+    kept_whole = "actions end after the annotated end of their video, which may be wrong: that of the file counts"
     notes = (
+        *([some(kept_whole, doubted)] if doubted else []),
         *([some("actions start after their video and are left out", outside)] if outside else []),
         *([some("actions end after their video and are cut at its end", cut)] if cut else []),
     )

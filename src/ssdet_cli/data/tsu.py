@@ -8,14 +8,15 @@ durations as well; classes count from 0 in the order of the repository's `Action
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.flaws import refuse
-from ssdet_cli.data.frame_json import json_set, known_class
-from ssdet_cli.data.lookup import check_split, read_text, required, stand_in, with_paths, without_reversed
+from ssdet_cli.data.frame_json import action_parts, json_entries, json_set, known_class
+from ssdet_cli.data.lookup import check_split, read_json, read_text, required, stand_in, with_paths, without_reversed
 from ssdet_cli.data.tables import read_table
 from ssdet_cli.errors import DataError
 
@@ -43,7 +44,8 @@ _WANTED = "smarthome_CS_51.json, smarthome_CV_51.json, or the folder of P02T01C0
 def load_tsu(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
     """Read Toyota Smarthome Untrimmed; frames become seconds.
 
-    A JSON in which some time is no whole number was converted to seconds already and is taken as such, with a note.
+    A JSON in which some time, of whatever split, is no whole number was converted to seconds already and is taken as
+    such, with a note.
 
     Args:
         videos: Folder of `<id>.mp4`; None where only labels matter.
@@ -59,18 +61,22 @@ def load_tsu(videos: Path | None, annotations: Path | None, split: str) -> Video
     if path.is_dir():
         return _from_folder(videos, path, split)
     found = json_set("tsu", videos, path, split, TSU_CLASSES, lambda value: known_class(value, TSU_CLASSES))
-    if not _in_frames(found.records):
+    if not _in_frames(path):
         told = f"{path.name} holds times that are no whole numbers: they are taken as seconds, not as frames."
         return replace(found, notes=(told, *found.notes))
     return replace(found, records=tuple(_in_seconds(record) for record in found.records))
 
 
-def _in_frames(records: Iterable[VideoRecord]) -> bool:
-    return all(
-        value is None or value == int(value)
-        for record in records
-        for value in (record.duration_seconds, *(time for part in record.segments for time in (part.start, part.end)))
-    )
+def _in_frames(path: Path) -> bool:
+    """Whether every time in a JSON is a whole number: a file counts one way, in all its splits."""
+    for _, entry in json_entries(path, read_json(path)[0]):
+        times = [entry.duration]
+        for action in entry.actions:
+            with suppress(ValueError):  # left out, and told when the split was read
+                times += action_parts(action)[1:]
+        if any(isinstance(time, float) and not time.is_integer() for time in times):
+            return False
+    return True
 
 
 def _in_seconds(record: VideoRecord) -> VideoRecord:

@@ -53,9 +53,12 @@ def read_via(path: Path, tiers: Collection[str] = ()) -> Export:
     for tier in tiers:
         if tier not in names.values():
             raise ConfigError(f"{path} has no attribute '{tier}'; it has: {', '.join(names.values()) or 'none'}.")
-    left_out = dict.fromkeys(("mark single frames", "have no class"), 0)
+    left_out = dict.fromkeys(("mark single frames", "have no class", "mark a region of the picture"), 0)
     used: set[str] = set()
-    for key, video, times, values in pieces:
+    for key, video, times, region, values in pieces:
+        if region:
+            left_out["mark a region of the picture"] += 1
+            continue
         if len(times) != 2:
             left_out["mark single frames"] += bool(times)
             continue
@@ -72,7 +75,7 @@ def read_via(path: Path, tiers: Collection[str] = ()) -> Export:
     return Export({name: one for name, one in videos.items() if name}, _options(attributes, names, used), tuple(notes))
 
 
-_Pieces = Iterable[tuple[str, str, list[Any], Mapping[str, Any]]]
+_Pieces = Iterable[tuple[str, str, list[Any], Any, Mapping[str, Any]]]
 _Parts = tuple[Mapping[str, Mapping[str, Any]], dict[str, Footage], _Pieces]
 
 
@@ -82,9 +85,8 @@ def _of_project(project: Mapping[str, Any]) -> _Parts:
         files = [project["file"][str(number)] for number in content["fid_list"]]
         names[view] = video_id(files[0].get("fname") or files[0]["src"])
     pieces = [
-        (key, names.get(str(piece["vid"]), ""), list(piece["z"]), piece["av"] or {})
+        (key, names.get(str(piece["vid"]), ""), list(piece["z"]), piece["xy"], piece["av"] or {})
         for key, piece in project["metadata"].items()
-        if not piece["xy"]
     ]
     shown = project.get("project", {}).get("vid_list") or list(names)
     return project["attribute"], {names[str(view)]: Footage() for view in shown if str(view) in names}, pieces
@@ -106,8 +108,7 @@ def _of_csv(text: str) -> _Parts:
         files, times, region, values = (json.loads(row[place]) for place in (1, 3, 4, 5))
         name = video_id(files[0])
         videos.setdefault(name, Footage())
-        if not region:
-            pieces.append((row[0], name, times, values))
+        pieces.append((row[0], name, times, region, values))
     return attributes, videos, pieces
 
 

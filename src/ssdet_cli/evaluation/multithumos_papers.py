@@ -33,9 +33,9 @@ class MultiThumosPapers(FrameMap):
     absent = 0.0
     conventions = (
         "A row for every 8 frames: n = floor((V - 1) / 8) rows of a video of V frames, at least one, row i at i / n of "
-        "the annotated length; an action is present strictly between its start and end; rows in annotation order, "
-        "equal scores keep it; missing videos have no rows and are listed; AP without interpolation, a class without a "
-        "positive counts as 0 in the mean."
+        "the annotated length (of the file's, where annotated actions go beyond that one); an action is present "
+        "strictly between its start and end; rows in annotation order, equal scores keep it; missing videos have no "
+        "rows and are listed; AP without interpolation, a class without a positive counts as 0 in the mean."
     )
 
     def frame_seconds(self, record: RecordLike, scores: VideoScores | None = None) -> np.ndarray:

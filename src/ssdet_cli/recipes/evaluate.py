@@ -3,11 +3,13 @@
 from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig, FrameLabelledData
 from ssdet_cli.data.info import INFO
+from ssdet_cli.data.lengths import decoded_lengths
 from ssdet_cli.errors import ConfigError
 from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.comparison import Comparison
 from ssdet_cli.evaluation.comparison_report import FILE as COMPARISON
 from ssdet_cli.evaluation.interface import EvaluationResult
+from ssdet_cli.evaluation.score_files import is_score_file
 from ssdet_cli.recipes import members
 from ssdet_cli.recipes.analysis import training_split
 from ssdet_cli.recipes.results import annotated, finish
@@ -39,7 +41,8 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
         raise ConfigError("evaluate needs checkpoints (--checkpoint RUN) or prediction files (--predictions FILE).")
     _refuse_no_truth(cfg.data)
     protocol = PROTOCOLS.get(cfg.protocol)()
-    videos = annotated(cfg.data, cfg.split, named=cfg.data.annotations is not None)
+    with decoded_lengths(any(map(is_score_file, cfg.predictions))):
+        videos = annotated(cfg.data, cfg.split, named=cfg.data.annotations is not None)
     sources = members.read_files(cfg.predictions, videos)
     members.save(cfg, videos, sources)
     videos = members.with_lengths(videos, sources)

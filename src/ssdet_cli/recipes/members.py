@@ -15,6 +15,7 @@ from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.class_names import class_difference
+from ssdet_cli.data.lengths import with_decoded_lengths
 from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.evaluation.ensemble import Averaged, Member, averaged, check_weights, refuse_unlike
 from ssdet_cli.evaluation.facts import Facts, MemberFacts
@@ -277,15 +278,11 @@ def with_lengths(videos: VideoSet, sources: Sequence[Source]) -> VideoSet:
         if source.network is not None
         for score in source.network.scores
     }
-    silent = {record.video_id for record in videos.records if record.duration_seconds is None} & lengths.keys()
-    if not silent:
+    filled, count = with_decoded_lengths(videos, lengths)
+    if not count:
         return videos
-    records = tuple(
-        replace(record, duration_seconds=lengths[record.video_id]) if record.video_id in silent else record
-        for record in videos.records
-    )
-    told = f"{len(silent)} videos have no annotated duration: that of their files is taken."
-    return replace(videos, records=records, notes=(*videos.notes, told))
+    told = f"{count} videos have no annotated duration that holds: that of their files is taken."
+    return replace(filled, notes=(*videos.notes, told))
 
 
 def readers_of(scores: Iterable[VideoScores]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from ssdet_cli.config.commands import FinetuneConfig
 from ssdet_cli.config.sections import DataConfig, InferenceConfig
 from ssdet_cli.data.annotations import VideoSet, rasterize
 from ssdet_cli.data.clips import VideoWindows, spacing_of
+from ssdet_cli.data.lengths import with_decoded_lengths
 from ssdet_cli.data.loader import build_stream
 from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.exact import logits_in_chunks, windows_of
@@ -168,8 +169,9 @@ def score_while_training(
             log.say(f"Left out of validation: {reason}")
         if scores:
             meta["validated"] = learned(videos, scores, spacing_of(cfg.clip))
-        found = averaged(protocol, videos, [Member.of_network("validation", scores)])
-        result = protocol.score(videos, found.predictions, found.seconds)
+        known, _ = with_decoded_lengths(videos, {score.video_id: score.duration_seconds for score in scores})
+        found = averaged(protocol, known, [Member.of_network("validation", scores)])
+        result = protocol.score(known, found.predictions, found.seconds)
         log.write_json(CLASS_SCORES, {"classes": result.classes, "AP": result.per_class_AP})
         return {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, "videos": result.videos - result.missing}
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _ISO_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp"}
+#: Boxes that hold samples or are needed to find them, also those of fragments.
+_ISO_SAMPLE_BOXES = {b"moov", b"mdat", b"moof", b"styp", b"sidx", b"ssix", b"prft", b"emsg"}
 _EBML_HEADER, _MATROSKA_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -21,7 +23,8 @@ class Layout:
     """The outer structure of a file.
 
     Attributes:
-        missing_bytes: By how much the file is shorter than it says; 0 where it is whole or does not say.
+        missing_bytes: By how much the file is shorter than it says; 0 where it is whole or does not say, and where only
+            what follows the samples of an MP4 is no whole box.
         quarter_turns: Clockwise quarter turns that bring its pictures upright, 0 to 3.
     """
 
@@ -40,7 +43,7 @@ def read_layout(path: Path) -> Layout:
         head = file.read(12)
         if head[4:8] in _ISO_FIRST_BOXES:
             boxes = list(_boxes(file, 0, size))
-            return Layout(max(0, boxes[-1][2] - size) if boxes else 0, _quarter_turns(file, boxes))
+            return Layout(_missing_from_boxes(boxes, size), _quarter_turns(file, boxes))
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
             return Layout(_missing_from_riff(head, size))
         if head[:4] == _EBML_HEADER:
@@ -66,6 +69,17 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
             return
         yield kind, payload, start + length
         start += length
+
+
+def _missing_from_boxes(boxes: list[tuple[bytes, int, int]], size: int) -> int:
+    """Bytes that the last box lacks; 0 where all samples lie before it, as where a tag of another format follows."""
+    if not boxes:
+        return 0
+    kind, _, end = boxes[-1]
+    whole = {other for other, _, _ in boxes[:-1]}
+    if kind not in _ISO_SAMPLE_BOXES and {b"moov", b"mdat"} <= whole:
+        return 0
+    return max(0, end - size)
 
 
 def _quarter_turns(file: BinaryIO, boxes: list[tuple[bytes, int, int]]) -> int:

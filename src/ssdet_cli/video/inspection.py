@@ -113,6 +113,8 @@ def inspect(job: Inspection) -> FileFacts:
     try:
         if os.path.isdir(job.path):
             return _folder(job, facts)
+        if not os.path.isfile(job.path):  # to open a pipe is to wait for its writer
+            return replace(facts, code="unreadable", detail="not a file but a pipe, a socket or a device")
         return _file(job, facts)
     except DataError as error:
         return _bad(facts, "unreadable", error)
@@ -128,7 +130,7 @@ def _bad(facts: FileFacts, code: str, error: DataError) -> FileFacts:
 
 
 def _file(job: Inspection, facts: FileFacts) -> FileFacts:
-    if not facts.size and os.path.isfile(job.path):
+    if not facts.size:
         return replace(facts, code="empty", detail="0 bytes")
     if read_layout(Path(job.path)).missing_bytes:
         facts = replace(facts, code="truncated", detail="its end is missing")
