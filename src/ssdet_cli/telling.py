@@ -78,7 +78,7 @@ def tell_error(error: BaseException) -> int:
 def _tell_of_a_task(error: SsdetError, message: str, code: int) -> None:
     """Tell an error that a task of `srun` met before it met the others; what all of them meet, the first one tells.
 
-    Their words are the same, so what is wrong with those rank 0 tells. Files, packages and GPUs may be others on another
+    Their words are the same, so what is wrong with those rank 0 tells. Files and packages may be others on another
     machine: of anything else that machine's first task tells too, and where it is.
     """
     one_of_a_machine = os.environ.get("SLURM_NODEID", "0") != "0" and os.environ.get("SLURM_LOCALID") == "0"

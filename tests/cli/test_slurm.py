@@ -202,11 +202,10 @@ def test_what_several_tasks_have_to_say_the_first_one_says(place, words, code, s
     [
         (["--data", "nowhere"], "nowhere"),
         (["--config", "nowhere/my.yaml"], "my.yaml"),
-        (["--init", "none.pt"], "none.pt does not exist"),
+        (["--init", "none.pt"], "there is no none.pt"),
         (["--resume", "--output", "gone"], "--resume: gone holds no config.yaml, so it is no run folder"),
-        (["--device", "cuda:99"], "cuda:99"),
     ],
-    ids=["data", "config", "init", "run", "GPU"],
+    ids=["data", "config", "init", "run"],
 )
 def test_what_another_machine_lacks_is_told_there_once(place, words, named):
     tasks = [task(place, 1, "--output", "none", *words, SLURM_NODEID="1", SLURM_LOCALID=local) for local in "01"]
