@@ -153,6 +153,13 @@ def test_two_tasks_train_one_run_and_a_signal_to_one_of_them_ends_both_with_75(p
     assert json.loads((place / "run" / "env.json").read_text())["world_size"] == 2
 
 
+def test_steps_of_a_dry_run_of_two_tasks_are_those_of_both(place):
+    tasks = [task(place, number, "--dry-run", "--output", "none") for number in (0, 1)]
+    said = [each.communicate(timeout=100)[1] for each in tasks]
+    assert [each.returncode for each in tasks] == [0, 0]
+    assert "Estimate from these steps, not a promise: " in said[0] and said[1] == ""
+
+
 def test_more_processes_than_srun_started_are_one_clear_line(place):
     _, said = (process := task(place, 0, "--nproc", "4")).communicate(timeout=60)
     assert process.returncode == 2
