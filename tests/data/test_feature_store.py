@@ -218,10 +218,10 @@ def test_damaged_files_are_found_without_reading_them(tmp_path):
     read, path = FeatureStore(tmp_path), tmp_path / "AB12C.safetensors"
     whole = path.read_bytes()
     for content, text in (
-        (whole[:-5], r"truncated, [\d,]+ of [\d,]+ bytes"),
+        (whole[:-5], r"truncated, [\d,]+ of [\d,]+ bytes are there; run `ssdet extract-features` again, which"),
         (whole[:20], "truncated"),
         (b"\xff" * 500, "not a file of features, or its beginning is damaged"),
-        (b"", "beginn"),
+        (b"", "empty; run `ssdet extract-features` again, which replaces it"),
     ):
         path.write_bytes(content)
         with pytest.raises(DataError, match=text):

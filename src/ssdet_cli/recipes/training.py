@@ -37,7 +37,7 @@ from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.fit import FitSummary, Monitor, Validate, fit
 from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
 from ssdet_cli.engine.phases import STEPS, VALIDATION
-from ssdet_cli.engine.runlog import RunLog, environment
+from ssdet_cli.engine.runlog import ENV, RunLog, environment
 from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import BY_SRUN, ConfigError, DataError, SsdetError
 from ssdet_cli.files import drop_unfinished
@@ -96,7 +96,8 @@ class Run:
             self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder, self.session.world_size)))
             self.log.keep_in(folder, resume_step=self.step if self.resume else None)
             drop_unfinished(folder / "checkpoints")
-        self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
+        told = environment(self.session.device, self.session.world_size, folder / ENV if self.resume else None)
+        self.log.write_json(ENV, told)
         if cfg.run.wandb is not None:
             self.log.also_to_wandb(cfg.run.wandb, to_plain(cfg))
         return folder
