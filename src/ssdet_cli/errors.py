@@ -52,6 +52,10 @@ class ConfigError(SsdetError):
     exit_code = 2
 
 
+class WordsError(ConfigError):
+    """The words of a command line are wrong, whatever the machine holds."""
+
+
 class DataError(SsdetError):
     """A video or annotation file is missing, unreadable or contradicts itself."""
 

@@ -9,6 +9,8 @@ from types import FrameType
 
 #: How a scheduler asks a job to stop; it and a launcher send them to all processes of the job.
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+#: Filter of warnings that begin so, in the form of PYTHONWARNINGS.
+_QUIET = "ignore:resource_tracker:UserWarning"
 
 
 @contextmanager
@@ -24,10 +26,8 @@ def held_interrupts(*others: signal.Signals) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    from multiprocessing import resource_tracker  # takes longer to import than all that every command needs of this
-
     before = signal.pthread_sigmask(signal.SIG_BLOCK, others)
-    resource_tracker.ensure_running()  # started later, by whatever needs it, it would unblock SIGINT and SIGTERM
+    _start_tracker()  # started later, by whatever needs it, it would unblock SIGINT and SIGTERM
     held: list[int] = []
     # Another thread may take the signal, and the handler then runs in this one: blocking alone is not enough.
     handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
@@ -39,6 +39,24 @@ def held_interrupts(*others: signal.Signals) -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if held:
         signal.raise_signal(signal.SIGINT)
+
+
+def _start_tracker() -> None:
+    """Start the process that removes what killed processes leave behind, unless there is one.
+
+    It warns of that before the error line is there, which tells what was killed; so its warnings are switched off.
+    """
+    from multiprocessing import resource_tracker  # takes longer to import than all that every command needs of this
+
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, (before, _QUIET)))
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
-from ssdet_cli.errors import BY_SRUN, INTERRUPTED, LAUNCHED, RESUME_ME, ConfigError, RankLost, SsdetError
+from ssdet_cli.errors import BY_SRUN, INTERRUPTED, LAUNCHED, RESUME_ME, RankLost, SsdetError, WordsError
 
 
 def one_line(text: str) -> str:
@@ -78,12 +78,12 @@ def tell_error(error: BaseException) -> int:
 def _tell_of_a_task(error: SsdetError, message: str, code: int) -> None:
     """Tell an error that a task of `srun` met before it met the others; what all of them meet, the first one tells.
 
-    That is what is wrong with their words, which are the same. Of files another machine may have others: there one task
-    tells it too, and where it is.
+    Their words are the same, so what is wrong with those rank 0 tells. Files and packages may be others on another
+    machine: of anything else that machine's first task tells too, and where it is.
     """
     one_of_a_machine = os.environ.get("SLURM_NODEID", "0") != "0" and os.environ.get("SLURM_LOCALID") == "0"
     where = f" (rank {os.environ['RANK']} on {socket.gethostname()})."
-    tell(message.rstrip(".") + where, code, silent=isinstance(error, ConfigError) or not one_of_a_machine)
+    tell(message.rstrip(".") + where, code, silent=isinstance(error, WordsError) or not one_of_a_machine)
 
 
 def _recorded(line: str, code: int) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from ssdet_cli.config.commands import EvaluateConfig, ExtractFeaturesConfig, FinetuneConfig, PretrainConfig
 from ssdet_cli.config.load import load_config
+from ssdet_cli.config.predict import PredictConfig
 from ssdet_cli.config.rundir import prepare
 from ssdet_cli.recipes.runs import find_runs, read_run
 
@@ -136,12 +137,34 @@ def test_an_evaluation_shows_its_score_and_extraction_its_end(ssdet, tmp_path):
         load_config(EvaluateConfig, None, ["protocol=frame-map"]),
         metrics__json='{"mAP": 0.25}',
     )
-    make(tmp_path / "runs/features", ExtractFeaturesConfig(), index__json='{"complete": true}')
+    index = {"complete": True, "origin": {"backbone": "x3d_tiny"}}
+    cfg = ExtractFeaturesConfig(checkpoint="runs/tuned")
+    make(tmp_path / "runs/features", cfg, index__json=json.dumps(index))
+    make(tmp_path / "runs/extracting", cfg)
     records = {record["name"]: record for record in json.loads(ssdet("runs", "--json").out)}
     scored, features = records["scored"], records["features"]
     assert (scored["command"], scored["model"], scored["state"]) == ("evaluate", "frame-map", "finished")
     assert scored["best"] == 25.0
-    assert (features["command"], features["state"]) == ("extract-features", "finished")
+    told = [features[name] for name in ("command", "state", "model")]
+    assert told == ["extract-features", "finished", "x3d_tiny"]  # not the default of the configuration
+    assert records["extracting"]["model"] is None
+
+
+def test_a_prediction_is_finished_once_its_results_are_there(ssdet, tmp_path):
+    cfg = load_config(PredictConfig, None, ["checkpoint=runs/tuned", "data.videos=[videos]"])
+    whole, part = '{"partial": false, "name": "a"}', '{"partial": true, "name": "b"}'
+    make(tmp_path / "runs/one", cfg, segments__json=whole)
+    several = make(tmp_path / "runs/several", cfg)
+    make(several / "a", segments__json=whole)
+    make(several / "deeper/b", segments__json=whole)
+    cut = make(tmp_path / "runs/cut", cfg)
+    make(cut / "b", segments__json=part)
+    answer = ssdet("runs", "--json")
+    states = {record["name"]: (record["command"], record["state"]) for record in json.loads(answer.out)}
+    assert states["one"] == states["several"] == ("predict", "finished")
+    assert states["cut"] == ("predict", "interrupted")
+    assert "judged by the age" not in ssdet("runs").err
+    assert "cut: of b only a part was seen" in ssdet("runs").err
 
 
 def test_show_draws_curves_and_says_how_to_go_on(ssdet, runs):

@@ -153,6 +153,13 @@ def test_two_tasks_train_one_run_and_a_signal_to_one_of_them_ends_both_with_75(p
     assert json.loads((place / "run" / "env.json").read_text())["world_size"] == 2
 
 
+def test_steps_of_a_dry_run_of_two_tasks_are_those_of_both(place):
+    tasks = [task(place, number, "--dry-run", "--output", "none") for number in (0, 1)]
+    said = [each.communicate(timeout=100)[1] for each in tasks]
+    assert [each.returncode for each in tasks] == [0, 0]
+    assert "Estimate from these steps, not a promise: " in said[0] and said[1] == ""
+
+
 def test_more_processes_than_srun_started_are_one_clear_line(place):
     _, said = (process := task(place, 0, "--nproc", "4")).communicate(timeout=60)
     assert process.returncode == 2
@@ -197,10 +204,26 @@ def test_what_several_tasks_have_to_say_the_first_one_says(place, words, code, s
     assert bool(out) == ("--print-config" in words)
 
 
-def test_files_that_another_machine_lacks_are_told_there_once(place):
-    words = ["--output", "none", "--data", "nowhere"]
-    tasks = [task(place, 1, *words, SLURM_NODEID="1", SLURM_LOCALID=local) for local in "01"]
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--data", "nowhere"], "nowhere"),
+        (["--config", "nowhere/my.yaml"], "my.yaml"),
+        (["--init", "none.pt"], "there is no none.pt"),
+        (["--resume", "--output", "gone"], "--resume: gone holds no config.yaml, so it is no run folder"),
+    ],
+    ids=["data", "config", "init", "run"],
+)
+def test_what_another_machine_lacks_is_told_there_once(place, words, named):
+    tasks = [task(place, 1, "--output", "none", *words, SLURM_NODEID="1", SLURM_LOCALID=local) for local in "01"]
     said = [each.communicate(timeout=60)[1] for each in tasks]
     assert [each.returncode for each in tasks] == [2, 2]
-    assert said[0].startswith("ssdet: error: ") and "nowhere (rank 1 on " in said[0] and said[0].count("\n") == 1
+    assert said[0].startswith("ssdet: error: ") and said[0].count("\n") == 1
+    assert named in said[0] and " (rank 1 on " in said[0]
     assert said[1] == ""
+
+
+@pytest.mark.parametrize("words", [["--stepz", "4"], ["loop.steps"], ["--nproc", "4"]])
+def test_wrong_words_are_told_on_no_other_machine(place, words):
+    said = (process := task(place, 1, *words, SLURM_NODEID="1", SLURM_LOCALID="0")).communicate(timeout=60)[1]
+    assert (process.returncode, said) == (2, "")

@@ -1,4 +1,6 @@
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +107,25 @@ def test_the_command_of_a_folder_is_known_from_its_configuration(tmp_path):
     for name, cfg in {"p": PretrainConfig(), "f": FinetuneConfig(), "e": EvaluateConfig()}.items():
         assert rundir.command_of(rundir.prepare(cfg, tmp_path / name)) == cfg.command
     assert rundir.command_of(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["loop.save_every=7", "loop.keep_every=7", "loop.log_every=7", "data.file_timeout=7", "data.workers=7"],
+)
+def test_what_computes_nothing_else_may_change_on_resume(tmp_path, word):
+    rundir.prepare(PretrainConfig(), tmp_path)
+    rundir.refuse_other_config(load_config(PretrainConfig, None, [word]), tmp_path)
+
+
+@pytest.mark.parametrize("word", ["loop.validate_every=7", "data.cache=copies", "data.backend=decord", "run.seed=7"])
+def test_what_changes_a_number_may_not_change_on_resume(tmp_path, word):
+    rundir.prepare(PretrainConfig(), tmp_path)
+    with pytest.raises(ConfigError, match=f"differs in {word.partition('=')[0]}: "):
+        rundir.refuse_other_config(load_config(PretrainConfig, None, [word]), tmp_path)
+
+
+def test_the_guide_names_every_key_that_may_change_on_resume():
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    table = guide.partition("These may change:")[2].partition("`loop.validate_every` stays")[0]
+    assert sorted(re.findall(r"`(\w+\.\w+)`", table)) == sorted(rundir._FREE_ON_RESUME)

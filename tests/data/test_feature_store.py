@@ -150,21 +150,27 @@ def test_every_fault_is_one_line_before_training(tmp_path):
 @pytest.mark.parametrize(
     ("held", "wanted", "text"),
     [
-        (Spacing(10), Spacing(5), "features of one raw frame in 10, one in 5 is needed (inference.stride)"),
+        (
+            Spacing(10),
+            Spacing(5),
+            "features of one raw frame in 10, one in 5 is needed; extract them with inference.stride=5",
+        ),
         (
             Spacing(10),
             Spacing(10, 0.4),
-            "features of one raw frame in 10, one frame every 0.4 s is needed (inference.seconds_between_frames)",
+            "features of one raw frame in 10, one frame every 0.4 s is needed; "
+            "extract them with inference.seconds_between_frames=0.4",
         ),
         (
             Spacing(10, 0.4),
             Spacing(10),
-            "features of one frame every 0.4 s, one raw frame in 10 is needed (inference.stride)",
+            "features of one frame every 0.4 s, one raw frame in 10 is needed; extract them with inference.stride=10",
         ),
         (
             Spacing(10, 0.4),
             Spacing(10, 0.2),
-            "features of one frame every 0.4 s, one every 0.2 s is needed (inference.seconds_between_frames)",
+            "features of one frame every 0.4 s, one every 0.2 s is needed; "
+            "extract them with inference.seconds_between_frames=0.2",
         ),
         (Spacing(10, 0.4), Spacing(5, 0.4), None),
     ],
@@ -179,7 +185,32 @@ def test_another_sampling_is_told_in_frames_or_in_seconds_as_it_is(tmp_path, hel
         return
     with pytest.raises(DataError) as told:
         FeatureStore(tmp_path).check([], spacing=wanted)
-    assert str(told.value) == f"{tmp_path}: {text}; extract them again."
+    assert str(told.value) == f"{tmp_path}: {text}."
+
+
+@pytest.mark.parametrize(
+    ("held", "asked", "ways"),
+    [
+        ({"size": 32}, {"size": 40}, "give clip.size=32, or extract with inference.size=40"),
+        ({"stride": 10}, {"spacing": Spacing(5)}, "give clip.stride=10, or extract with inference.stride=5"),
+        (
+            {"stride": 10},
+            {"spacing": Spacing(10, 0.2)},
+            "give clip.stride=10, or extract with inference.seconds_between_frames=0.2",
+        ),
+        (
+            {"seconds_between_frames": 0.4},
+            {"spacing": Spacing(5)},
+            "give clip.seconds_between_frames=0.4, or extract with inference.stride=5",
+        ),
+    ],
+)
+def test_training_may_follow_the_features_or_they_it(tmp_path, held, asked, ways):
+    FeatureWriter(tmp_path, replace(ORIGIN, **held)).write_index({}, complete=True)
+    with pytest.raises(DataError, match=f"; {ways}.$"):
+        FeatureStore(tmp_path).check([], **asked, training=True)
+    with pytest.raises(DataError, match=f"; extract them with{ways.partition('extract with')[2]}.$"):
+        FeatureStore(tmp_path).check([], **asked)
 
 
 def test_damaged_files_are_found_without_reading_them(tmp_path):
@@ -187,10 +218,10 @@ def test_damaged_files_are_found_without_reading_them(tmp_path):
     read, path = FeatureStore(tmp_path), tmp_path / "AB12C.safetensors"
     whole = path.read_bytes()
     for content, text in (
-        (whole[:-5], r"truncated, [\d,]+ of [\d,]+ bytes"),
+        (whole[:-5], r"truncated, [\d,]+ of [\d,]+ bytes are there; run `ssdet extract-features` again, which"),
         (whole[:20], "truncated"),
         (b"\xff" * 500, "not a file of features, or its beginning is damaged"),
-        (b"", "beginn"),
+        (b"", "empty; run `ssdet extract-features` again, which replaces it"),
     ):
         path.write_bytes(content)
         with pytest.raises(DataError, match=text):

@@ -137,3 +137,18 @@ def test_workers_end_soon_after_a_training_process_that_was_killed(tmp_path):
         parent.kill()
         for pid in filter(lives, running):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_what_a_killed_process_leaves_behind_is_removed_without_a_word():
+    script = (
+        "import multiprocessing, os, signal\n"
+        "from ssdet_cli.interrupts import held_interrupts\n"
+        "with held_interrupts():\n"
+        "    pass\n"
+        "assert os.environ['PYTHONWARNINGS'] == 'default'\n"
+        "kept = multiprocessing.get_context('spawn').Semaphore()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": "default"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGKILL, "")

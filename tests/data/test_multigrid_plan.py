@@ -119,6 +119,9 @@ def test_legs_cover_every_step_once_and_splits_divide_every_batch(preset, clips,
     assert found.clips_before(steps) == behind
     assert sum(found.share().values()) == pytest.approx(1)
     assert sum(part * turn.clips for turn, part in found.share().items()) * steps == pytest.approx(behind)
+    for start in {1, steps // 2, steps - 1} - {steps}:
+        rest = sum(part * turn.clips for turn, part in found.share(start).items()) * (steps - start)
+        assert rest == pytest.approx(behind - found.clips_before(start))
 
 
 @some

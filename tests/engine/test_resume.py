@@ -17,6 +17,7 @@ from ssdet_cli.tasks.pretraining import VolumePretraining
 
 #: Validation loss by step: best at 4, then at 6; saving is rarer than validating.
 LOSSES = {2: 0.9, 4: 0.3, 6: 0.2, 8: 0.5, 9: 0.4}
+UNTIMED = {"time": 0, "clips_per_second": 0, "data_wait": 0}
 LOOP = LoopConfig(steps=9, log_every=1, validate_every=2, save_every=3, ema=0.9)
 
 
@@ -52,12 +53,12 @@ class MortalLog(RunLog):
         super().record(**values)
 
 
-def run(folder: Path, writes: float = math.inf) -> MortalTrainer:
+def run(folder: Path, writes: float = math.inf, loop: LoopConfig = LOOP) -> MortalTrainer:
     """Train in `folder`, from its checkpoint where there is one, as the recipes do; dies after so many writes."""
     torch.manual_seed(0)
     task = VolumePretraining(lambda frames: frames.float() / 255, None, "frame")
     optim = OptimConfig(name="adamw", lr=1e-2, warmup_steps=2)
-    trainer = MortalTrainer(Small(), task, optim=optim, loop=LOOP, session=HERE, seed=3, meta={})
+    trainer = MortalTrainer(Small(), task, optim=optim, loop=loop, session=HERE, seed=3, meta={})
     state = latest_checkpoint(folder)
     if state is not None:
         trainer.load(state)
@@ -118,6 +119,20 @@ def test_a_run_killed_before_any_write_resumes_to_the_same_end(whole, tmp_path):
             assert all(torch.equal(value, again[kind][name]) for name, value in end[kind].items()), number
         assert load_checkpoint(folder)["progress"]["step"] == 6
         assert steps(folder, "train") == list(range(1, 10)) and steps(folder, "val") == list(LOSSES), number
+
+
+def test_a_run_that_is_resumed_with_other_checkpoints_ends_the_same(whole, tmp_path):
+    with pytest.raises(Killed):
+        run(tmp_path / "run", 9)
+    run(tmp_path / "run", loop=LOOP.model_copy(update={"save_every": 2, "keep_every": 4}))
+    assert (tmp_path / "run" / "checkpoints" / "step-00000008.pt").exists()
+    end, again = (load_checkpoint(place / "checkpoints" / "last.pt") for place in (whole[1], tmp_path / "run"))
+    assert again["progress"] == end["progress"]
+    for kind in ("model", "trained"):
+        assert all(torch.equal(value, again[kind][name]) for name, value in end[kind].items())
+    lines = [(place / "metrics.jsonl").read_text().splitlines() for place in (whole[1], tmp_path / "run")]
+    whole_lines, other_lines = ([{**json.loads(line), **UNTIMED} for line in each] for each in lines)
+    assert whole_lines == other_lines
 
 
 def test_a_best_checkpoint_beyond_the_last_one_is_where_a_run_goes_on(tmp_path):

@@ -1,16 +1,23 @@
 """What a dry run measures, and what it makes of it."""
 
+import os
 import re
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from tiny_runs import configured
 
+from ssdet_cli.__main__ import carry_out
 from ssdet_cli.config.commands import FinetuneConfig, PretrainConfig
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
+from ssdet_cli.engine.distributed import Session
+from ssdet_cli.engine.trainer import Trainer
+from ssdet_cli.errors import ConfigError
 from ssdet_cli.recipes import finetune, pretrain
-from ssdet_cli.recipes.dry_run import HeldOut, Measured, estimate, span
+from ssdet_cli.recipes.dry_run import HeldOut, Measured, cores_of_a_process, estimate, span
 from ssdet_cli.video.write import write_video
 
 MEASURED = Measured(loss=1.0, step=0.5, read=0.2, forward=0.08, spacing=0.5)
@@ -41,6 +48,25 @@ def test_without_workers_one_waits_for_the_other():
     cfg = config(PretrainConfig, "data.workers=0", "loop.accumulate=2")
     found = estimate(cfg, MEASURED, HeldOut(clips=40), cores=4)
     assert found.step == pytest.approx(0.5 + 16 * 0.2)
+
+
+def test_of_a_run_that_goes_on_the_rest_counts():
+    cfg = config(PretrainConfig)
+    validation = 40 * 0.08
+    for begins, validations in (((60, False), 2), ((60, True), 3), ((61, False), 2), ((99, False), 1)):
+        found = estimate(cfg, MEASURED, HeldOut(clips=40), cores=4, begins=begins)
+        assert found.validations == validations  # of those after 30, 60, 90 and 100 steps
+        assert found.total == pytest.approx((100 - begins[0]) * 0.5 + validations * validation)
+
+
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    cores = len(os.sched_getaffinity(0))
+    alone, one_of_two = Session(torch.device("cpu")), Session(torch.device("cpu"), rank=1, world_size=2)
+    for nproc, left in ((1, cores), (cores, 1), (2 * cores, 1)):
+        assert cores_of_a_process(config(PretrainConfig, f"run.nproc={nproc}"), alone) == left
+    assert cores_of_a_process(config(PretrainConfig), one_of_two) == cores
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(cores))
+    assert cores_of_a_process(config(PretrainConfig), one_of_two) == 1
 
 
 def test_whole_videos_count_by_their_seconds_and_the_stride_of_validation():
@@ -123,3 +149,48 @@ def test_the_try_of_one_process_tells_rate_and_plan_of_all(
     assert (advised and int(advised[1])) == warmup
     several = re.search(r"Estimate from these steps of one of (\d) processes, without what they exchange, not", said)
     assert (several and 2 * int(several[1])) == (warmup and int(rate.partition(" x ")[2].partition("/")[0]))
+
+
+MULTIGRID = ["multigrid.long_cycle=[[2,0.5,1],[1,1,1]]", "multigrid.phases=[0.5]", "multigrid.clips_per_statistic=1"]
+
+
+@pytest.mark.parametrize("more", [[], MULTIGRID], ids=["one shape", "multigrid"])
+def test_a_dry_run_of_a_resume_is_of_the_rest_and_touches_nothing(data, tmp_path, capfd, monkeypatch, more):
+    whole_step = Trainer.step
+
+    def step(trainer, batches):
+        if trainer.progress.step == 5:
+            raise KeyboardInterrupt
+        return whole_step(trainer, batches)
+
+    words = ["loop.steps=10", "loop.batch_size=2", "loop.save_every=1", *more]
+    cfg = configured(PretrainConfig, data.weak, folder := tmp_path / "run", *words)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "step", step)
+        pretrain.run(cfg)
+    held = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    capfd.readouterr()
+    assert carry_out(["pretrain", "--resume", "--output", str(folder), "--dry-run"]) == 0
+    said = capfd.readouterr().err
+    assert "for the 5 that are left of 10 steps of " in said and " and 3 validations of " in said
+    assert said.rstrip().endswith("The run is as it was.")
+    with pytest.raises(ConfigError, match=r"differs in optim.lr: 0.004 -> 0.5"):
+        pretrain.run(configured(PretrainConfig, data.weak, folder, *words, "optim.lr=0.5"), resume=True, dry_run=True)
+    assert carry_out(["pretrain", "--resume", "--output", str(folder), "--dry-run", "--nproc", "2"]) == 2
+    assert "differs in run.nproc: 1 -> 2." in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == held
+
+
+def test_a_dry_run_of_a_resume_of_nothing_is_refused(data, tmp_path, capfd):
+    assert carry_out(["pretrain", "--resume", "--output", str(tmp_path / "none"), "--dry-run"]) == 2
+    assert "holds no config.yaml, so it is no run folder" in capfd.readouterr().err
+    with pytest.raises(ConfigError, match="holds no run to continue"):
+        pretrain.run(configured(PretrainConfig, data.weak, tmp_path / "none"), resume=True, dry_run=True)
+
+
+def test_where_only_the_summary_is_left_a_dry_run_says_so(data, pretrained, tmp_path, capfd):
+    folder = tmp_path / "copy"
+    shutil.copytree(pretrained, folder)
+    (folder / "summary.json").unlink()
+    pretrain.run(configured(PretrainConfig, data.weak, folder), resume=True, dry_run=True)
+    assert "All 4 steps are done and the report is left. The run is as it was." in capfd.readouterr().err

@@ -164,7 +164,7 @@ def test_an_unreadable_video_is_named_and_costs_the_others_nothing(videos, weigh
     written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("*.safetensors")}
     assert len(written) == 4
     assert carry_out([*call, "--allow-missing"]) == 0
-    assert "4 videos are done already, 1 are left" in capfd.readouterr().err
+    assert "4 videos are done already, 1 is left" in capfd.readouterr().err
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("*.safetensors")} == written
     index = json.loads((tmp_path / "f" / "index.json").read_text())
     assert index["complete"] and set(index["failed"]) == {"bad"}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 from tiny_runs import configured
@@ -38,8 +39,14 @@ def test_a_run_killed_before_its_summary_gets_it_with_the_scores_of_its_last_val
     for name in ("summary.json", "report.html", "curves.png"):
         (folder / name).unlink()
     log = (folder / "metrics.jsonl").read_text()
+    told = json.loads((folder / "env.json").read_text())
+    (folder / "env.json").write_text(json.dumps({**told, "command": ["ssdet", "as it began"]}))
     summary = pretrain.run(configured(PretrainConfig, data.weak, folder), resume=True)
     assert (summary.steps, (folder / "metrics.jsonl").read_text()) == (0, log)
     assert (folder / "report.html").is_file() and (folder / "curves.png").is_file()
     then, now = (json.loads((place / "summary.json").read_text())["scores"] for place in (pretrained, folder))
     assert now == then != {}
+    told = json.loads((folder / "env.json").read_text())
+    assert told["command"] == ["ssdet", "as it began"] and told["resumed_with"] == sys.argv
+    report = (folder / "report.html").read_text()
+    assert "ssdet as it began" in report and "resumed with" in report

@@ -103,7 +103,9 @@ def carry_out(cfg: "Section", request: Request) -> None:
     if launch.is_rank():
         _refuse_folders_of_each(cfg)
     else:
-        if not request.dry_run and cfg.run.node_rank == 0:  # machine 0 makes the folder, perhaps it has already
+        if (
+            request.resume or not request.dry_run
+        ) and cfg.run.node_rank == 0:  # machine 0 makes the folder, perhaps it has already
             rundir.check_folder(cfg, rundir.run_folder(cfg), resume=request.resume)
         checks.check_gpus(cfg)
     for note in request.notes:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import MutableMapping
 
-from ssdet_cli.errors import BY_SRUN, ConfigError
+from ssdet_cli.errors import BY_SRUN, WordsError
 
 _WORDS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 #: Ports: above those of services, below those that systems give out.
@@ -60,7 +60,7 @@ def settle(nproc: int, nnodes: int, environment: MutableMapping[str, str] = os.e
     One task on every machine, each with `--nnodes`, is a launcher of ours on every machine: that is no rank.
 
     Raises:
-        ConfigError: It does not agree.
+        WordsError: It does not agree.
     """
     if BY_SRUN not in environment:
         return
@@ -73,7 +73,7 @@ def settle(nproc: int, nnodes: int, environment: MutableMapping[str, str] = os.e
             if name not in given:
                 del environment[name]
         return
-    raise ConfigError(
+    raise WordsError(
         f"run.nproc={nproc} (or --gpus) asks for {asked} processes and srun has started {tasks}; inside srun leave "
         "--nproc, --gpus and --nnodes out: its --ntasks says how many there are."
     )

@@ -5,13 +5,13 @@ from typing import Any
 import typer
 
 from ssdet_cli.catalog import nearest
-from ssdet_cli.errors import ConfigError
+from ssdet_cli.errors import WordsError
 
 #: Typer shows this class by its child only, and which package it lives in depends on Typer's version.
 UsageError: Any = typer.BadParameter.__bases__[0]
 
 
-def usage_error(error: Any) -> ConfigError:
+def usage_error(error: Any) -> WordsError:
     """Turn a usage error into ours: no usage box, the nearest option, and where to read more."""
     context = error.ctx
     message = error.format_message().rstrip(".") + "."
@@ -21,4 +21,4 @@ def usage_error(error: Any) -> ConfigError:
         message = f"Unknown option {wrong}.{nearest(wrong, known)}"
     if context is not None:
         message += f" See: {context.command_path} --help"
-    return ConfigError(message)
+    return WordsError(message)

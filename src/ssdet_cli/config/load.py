@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from ssdet_cli.catalog import nearest
 from ssdet_cli.config.locate import locate
 from ssdet_cli.config.sections import Section
-from ssdet_cli.errors import ConfigError
+from ssdet_cli.errors import ConfigError, WordsError
 
 Config = TypeVar("Config", bound=Section)
 
@@ -85,15 +85,15 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     """Turn `section.key=value` words into a flat mapping key -> value.
 
     Raises:
-        ConfigError: A word without `=`, or the same key twice.
+        WordsError: A word without `=`, or the same key twice.
     """
     found: dict[str, Any] = {}
     for word in overrides:
         key, equals, text = word.partition("=")
         if not equals or not key or key.startswith("-"):
-            raise ConfigError(f"'{word}' is not an override; overrides look like optim.lr=0.02.")
+            raise WordsError(f"'{word}' is not an override; overrides look like optim.lr=0.02.")
         if key in found:
-            raise ConfigError(f"{key} is given twice; give it once.")
+            raise WordsError(f"{key} is given twice; give it once.")
         found[key] = parse_value(text)
     return found
 
@@ -166,13 +166,14 @@ def load_config(
 
     Raises:
         ConfigError: Any mistake; all of them are in the one message.
+        WordsError: The same, where there is no file.
     """
     command_line = parse_overrides(overrides)
     for key, value in (flags or {}).items():
         if value is None:
             continue
         if key in command_line:
-            raise ConfigError(f"{key} is given as a flag and as {key}=...; give one of them.")
+            raise WordsError(f"{key} is given as a flag and as {key}=...; give one of them.")
         command_line[key] = value
     values: dict[str, Any] = {}
     source = "command line"
@@ -181,7 +182,12 @@ def load_config(
         values, source = read_yaml(path), str(path)
     for key, value in command_line.items():
         values = merge(values, nest(key, value))
-    return validate(config, values, source, command_line)
+    try:
+        return validate(config, values, source, command_line)
+    except ConfigError as error:
+        if name is None:
+            raise WordsError(str(error)) from error
+        raise
 
 
 def validate(config: type[Config], values: Mapping[str, Any], source: str, command_line: Iterable[str] = ()) -> Config:

@@ -33,9 +33,12 @@ _FREE_ON_RESUME = (
     "data.videos",
     "data.annotations",
     "data.index",
+    "data.file_timeout",
     "fine.features",
     "loop.log_every",
     "loop.max_time",
+    "loop.save_every",
+    "loop.keep_every",
     "loop.keep_most",
     "loop.skip_bad_batches",
 )

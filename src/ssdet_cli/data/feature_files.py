@@ -194,6 +194,8 @@ def read_header(path: Path) -> FeatureFile:
     """
     try:
         size = path.stat().st_size
+        if size == 0:
+            raise DataError(f"{path}: empty; run `ssdet extract-features` again, which replaces it.")
         with open(path, "rb") as file:
             found = _npy(file, size) if path.suffix == ".npy" else _safetensors(file, size)
     except FileNotFoundError as error:
@@ -207,7 +209,7 @@ def read_header(path: Path) -> FeatureFile:
     promised, found = found
     if promised != size:
         what = f"truncated, {size:,} of {promised:,} bytes are there" if size < promised else "longer than it should be"
-        raise DataError(f"{path}: {what}; delete it and run `ssdet extract-features` again.")
+        raise DataError(f"{path}: {what}; run `ssdet extract-features` again, which replaces it.")
     return found
 
 

@@ -126,6 +126,7 @@ class FeatureStore:
         weights_sha256: str | None = None,
         stages: Sequence[str] | None = None,
         pool: int | None = None,
+        training: bool = False,
     ) -> None:
         """Find every fault of the store before anything is trained on it. Headers are read, features are not.
 
@@ -137,6 +138,8 @@ class FeatureStore:
             weights_sha256: Of the backbone, likewise.
             stages: Names that must be there.
             pool: Side of the maps, likewise.
+            training: The sampling asked for is that of training clips, which may follow the features; else it is that
+                of a trained network.
 
         Raises:
             DataError: One line on the first kind of fault.
@@ -144,11 +147,11 @@ class FeatureStore:
         if stride is not None:
             spacing = Spacing(stride)
         if spacing is not None:
-            self._check_spacing(spacing)
+            self._check_spacing(spacing, training=training)
         wanted = {"size": size, "weights_sha256": weights_sha256, "pool": pool}
         for name, value in wanted.items():
             if value is not None and getattr(self.origin, name) != value:
-                raise DataError(f"{self.folder}: {self._otherwise(name, value)}")
+                raise DataError(f"{self.folder}: {self._otherwise(name, value, training=training)}")
         if stages is not None:
             self._check_stages(stages)
         video_ids = list(dict.fromkeys(video_ids))
@@ -179,29 +182,28 @@ class FeatureStore:
             return f"{path} holds {header.video['num_frames']} frames, the index says {self.num_frames(video_id)}."
         return None
 
-    def _otherwise(self, name: str, wanted: Any) -> str:
+    def _otherwise(self, name: str, wanted: Any, *, training: bool) -> str:
         held = getattr(self.origin, name)
         if name == "weights_sha256":
             return (
                 f"features are of other weights ({self.origin.checkpoint}, {held[:12]}...) "
                 f"than those asked for ({str(wanted)[:12]}...); extract them again."
             )
-        what = {
-            "size": "features of {held} pixels, {wanted} are needed (inference.size)",
-            "pool": "maps of {held}x{held}, {wanted}x{wanted} are needed (--pool)",
-        }[name].format(held=held, wanted=wanted)
-        return f"{what}; extract them again."
+        if name == "pool":
+            return f"maps of {held}x{held}, {wanted}x{wanted} are needed (--pool); extract them again."
+        ways = _ways("size", held, "size", wanted, training=training)
+        return f"features of {held} pixels, {wanted} are needed; {ways}."
 
-    def _check_spacing(self, wanted: Spacing) -> None:
+    def _check_spacing(self, wanted: Spacing, *, training: bool) -> None:
         """Compare samplings, each told in its own unit; of one by seconds the stride says nothing."""
         held = self.origin.spacing
         if held == wanted or (wanted.seconds is not None and held.seconds == wanted.seconds):
             return
-        key = "inference.stride" if wanted.seconds is None else "inference.seconds_between_frames"
+        ways = _ways(*_key_of(held), *_key_of(wanted), training=training)
         have, need = (str(one).replace("frame in", "raw frame in") for one in (held, wanted))
         if (held.seconds is None) == (wanted.seconds is None):
             need = need.replace("raw frame ", "").replace("frame ", "")
-        raise DataError(f"{self.folder}: features of {have}, {need} is needed ({key}); extract them again.")
+        raise DataError(f"{self.folder}: features of {have}, {need} is needed; {ways}.")
 
     def _check_stages(self, names: Iterable[str]) -> None:
         for name in names:
@@ -214,3 +216,15 @@ class FeatureStore:
         if video_id not in self._videos:
             raise DataError(f"{self.folder} holds no features of {video_id}.")
         return self._videos[video_id]
+
+
+def _key_of(spacing: Spacing) -> tuple[str, float]:
+    by_time = spacing.seconds is not None
+    return ("seconds_between_frames", spacing.seconds) if by_time else ("stride", spacing.stride)
+
+
+def _ways(held_key: str, held: float, wanted_key: str, wanted: float, *, training: bool) -> str:
+    """What to do about features of another size or sampling; a trained network has its own for good."""
+    if training:
+        return f"give clip.{held_key}={held}, or extract with inference.{wanted_key}={wanted}"
+    return f"extract them with inference.{wanted_key}={wanted}"

@@ -108,12 +108,15 @@ class Plan:
         """Clips of a process in all steps before `step`, of one forward pass each: the place in the data."""
         return sum(leg.clips_before(min(step, leg.end)) for leg in self.legs if leg.first < step)
 
-    def share(self) -> dict[Turn, float]:
-        """How often each turn comes, as a part of the steps."""
+    def share(self, start: int = 0) -> dict[Turn, float]:
+        """How often each turn comes from a step on, as a part of those steps."""
         found = dict.fromkeys(self.turns, 0.0)
         for leg in self.legs:
+            behind = min(max(start, leg.first), leg.end)
             for number, turn in enumerate(leg.turns):
-                found[turn] += len(range(leg.first + number, leg.end, len(leg.turns))) / self.steps
+                first, apart = leg.first + number, len(leg.turns)
+                comes = len(range(first, leg.end, apart)) - len(range(first, behind, apart))
+                found[turn] += comes / (self.steps - start)
         return found
 
     def only(self, turn: Turn) -> "Plan":

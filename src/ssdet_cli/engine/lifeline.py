@@ -80,7 +80,7 @@ class Lifeline:
         self.rank = rank
         self._peers: dict[int, socket.socket] = {}
         self._news: News | None = None
-        self._heard, self._lock = threading.Event(), threading.Lock()
+        self._heard, self._answered, self._lock = threading.Event(), threading.Event(), threading.Lock()
         self._leaving = self._over = self._alone = False
         self._before: Any = None
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
@@ -135,11 +135,13 @@ class Lifeline:
         line = b""
         with contextlib.suppress(OSError), connection.makefile("rb") as lines:
             line = lines.readline()
-        said = json.loads(line) if line.endswith(b"\n") else vars(News(peer, where=where))
+        whole = line.endswith(b"\n")
+        said = json.loads(line) if whole else vars(News(peer, where=where))
+        if peer == 0:
+            self._alone = not whole or not said
+            self._answered.set()
         if said:  # nothing is said by a rank that is done
             self._take(News(**said))
-        elif peer == 0:
-            self._alone = True
 
     def _take(self, news: News) -> None:
         if not self._spread(news) or self._leaving:
@@ -192,10 +194,13 @@ class Lifeline:
         return None
 
     def fail(self, message: str, code: int) -> bool:
-        """Tell the others that this rank ends, and why; returns whether rank 0 is still there to hear it."""
+        """Tell the others that this rank ends, and why; returns whether rank 0 has heard of that or of an earlier end.
+
+        It says again whatever news it hears, and its own; one that is done or was killed says none.
+        """
         self._leaving = True
         self._spread(News(self.rank, message, code, _here()))
-        return not self._alone
+        return self.rank == 0 or (self._answered.wait(_NEWS) and not self._alone)
 
     def close(self) -> None:
         """Leave without news: this rank is done, or all leave together."""

@@ -20,11 +20,18 @@ from ssdet_cli.errors import LAUNCHED
 from ssdet_cli.files import write_atomically
 from ssdet_cli.viz.run_curves import PLACE, read_metrics
 
+ENV = "env.json"
 _PACKAGES = ("ssdet", "torch", "torchvision", "numpy", "av", "decord", "timm", "torchmetrics")
 
 
-def environment(device: torch.device, world_size: int) -> dict[str, Any]:
-    """Versions and hardware, for env.json."""
+def environment(device: torch.device, world_size: int, continued: Path | None = None) -> dict[str, Any]:
+    """Versions and hardware, for env.json.
+
+    Args:
+        device: Of this process.
+        world_size: Number of processes.
+        continued: The env.json of a run that goes on, whose command line is kept: ours is `resumed_with` then.
+    """
     versions = {}
     for name in _PACKAGES:
         try:
@@ -32,6 +39,8 @@ def environment(device: torch.device, world_size: int) -> dict[str, Any]:
         except PackageNotFoundError:
             versions[name] = None
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    words = json.loads(os.environ[LAUNCHED]) if LAUNCHED in os.environ else sys.argv
+    first = _command_in(continued) if continued is not None else None
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -40,8 +49,15 @@ def environment(device: torch.device, world_size: int) -> dict[str, Any]:
         "gpu": gpu,
         "world_size": world_size,
         "threads": torch.get_num_threads(),
-        "command": json.loads(os.environ[LAUNCHED]) if LAUNCHED in os.environ else sys.argv,
+        **({"command": words} if first is None else {"command": first, "resumed_with": words}),
     }
+
+
+def _command_in(path: Path) -> list[str] | None:
+    try:
+        return json.loads(path.read_bytes())["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class RunLog:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from ssdet_cli.config.commands import TrainingConfig
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.multigrid import Plan
+from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.host_memory import peak_memory
 from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import DataError
@@ -95,8 +96,8 @@ class Estimate:
         network: Seconds of it that the network takes.
         reading: Seconds that the loader's processes need for a step's clips.
         validation: Seconds of one validation.
-        validations: How many there are.
-        total: Seconds.
+        validations: How many there are, or are left.
+        total: Seconds, of what is left.
     """
 
     step: float
@@ -121,15 +122,22 @@ def dry_run(
 ) -> None:
     """Take two steps (one where the run has no more) and say what the run of so many processes would cost.
 
+    Of a run that goes on it says what the rest would cost.
+
     Of a multigrid training, whose plan is given, trainer and batches have the largest of its batches at every step.
     """
     device = trainer.session.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    keys = _keys(len(dataset), plan)
+    begins = trainer.progress.step, trainer.progress.due
+    if begins[0] == cfg.loop.steps:
+        what = "the last validation and the report are" if begins[1] else "the report is"
+        say(f"All {cfg.loop.steps:,} steps are done and {what} left. The run is as it was.")
+        return
+    keys = _keys(len(dataset), plan, begins[0])
     measured = measure(trainer, batches, dataset, keys, cfg.clip.frames * cfg.clip.size**2)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = estimate(cfg, measured, held_out, cores=cores, processes=processes, plan=plan)
+    cores = cores_of_a_process(cfg, trainer.session)
+    found = estimate(cfg, measured, held_out, cores=cores, processes=processes, plan=plan, begins=begins)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     say(
         f"Dry run of {title}: {parameters:,} parameters, loss {measured.loss:.3f}, {measured.step:.2f} s per step "
@@ -137,11 +145,12 @@ def dry_run(
     )
     slower = "; reading is the slower part, more data.workers may help" if found.reading > found.network else ""
     several = "s" * (found.validations > 1)
+    tried = _without(processes) if trainer.session.world_size == 1 else ""
     say(
-        f"Estimate from these steps{_without(processes)}, not a promise: {span(found.total)} for {cfg.loop.steps:,} "
-        f"steps of {found.step:.2f} s (network {found.network:.2f} s, reading {found.reading:.2f} s in "
+        f"Estimate from these steps{tried}, not a promise: {span(found.total)} for {_steps(cfg, begins[0])} "
+        f"of {found.step:.2f} s (network {found.network:.2f} s, reading {found.reading:.2f} s in "
         f"{_readers(cfg)}{slower}) and {found.validations} validation{several} of {span(found.validation)}. "
-        "No run was written."
+        f"{'The run is as it was.' if begins[0] else 'No run was written.'}"
     )
 
 
@@ -150,6 +159,21 @@ def _with_batch(plan: Plan | None) -> str:
         return ""
     clips, (frames, _, size) = plan.largest.clips, plan.largest.shape
     return f"with the largest batch ({clips} clips of {frames} x {size} x {size}) "
+
+
+def _steps(cfg: TrainingConfig, behind: int) -> str:
+    whole = f"{cfg.loop.steps:,} steps"
+    return f"the {cfg.loop.steps - behind:,} that are left of {whole}" if behind else whole
+
+
+def cores_of_a_process(cfg: TrainingConfig, session: Session) -> int:
+    """Processors that one of the run's processes on this machine has for itself and its workers.
+
+    A task of `srun` may use those that it is bound to; `torchrun` binds none and says how many processes there are.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = cfg.run.nproc if session.world_size == 1 else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, cores // here)
 
 
 def _without(processes: int) -> str:
@@ -175,7 +199,7 @@ def measure(trainer: Trainer, batches: Iterable[Any], dataset: Dataset, keys: Se
     """Take the steps, one forward pass without gradients, and read some clips; a full clip has so many pixels."""
     stream, loop = iter(batches), trainer.loop
     loss, seconds, batch = 0.0, 0.0, None
-    for _ in range(min(2, loop.steps)):
+    for _ in range(min(2, loop.steps - trainer.progress.step)):
         began = time.perf_counter()
         _, waited, seen = trainer.step(stream)
         loss = trainer.meter.means(trainer.session)["loss"]  # waits for the device
@@ -207,11 +231,11 @@ def _forward(trainer: Trainer, batch: Any) -> float:
     return seconds
 
 
-def _keys(samples: int, plan: Plan | None) -> list[tuple]:
-    """Some keys of a dataset; of a plan's shapes those with more clips more often."""
+def _keys(samples: int, plan: Plan | None, start: int = 0) -> list[tuple]:
+    """Some keys of a dataset; of a plan's shapes from a step on those with more clips more often."""
     if plan is None:
         return [(0, index) for index in range(min(samples, 9))]
-    clips = {turn: part * turn.clips for turn, part in plan.share().items()}
+    clips = {turn: part * turn.clips for turn, part in plan.share(start).items()}
     marks = [(number + 0.5) / 8 * sum(clips.values()) for number in range(8)]
     ends = list(zip(accumulate(clips.values()), clips, strict=True))
     shapes = [next((turn.shape for end, turn in ends if mark < end), ends[-1][1].shape) for mark in marks]
@@ -238,14 +262,16 @@ def estimate(
     cores: int,
     processes: int = 1,
     plan: Plan | None = None,
+    begins: tuple[int, bool] = (0, False),
 ) -> Estimate:
     """Extrapolate: the loader's processes read while the network computes, so the slower of both counts.
 
-    Steps of a plan take as long as their batches have pixels, compared with the largest, which was measured.
+    What is counted begins behind so many steps, with the validation that is due there where one is. Steps of a plan
+    take as long as their batches have pixels, compared with the largest, which was measured.
     """
     loop, network, clips = cfg.loop, measured.step, cfg.loop.batch_size
     if plan is not None:
-        share = plan.share()
+        share = plan.share(begins[0])
         clips = sum(part * turn.clips for turn, part in share.items())
         network *= sum(part * turn.pixels for turn, part in share.items()) / plan.largest.pixels
     clips *= loop.accumulate
@@ -257,9 +283,11 @@ def estimate(
     frames = held_out.frames(cfg, measured.spacing) / processes
     per_frame = together(measured.forward, measured.read / at_once) / cfg.clip.frames
     every = loop.validate_every or max(1, -(-loop.steps // 5))
-    validations = -(-loop.steps // every)
+    behind, due = begins
+    validations = -(-loop.steps // every) - behind // every + due
     validation = frames * per_frame
-    return Estimate(step, network, reading, validation, validations, loop.steps * step + validations * validation)
+    total = (loop.steps - behind) * step + validations * validation
+    return Estimate(step, network, reading, validation, validations, total)
 
 
 def span(seconds: float) -> str:

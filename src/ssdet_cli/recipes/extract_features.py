@@ -121,7 +121,8 @@ class _Extraction:
     def _carry_out(self, done: dict[str, object]) -> Path:
         left = [record for record in self.videos.records if record.video_id not in done]
         if done and self.log.console is not None:
-            self.log.say(f"{len(done)} videos are done already, {len(left)} are left.")
+            videos = "1 video is" if len(done) == 1 else f"{len(done)} videos are"
+            self.log.say(f"{videos} done already, {len(left)} {'is' if len(left) == 1 else 'are'} left.")
         frames = self._lengths(left)
         self._check_space(frames)
         began = time.monotonic()

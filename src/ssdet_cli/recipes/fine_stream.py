@@ -100,7 +100,9 @@ def fine_stream(
     if cfg.fine.weights is not None:
         sha256 = _frozen(cfg.fine.weights, cfg.model.backbone, run.session, run.log).origin.weights_sha256
     stages = network.fine_channels
-    _check(store, video_ids, stages, spacing=spacing_of(cfg.clip), size=cfg.clip.size, weights_sha256=sha256)
+    _check(
+        store, video_ids, stages, spacing=spacing_of(cfg.clip), size=cfg.clip.size, weights_sha256=sha256, training=True
+    )
     if run.state is not None:
         _refuse_other_origin(store, run.state["meta"]["fine"]["origin"])
     run.log.say(f"Fine features: {len(store)} videos in {store.folder}, of {store.origin.checkpoint}.")
@@ -232,6 +234,7 @@ def _check(
     spacing: Spacing,
     size: int,
     weights_sha256: str | None,
+    training: bool = False,
 ) -> None:
     origin = store.origin
     for name, channels in stages.items():
@@ -242,7 +245,13 @@ def _check(
                 f"this network needs {channels} (model.backbone)."
             )
     store.check(
-        video_ids, spacing=spacing, size=size, weights_sha256=weights_sha256, stages=tuple(stages), pool=FINE_POINTS
+        video_ids,
+        spacing=spacing,
+        size=size,
+        weights_sha256=weights_sha256,
+        stages=tuple(stages),
+        pool=FINE_POINTS,
+        training=training,
     )
 
 

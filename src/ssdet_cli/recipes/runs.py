@@ -14,6 +14,8 @@ from ssdet_cli.errors import ConfigError
 
 #: Any of these makes a folder a run folder.
 _TRACES = ("config.yaml", life.METRICS, life.STATUS, life.SUMMARY, "checkpoints", "metrics.json")
+#: What `predict` leaves of every video.
+_SEGMENTS = "segments.json"
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,12 @@ def read_run(folder: Path) -> RunRecord:
     facts = {**_facts_of_config(folder, status, troubles), **_numbers_of(folder, status, troubles)}
     state, reason = life.state_of(folder, status, last_sign)
     written_last = ("metrics.json", "compare.json")
-    if any((folder / name).is_file() for name in written_last) or _is_complete(folder / "index.json"):
+    if any((folder / name).is_file() for name in written_last) or _index(folder).get("complete") is True:
         state, reason = "finished", ""
+    if facts.get("command") == "predict" and (predicted := _predicted(folder)):
+        partial = [place.parent.name for place, whole in predicted.items() if not whole]
+        state = "interrupted" if partial else "finished"
+        reason = f"of {partial[0]} only a part was seen" if partial else ""
     return RunRecord(
         folder.name,
         str(folder),
@@ -144,18 +150,31 @@ def _signs(folder: Path) -> Iterator[Path]:
         "metrics.json",
         "compare.json",
         "index.json",
+        _SEGMENTS,
         "checkpoints",
         "timing.json",
     )
     yield from (folder / name for name in names if (folder / name).exists())
 
 
-def _is_complete(index: Path) -> bool:
+def _content(path: Path) -> dict[str, Any]:
+    """A JSON mapping; empty where there is none that can be read."""
     try:
-        content = json.loads(index.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("complete") is True
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    return _content(folder / "index.json")
+
+
+def _predicted(folder: Path) -> dict[Path, bool]:
+    """Segments of a prediction's one video, or of each of several -> whether its whole video was seen."""
+    alone = folder / _SEGMENTS
+    found = [alone] if alone.is_file() else sorted(folder.rglob(_SEGMENTS))
+    return {path: _content(path).get("partial") is not True for path in found}
 
 
 def _facts_of_config(folder: Path, status: dict[str, Any], troubles: list[str]) -> dict[str, Any]:
@@ -183,7 +202,17 @@ def _facts_of_config(folder: Path, status: dict[str, Any], troubles: list[str]) 
     model, loop = (part if isinstance(part := content.get(name), dict) else {} for name in ("model", "loop"))
     steps = loop.get("steps")
     what = model.get("backbone", content.get("protocol") if command == "evaluate" else None)
+    if command == "extract-features":
+        what = _extracted_with(folder, content, what)
     return {"command": command, "model": _text(what), "steps": steps if isinstance(steps, int) else None}
+
+
+def _extracted_with(folder: Path, content: dict[str, Any], configured: object) -> object:
+    """The backbone of stored features; the configuration's is a default where a checkpoint decided it."""
+    origin = _index(folder).get("origin")
+    if isinstance(origin, dict):
+        return origin.get("backbone")
+    return configured if content.get("checkpoint") is None else None
 
 
 def _text(value: object) -> str | None:

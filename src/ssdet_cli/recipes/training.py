@@ -37,7 +37,7 @@ from ssdet_cli.engine.distributed import Session
 from ssdet_cli.engine.fit import FitSummary, Monitor, Validate, fit
 from ssdet_cli.engine.out_of_memory import advice, is_out_of_memory
 from ssdet_cli.engine.phases import STEPS, VALIDATION
-from ssdet_cli.engine.runlog import RunLog, environment
+from ssdet_cli.engine.runlog import ENV, RunLog, environment
 from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import BY_SRUN, ConfigError, DataError, SsdetError
 from ssdet_cli.files import drop_unfinished
@@ -65,7 +65,7 @@ class Run:
         session: This process among all.
         log: Run folder (from `begin` on) and progress line.
         resume: Continue what the folder holds.
-        dry_run: Only try; there is no folder.
+        dry_run: Only try; no folder is made, and one that is continued is left as it is.
         state: Checkpoint to continue from; None for a new run.
         life: Says in the folder whether the run goes on.
     """
@@ -83,10 +83,8 @@ class Run:
         return self.state["progress"]["step"] if self.state is not None else 0
 
     def processes(self, cfg: TrainingConfig) -> int:
-        """How many processes make the run; of one that is tried by a single process, as many as would be started."""
-        if self.dry_run and self.session.world_size == 1:
-            return cfg.run.nproc * cfg.run.nnodes
-        return self.session.world_size
+        """How many processes make the run, see `processes_of`."""
+        return processes_of(cfg, self.session, dry_run=self.dry_run)
 
     def begin(self, cfg: TrainingConfig, monitor: Monitor) -> Path:
         """Make the run folder (rank 0), now that data and network are there: what fails earlier leaves no folder."""
@@ -98,10 +96,16 @@ class Run:
             self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder, self.session.world_size)))
             self.log.keep_in(folder, resume_step=self.step if self.resume else None)
             drop_unfinished(folder / "checkpoints")
-        self.log.write_json("env.json", environment(self.session.device, self.session.world_size))
+        told = environment(self.session.device, self.session.world_size, folder / ENV if self.resume else None)
+        self.log.write_json(ENV, told)
         if cfg.run.wandb is not None:
             self.log.also_to_wandb(cfg.run.wandb, to_plain(cfg))
         return folder
+
+
+def processes_of(cfg: TrainingConfig, session: Session, *, dry_run: bool) -> int:
+    """How many processes make a run; of one that is tried by a single process, as many as would be started."""
+    return cfg.run.nproc * cfg.run.nnodes if dry_run and session.world_size == 1 else session.world_size
 
 
 @contextmanager
@@ -118,7 +122,7 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     if cfg.run.wandb is not None:
         wandb_run.require()
     log = RunLog(None, Console(stderr=True) if session.is_main else None)
-    if dry_run:
+    if dry_run and not resume:
         yield Run(session, log, dry_run=True)
         return
     if session.is_main:
@@ -128,12 +132,14 @@ def opened(cfg: TrainingConfig, session: Session, *, resume: bool, dry_run: bool
     state = latest_checkpoint(cfg.run.output) if resume else None
     if state is not None:
         rundir.refuse_other_config(cfg, state["meta"]["config"])
-        if (count := state.get("world_size", session.world_size)) != session.world_size:
-            raise ConfigError(
-                f"--resume continues a run as it was: {count} processes made it and there are {session.world_size} now."
-            )
+        now = processes_of(cfg, session, dry_run=dry_run)
+        if (count := state.get("world_size", now)) != now:
+            raise ConfigError(f"--resume continues a run as it was: {count} processes made it and there are {now} now.")
     if resume and state is None:
         log.say(f"{cfg.run.output} has no checkpoint yet; the run begins anew.")
+    if dry_run:
+        yield Run(session, log, resume=True, dry_run=True, state=state)
+        return
     try:
         with Life() as life, session.explained():
             yield Run(session, log, resume=resume, state=state, life=life)
@@ -414,10 +420,11 @@ def train(
         compiled=cfg.model.compile,
         channels_last=cfg.model.channels_last,
         say=run.log.say,
-        plan=taken,
+        plan=plan,
     )
     if run.state is not None:
         trainer.load(run.state)
+    trainer.plan = taken
     if plan is not None:
         refuse_unfit(cfg, plan, trainer, outputs=meta["num_classes"])
     if run.dry_run:
