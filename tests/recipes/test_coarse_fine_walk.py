@@ -452,7 +452,10 @@ def test_faults_of_features_are_one_line_of_every_command_and_leave_nothing(
     coarse = ["train-coarse-fine", "--config", "generated", "--videos", data.dense, *small, "--features", features]
     cases = [
         ([*evaluate, "--features", lacking], r"lacks features of 1 of 4 videos, the first is .*\. `ssdet extract-fea"),
-        ([*evaluate, "--features", spoilt], rf"{path.name}: truncated, [\d,]+ of [\d,]+ bytes are there; delete it"),
+        (
+            [*evaluate, "--features", spoilt],
+            rf"{path.name}: truncated, [\d,]+ of [\d,]+ bytes are there; run `ssdet extract-features`",
+        ),
         ([*coarse, "clip.size=32", "clip.seconds_between_frames=0.2"], "of one raw frame in 1, one frame every 0.2 s"),
         ([*coarse, "clip.size=32", "--fine", pretrained], "features are of other weights"),
         ([*extract, "--output", features], r"holds other features: .* there, .* here; give another --output"),
