@@ -81,6 +81,32 @@ def test_annotations_alone_of_clips_make_no_list_and_say_so(ssdet, tmp_path, dat
     assert usable(report) == dict.fromkeys(report["splits"], 0)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "line", "clip", "told"),
+    [
+        (
+            "kinetics",
+            "fly,ccccccccccc,0,10,train\n",
+            "ccccccccccc_000000_000010",
+            "kinetics.csv, line 4: 'fly' is none of the 1 cl",
+        ),
+        ("ucf101", "Fly/v_Fly_g01_c01.avi 3\n", "v_Fly_g01_c01", "trainlist01.txt, line 3: 'Fly' is none of the 2 cl"),
+    ],
+)
+def test_an_unknown_class_of_an_official_list_is_a_finding_and_stops_a_training(
+    ssdet, tmp_path, dataset, line, clip, told
+):
+    path = official_lists(tmp_path / "lists", dataset)
+    (tmp_path / "lists/classes.txt").write_text("run\n")
+    video(tmp_path / "aaaaaaaaaaa_000000_000010.mp4")
+    with open(path / "trainlist01.txt" if dataset == "ucf101" else path, "a") as file:
+        file.write(line)
+    _, report = check(ssdet, "--dataset", dataset, "--annotations", path, "--annotations-only")
+    assert found(report)["unknown-class"] == [clip] and told in json.dumps(report["findings"])
+    answer = ssdet("pretrain", "--dataset", dataset, "--annotations", path, "--data", ".", "--dry-run")
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1) and told in answer.err
+
+
 def test_annotations_alone_list_the_clips_that_are_there(ssdet, tmp_path):
     video(tmp_path / "a.mp4")
     (tmp_path / "train.csv").write_text("path,label\na.mp4,run\ngone.mp4,run\n")

@@ -134,15 +134,16 @@ def _annotated_set(
     parts, told = _parts_of_whole_videos(renamed, paths)
     notes += told
     labels = Labels(classes)
-    records = tuple(_record(clip, labels, paths.get(clip.video_id), clip.video_id in parts) for clip in own)
+    found = (_record(clip, labels, paths.get(clip.video_id), clip.video_id in parts) for clip in own)
+    records = tuple(record for record in found if record is not None)
     source = split_files(path).get(split, path)
     return VideoSet(f"{dataset} {split}", classes, records, source, read_text(source)[1], (*stood_in, *notes))
 
 
-def _record(clip: AnnotatedClip, labels: Labels, path: str | None, part: bool) -> VideoRecord:
-    label = labels.find(clip.label)
+def _record(clip: AnnotatedClip, labels: Labels, path: str | None, part: bool) -> VideoRecord | None:
+    label = labels.known(clip.label, f"{clip.file}, {clip.place}", clip.video_id)
     if label is None:
-        label = labels.index(clip.label, f"{clip.file}, {clip.place}")
+        return None
     place = None if path is None else Path(path)
     if part:
         return VideoRecord(clip.video_id, place, label=label, start_seconds=clip.start, end_seconds=clip.end)

@@ -104,7 +104,12 @@ def fold_set(
     if videos is not None and not videos.is_dir():
         raise DataError(f"data.videos ({videos}) is no folder; the folder of the clips is needed there.")
     labels = Labels(classes)
-    held_by = {clip: labels.index(clip.label, clip.where) for listed in clips.values() for clip in listed}
+    held_by = {
+        clip: label
+        for listed in clips.values()
+        for clip in listed
+        if (label := labels.known(clip.label, clip.where, _stem(clip.name))) is not None
+    }
     classes_of: dict[str, set[int]] = {}
     for clip, label in held_by.items():
         classes_of.setdefault(_stem(clip.name), set()).add(label)
@@ -118,7 +123,7 @@ def fold_set(
 
     if videos is not None:
         found.prefer((_stem(clip.name), classes[label]) for clip, label in held_by.items())
-    parts = {part: [record(clip) for clip in listed] for part, listed in clips.items()}
+    parts = {part: [record(clip) for clip in listed if clip in held_by] for part, listed in clips.items()}
     records, notes = choose_split(parts, split, fold.folder)
     if not fold.chosen:
         read = f"{fold.folder} holds several official splits: split {fold.number} is read"

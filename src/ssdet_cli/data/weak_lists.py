@@ -159,6 +159,18 @@ class Labels:
             raise DataError(f"{where}: '{label}' is none of the {self.count} classes.{hint}")
         return index
 
+    def known(self, label: str, where: str, video_id: str) -> int | None:
+        """The index of a video's class; None where there is none and flaws are collected, see `flaws.refuse`.
+
+        Raises:
+            DataError: There is none, and they are not.
+        """
+        try:
+            return self.index(label, where)
+        except DataError as error:
+            refuse(str(error), video_id, UnknownClassError(str(error)))
+            return None
+
 
 def list_records(
     path: Path, entries: Sequence[Entry], root: Path, labels: Labels, listings: Listings
@@ -175,13 +187,9 @@ def list_records(
         if video_id in records:
             repeated.append(video_id)
             continue
-        label = labels.find(entry.label)
+        label = labels.known(entry.label, f"{path}, line {entry.line}", video_id)
         if label is None:
-            try:
-                label = labels.index(entry.label, f"{path}, line {entry.line}")
-            except DataError as error:
-                refuse(str(error), video_id, UnknownClassError(str(error)))
-                continue
+            continue
         found = listings.find(os.path.join(root, entry.path))
         place = Path(found) if found is not None else None
         records[video_id] = VideoRecord(
