@@ -77,6 +77,23 @@ def test_the_error_of_a_rank_is_not_heard_where_rank_0_was_killed_before():
         assert not line.fail("clip 7 is no video.", 2)
 
 
+def test_rank_0_that_fails_waits_for_a_rank_that_is_just_connecting():
+    other, main = Lifeline(1), Lifeline(0)
+    try:
+        place = main.serve(2, "localhost")
+        failed = threading.Thread(target=main.fail, args=("clip 7 is no video.", 2))
+        failed.start()
+        time.sleep(0.3)
+        assert failed.is_alive()
+        other._leaving = True  # as where its own error is on the way
+        other.reach(*place)
+        failed.join(2)
+        assert not failed.is_alive() and other.fail("clip 7 is no video.", 2)
+    finally:
+        main.release()
+        other.release()
+
+
 def test_rank_0_that_has_told_an_earlier_end_has_heard():
     said = {"rank": 0, "message": "the disk is full.", "code": 1, "where": ""}
     told = threading.Event()

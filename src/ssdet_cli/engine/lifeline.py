@@ -81,6 +81,7 @@ class Lifeline:
         self._peers: dict[int, socket.socket] = {}
         self._news: News | None = None
         self._heard, self._answered, self._lock = threading.Event(), threading.Event(), threading.Lock()
+        self._complete = threading.Event()
         self._leaving = self._over = self._alone = False
         self._before: Any = None
         if _SIGNAL is not None and threading.current_thread() is threading.main_thread():
@@ -121,6 +122,7 @@ class Lifeline:
                     self._hold(hello["rank"], connection, hello["where"])
                 else:  # somebody else's
                     connection.close()
+        self._complete.set()
 
     def _hold(self, peer: int, connection: socket.socket, where: str) -> None:
         connection.settimeout(None)
@@ -196,11 +198,15 @@ class Lifeline:
     def fail(self, message: str, code: int) -> bool:
         """Tell the others that this rank ends, and why; returns whether rank 0 has heard of that or of an earlier end.
 
-        It says again whatever news it hears, and its own; one that is done or was killed says none.
+        It says again whatever news it hears, and its own; one that is done or was killed says none. Rank 0 waits a
+        moment for ranks that are just connecting: to them it would look as if it had been killed.
         """
         self._leaving = True
         self._spread(News(self.rank, message, code, _here()))
-        return self.rank == 0 or (self._answered.wait(_NEWS) and not self._alone)
+        if self.rank == 0:
+            self._complete.wait(_NEWS)
+            return True
+        return self._answered.wait(_NEWS) and not self._alone
 
     def close(self) -> None:
         """Leave without news: this rank is done, or all leave together."""
