@@ -147,7 +147,7 @@ def test_two_tasks_train_one_run_and_a_signal_to_one_of_them_ends_both_with_75(p
         time.sleep(0.1)
     tasks[1].send_signal(signal.SIGUSR1)
     said = [each.communicate(timeout=60)[1] for each in tasks]
-    assert [each.returncode for each in tasks] == [75, 75]
+    assert [each.returncode for each in tasks] == [75, 75], said
     assert said[0].splitlines()[-1].endswith("Resume with: srun ssdet pretrain --resume --output run")
     assert said[1] == ""
     assert json.loads((place / "run" / "env.json").read_text())["world_size"] == 2
