@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssdet_cli.video.sampling import centre_window, random_window, whole_video_indices, window_indices
+from ssdet_cli.video.sampling import centre_window, random_window, window_indices
 
 quick = settings(deadline=None, max_examples=30)
 videos = st.tuples(st.integers(1, 400), st.integers(1, 40), st.integers(1, 12))
@@ -54,14 +54,6 @@ def test_a_window_repeats_the_last_frame_beyond_the_end_and_marks_it(video, star
     assert indices.tolist() == [min(frame, num_frames - 1) for frame in wanted]
     assert valid.tolist() == [frame < num_frames for frame in wanted]
     assert indices.dtype == np.int64 and valid.dtype == bool
-
-
-@quick
-@given(st.integers(1, 500), st.integers(1, 20))
-def test_a_whole_video_is_every_stride_th_frame_from_the_first(num_frames, stride):
-    indices = whole_video_indices(num_frames, stride)
-    assert indices.tolist() == list(range(0, num_frames, stride))
-    assert len(indices) == -(-num_frames // stride)
 
 
 @pytest.mark.parametrize("arguments", [(0, 4, 1), (10, 0, 1), (10, 4, 0), (-3, 4, 1)])

@@ -80,16 +80,6 @@ def window_indices(start: int, length: int, stride: int, num_frames: int) -> tup
     return np.minimum(wanted, num_frames - 1), wanted < num_frames
 
 
-def whole_video_indices(num_frames: int, stride: int) -> np.ndarray:
-    """Return every `stride`-th raw frame from the first: (ceil(num_frames / stride),) int64.
-
-    Raises:
-        ValueError: An argument is smaller than 1.
-    """
-    _check(num_frames, 1, stride)
-    return np.arange(0, num_frames, stride, dtype=np.int64)
-
-
 @dataclass(frozen=True)
 class Spacing:
     """How far input frames lie apart.
