@@ -1,5 +1,7 @@
 """Entry point of `ssdet` and of `python -m ssdet_cli` (which is what torchrun starts)."""
 
+import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -34,7 +36,24 @@ def main() -> None:
     arguments, debug = _take_debug(sys.argv[1:])
     if not debug:
         sys.excepthook = telling.unexpected
-    sys.exit(carry_out(arguments, debug=debug))
+    code = [1]  # of what is not told by `carry_out`
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        atexit.register(_end_rank, code)
+    code[0] = carry_out(arguments, debug=debug)
+    sys.exit(code[0])
+
+
+def _end_rank(code: Sequence[int]) -> None:
+    """End a rank with its code, after all that is registered later for its end.
+
+    The threads of its process group live until then. While the interpreter and the C++ libraries are taken apart around
+    them they may abort, for instance where another rank closes its connections meanwhile, and a launcher would see a
+    crash in place of the code.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it is closed, or nobody reads it
+            stream.flush()
+    os._exit(code[0])
 
 
 def _take_debug(words: Sequence[str]) -> tuple[list[str], bool]:

@@ -162,3 +162,39 @@ def test_the_evaluation_of_a_rank_knows_only_the_data_keys_that_were_given(tmp_p
     again = load_config(EvaluateConfig, str(tmp_path / "config.yaml"))
     assert again.data.model_fields_set == {"videos"}
     assert again.run.output == tmp_path
+
+
+#: What aborts while the interpreter is taken apart.
+ABORTING = """
+import os, sys
+from ssdet_cli.__main__ import main
+
+class Last:
+    def __del__(self):
+        os.abort()
+
+last = Last()
+sys.argv = ["ssdet", "configs", "list"]
+main()
+"""
+
+
+@pytest.mark.parametrize(("others", "code"), [({"RANK": "1", "WORLD_SIZE": "2"}, 0), ({}, -signal.SIGABRT)])
+def test_what_aborts_at_the_interpreters_end_does_not_change_the_code_of_a_rank(others, code):
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    done = subprocess.run(
+        [sys.executable, "-c", ABORTING], env={**environment, **others}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert "pretrain/" in done.stdout or code
+
+
+@pytest.mark.parametrize(("words", "code"), [(["configs", "list"], 0), (["configs", "show", "nothing"], 2)])
+def test_a_rank_ends_with_the_code_of_its_command(words, code):
+    done = subprocess.run(
+        [sys.executable, "-m", "ssdet_cli", *words],
+        env={**os.environ, "RANK": "0", "WORLD_SIZE": "2"},
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stderr

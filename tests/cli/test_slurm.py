@@ -121,7 +121,7 @@ def task(place: Path, number: int, *words: str, stdout: int | None = None, **mor
     return subprocess.Popen(
         [sys.executable, "-m", "ssdet_cli", *WORDS, *words],
         cwd=place,
-        env={**kept, **given, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more},
+        env={**kept, **given, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1", **more},
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
