@@ -4,6 +4,7 @@ import csv
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -148,13 +149,19 @@ def seconds_of(fields: Mapping[str, str], name: str) -> float | None:
     text = fields.get(name, "").strip()
     if not text:
         return None
-    clock = re.fullmatch(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:[.,]\d*)?)", text) if ":" in text else None
     try:
-        if clock is not None:
-            return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3].replace(",", "."))
-        seconds = float(re.sub(r"\s*s$", "", text).replace(",", "."))
+        seconds = _plain_or_clock(text)
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError(f"{name} '{text}' is not a number of seconds from 0, nor h:mm:ss.")
     return seconds
+
+
+def _plain_or_clock(text: str) -> float:
+    with suppress(ValueError):  # nearly every field of a large file is such
+        return float(text)
+    clock = re.fullmatch(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:[.,]\d*)?)", text)
+    if clock is not None:
+        return int(clock[1] or 0) * 3600 + int(clock[2]) * 60 + float(clock[3].replace(",", "."))
+    return float(re.sub(r"\s*s$", "", text).replace(",", "."))
