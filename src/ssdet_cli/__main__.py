@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from ssdet_cli.cli.interruption import leave, leave_for_now
-from ssdet_cli.errors import BEGAN, INTERRUPTED, LAUNCHED
+from ssdet_cli.errors import BEGAN, INTERRUPTED, LAUNCHED, LAUNCHER
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, leave)
     from ssdet_cli import telling  # Ctrl-C is answered from here on
     from ssdet_cli.cli import slurm
-    from ssdet_cli.interrupts import STOP_SIGNALS
+    from ssdet_cli.interrupts import STOP_SIGNALS, STOPPING_SECONDS, stop_with_the_launcher
 
     launched = "RANK" in os.environ
     slurm.recognise(os.environ)
@@ -39,6 +39,8 @@ def main() -> None:
     code = [1]  # of what is not told by `carry_out`
     if os.environ.get("WORLD_SIZE", "1") != "1":
         atexit.register(_end_rank, code)
+        if LAUNCHER in os.environ:
+            stop_with_the_launcher(int(os.environ[LAUNCHER]), STOPPING_SECONDS)
     code[0] = carry_out(arguments, debug=debug)
     sys.exit(code[0])
 

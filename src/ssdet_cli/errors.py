@@ -14,6 +14,8 @@ BEGAN = "SSDET_BEGAN"
 #: Environment variable: set for the processes that `ssdet` starts itself, the parent speaks for them; the words of its
 #: own command line, as JSON.
 LAUNCHED = "SSDET_LAUNCHED"
+#: Environment variable: number of the process that starts those, which end when it is gone.
+LAUNCHER = "SSDET_LAUNCHER"
 #: Environment variable: set where `srun` has started the processes of a run.
 BY_SRUN = "SSDET_SRUN"
 

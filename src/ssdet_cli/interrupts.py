@@ -3,12 +3,15 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 #: How a scheduler asks a job to stop; it and a launcher send them to all processes of the job.
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+#: Seconds that ranks have to write a checkpoint once they are asked to stop.
+STOPPING_SECONDS = 300
 #: Filter of warnings that begin so, in the form of PYTHONWARNINGS.
 _QUIET = "ignore:resource_tracker:UserWarning"
 
@@ -98,6 +101,26 @@ def end_with_the_parent() -> None:
 
     def wait() -> None:
         parent.join()
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def stop_with_the_launcher(launcher: int, seconds: float) -> None:
+    """Ask this process to stop by SIGTERM once the process that started it is gone, and end it some time later.
+
+    Nobody else would: ranks whose launcher was killed would train on, and keep their GPUs.
+
+    Args:
+        launcher: Number of the parent process.
+        seconds: From the request to the end.
+    """
+
+    def wait() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(seconds)
         os._exit(128 + signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from ssdet_cli.cli import launch
@@ -94,6 +95,27 @@ def test_a_rank_that_is_killed_while_it_trains_is_named_with_its_signal(tmp_path
     assert told["state"] == "failed" and told["reason"].startswith("rank 1 (process ")
     command = json.loads((tmp_path / "run" / "env.json").read_text())["command"]
     assert command[1:5] == ["pretrain", "--dataset", "folder", "--data"]  # and not the ranks' own
+
+
+def test_ranks_whose_launcher_is_killed_save_and_leave(tmp_path):
+    for split in ("train", "val"):
+        clip = tmp_path / split / "a" / "clip.mp4"
+        clip.parent.mkdir(parents=True)
+        write_video(clip, [np.zeros((32, 32, 3), np.uint8)] * 8, 8)
+    small = ["--batch-size", "1", "clip.size=32", "clip.frames=4", "data.workers=0", "loop.validate_every=1000"]
+    process = start(tmp_path, "folder", "--backbone", "x3d_tiny", *small, "loop.log_every=1", "loop.steps=100000")
+    until = time.monotonic() + 100
+    while not (tmp_path / "run" / "metrics.jsonl").exists():
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    ranks = psutil.Process(process.pid).children()
+    assert len(ranks) >= 2
+    process.kill()
+    process.communicate()
+    gone, left = psutil.wait_procs(ranks, timeout=60)
+    assert not left
+    assert read_status(tmp_path / "run")["state"] == "interrupted"
+    assert (tmp_path / "run" / "checkpoints" / "last.pt").exists()
 
 
 def test_an_interruption_reaches_every_rank_and_is_said_once(tmp_path):

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from ssdet_cli.cli import slurm
 from ssdet_cli.cli.interruption import interruptible
-from ssdet_cli.errors import INTERRUPTED, LAUNCHED, RESUME_ME, ConfigError, SsdetError
+from ssdet_cli.errors import INTERRUPTED, LAUNCHED, LAUNCHER, RESUME_ME, ConfigError, SsdetError
+from ssdet_cli.interrupts import STOP_SIGNALS, STOPPING_SECONDS
 
 if TYPE_CHECKING:
     from ssdet_cli.config.sections import RunConfig, Section
 
-#: Seconds that the ranks have to write a checkpoint once they are asked to stop.
-_GRACE = "300"
 #: Exit codes of a rank that was asked to stop.
 _WANTED = (INTERRUPTED, RESUME_ME)
 
@@ -136,9 +135,9 @@ def start(cfg: "Section", folder: Path, *, resume: bool) -> None:
     from ssdet_cli.config import rundir
     from ssdet_cli.files import write_atomically
 
-    os.environ[LAUNCHED] = json.dumps(sys.argv)
+    os.environ[LAUNCHED], os.environ[LAUNCHER] = json.dumps(sys.argv), str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // cfg.run.nproc)))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", _GRACE)
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(STOPPING_SECONDS))
     flags = ["--resume"] * resume + ["--debug"] * (sys.excepthook is sys.__excepthook__)
     with tempfile.TemporaryDirectory(prefix="ssdet-ranks-") as name:
         config, records = Path(name) / "config.yaml", Path(name) / "records"
@@ -163,8 +162,6 @@ def run_agent(words: Sequence[str], records: Path) -> None:
 
     # The agent reports through its exceptions; its log lines would say the same again, at length.
     logging.disable(logging.CRITICAL)
-
-    from ssdet_cli.interrupts import STOP_SIGNALS
 
     def pass_on(number: int, _: Any) -> None:
         raise SignalException("", signal.Signals(number))  # the agent's own answer to SIGTERM

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ssdet_cli.engine import numbers
+from ssdet_cli.engine import network, numbers
 from ssdet_cli.engine.host_memory import keep_freed_memory
 from ssdet_cli.engine.lifeline import Lifeline, open_line, told_by_rank_0
 from ssdet_cli.engine.stop import StopAsked, StopRequests
@@ -67,21 +67,34 @@ class Meeting:
             pause = min(2 * pause, _PAUSE)
 
     def join(self, device: torch.device) -> None:
-        """Make the process group unless there is one: NCCL for what is on GPUs, gloo for what is not."""
+        """Make the process group unless there is one: NCCL for what is on GPUs, gloo for what is not.
+
+        Raises:
+            SsdetError: The ranks do not reach each other.
+        """
         if dist.is_initialized():
             return
         # Whoever is still reading data is waited for without a time limit too.
         self._store.set(f"ready/{self.rank}", b"")
         self._wait([f"ready/{rank}" for rank in range(self.world_size)])
+        address = self.line.address()
+        of_rank_0 = self.exchange(address)
+        network.name_card(address or of_rank_0)  # who is not connected with another machine shares rank 0's
         on_gpu = device.type == "cuda"
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            store=dist.PrefixStore("group", self._store),
-            rank=self.rank,
-            world_size=self.world_size,
-            timeout=_TIMEOUT,
-            device_id=device if on_gpu else None,
-        )
+        try:
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+                store=dist.PrefixStore("group", self._store),
+                rank=self.rank,
+                world_size=self.world_size,
+                timeout=_TIMEOUT,
+                device_id=device if on_gpu else None,
+            )
+        except RuntimeError as error:
+            raise self.line.why(error) or SsdetError(
+                f"rank {self.rank} cannot talk with the others: {error}; {network.GLOO_CARD} and NCCL_SOCKET_IFNAME "
+                "name the network card to use."
+            ) from error
 
     def leave(self) -> None:
         """End the process group where there is one."""

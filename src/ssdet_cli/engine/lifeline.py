@@ -22,6 +22,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from ssdet_cli.engine import network
 from ssdet_cli.errors import BY_SRUN, RankLost, SsdetError
 from ssdet_cli.telling import tell_error
 
@@ -89,9 +90,9 @@ class Lifeline:
 
     def serve(self, world_size: int, meeting: str) -> tuple[str, int, str, str]:
         """As rank 0: take the others' connections; returns address, port, word and place, for `reach`."""
-        server, word = _server(), secrets.token_hex(16)
+        server, word = network.listen(), secrets.token_hex(16)
         threading.Thread(target=self._accept, args=(server, word, world_size), daemon=True).start()
-        return _address(meeting), server.getsockname()[1], word, _here()
+        return network.address_for(meeting), server.getsockname()[1], word, _here()
 
     def reach(self, host: str, port: int, word: str, where: str) -> None:
         """As another rank: connect with rank 0.
@@ -106,6 +107,13 @@ class Lifeline:
         hello = {"word": word, "rank": self.rank, "where": _here()}
         connection.sendall(json.dumps(hello).encode() + b"\n")
         self._hold(0, connection, where)
+
+    def address(self) -> str | None:
+        """This machine's address among the ranks; None where all that this rank is connected with are on it."""
+        if self.rank == 0:
+            self._complete.wait(_LATE)
+        with self._lock:
+            return next(filter(None, map(network.own_end, self._peers.values())), None)
 
     def _accept(self, server: socket.socket, word: str, world_size: int) -> None:
         with server:
@@ -126,7 +134,7 @@ class Lifeline:
 
     def _hold(self, peer: int, connection: socket.socket, where: str) -> None:
         connection.settimeout(None)
-        _ask_after(connection)
+        network.ask_after(connection)
         with self._lock:
             self._peers[peer] = connection
             if self._news is not None:  # it comes too late
@@ -235,24 +243,6 @@ def _is_of_a_collective(error: BaseException | None) -> bool:
     )
 
 
-def _server() -> socket.socket:
-    if socket.has_dualstack_ipv6():
-        with contextlib.suppress(OSError):  # a kernel without it
-            return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True, backlog=1024)
-    return socket.create_server(("", 0), backlog=1024)
-
-
-def _address(meeting: str) -> str:
-    """Under which the others reach this machine: the meeting place's name where it is here, else the address from which
-    this machine reaches the meeting place. No packet is sent for that.
-    """
-    family, *_, place = socket.getaddrinfo(meeting, 9, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect(place)
-        own = probe.getsockname()[0]
-    return meeting if own == place[0] else own
-
-
 def _hello(connection: socket.socket) -> dict[str, Any]:
     """The first line, which must not take more than what follows; empty where it is none."""
     connection.settimeout(10)
@@ -268,14 +258,6 @@ def _hello(connection: socket.socket) -> dict[str, Any]:
 def _send(connection: socket.socket, said: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # it is gone, which `_listen` tells
         connection.sendall(json.dumps(said).encode() + b"\n")
-
-
-def _ask_after(connection: socket.socket) -> None:
-    """A machine without power closes nothing: ask for it every ten seconds, six times."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 6)):
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _here() -> str:
