@@ -340,7 +340,9 @@ class LoopConfig(Section):
     )
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of the averaged weights that are validated.")
     validate_every: int | None = Field(None, ge=1, description="Optimiser steps; default: 5 times per run.")
-    save_every: int | None = Field(None, ge=1, description="Optimiser steps; default: at every validation.")
+    save_every: int | None = Field(
+        None, ge=1, description="Optimiser steps; default: at every validation, and every 1000."
+    )
     keep_every: int | None = Field(
         None, ge=1, description="Optimiser steps between checkpoints step-N.pt, beside last.pt and best.pt."
     )
