@@ -119,6 +119,14 @@ class RunConfig(Section):
             raise ValueError(f"run.device={name} is not a device; choose auto, cpu, cuda or cuda:N.")
         return name
 
+    @field_validator("rdzv_endpoint")
+    @classmethod
+    def _endpoint(cls, place: str | None) -> str | None:
+        host, _, port = (place or "").rpartition(":")
+        if place is not None and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise ValueError(f"run.rdzv_endpoint={place} is no host:port; write first-machine:29500.")
+        return place
+
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
         if self.nnodes > 1 and self.rdzv_endpoint is None:
