@@ -19,7 +19,7 @@ from ssdet_cli.errors import ConfigError
         (["run.nnodes=2"], "needs run.rdzv_endpoint"),
         *(
             ([f"run.rdzv_endpoint={place}"], f"run.rdzv_endpoint={place} is no host:port; write first-machine:29500")
-            for place in ("first", "first:", ":29500", "first:a", "first:0", "first:65536")
+            for place in ("first", ":29500", "first:a", "first:0", "first:65536")
         ),
         (["run.node_rank=1"], "run.node_rank=1 must be below run.nnodes=1"),
         (["run.gpus=0,1", "run.device=cpu"], "contradict each other"),
