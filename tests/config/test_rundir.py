@@ -1,5 +1,6 @@
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,23 @@ def test_what_changes_a_number_may_not_change_on_resume(tmp_path, word):
     rundir.prepare(PretrainConfig(), tmp_path)
     with pytest.raises(ConfigError, match=f"differs in {word.partition('=')[0]}: "):
         rundir.refuse_other_config(load_config(PretrainConfig, None, [word]), tmp_path)
+
+
+@pytest.mark.parametrize("guide", ["training.md", "distributed.md"])
+@pytest.mark.parametrize(
+    ("left", "goes_on"),
+    [([], False), (["config.yaml"], False), (["metrics.jsonl"], True), (["checkpoints"], True)],
+    ids=["nothing", "no line yet", "no checkpoint yet", "stopped before the first line"],
+)
+def test_the_script_for_a_queue_goes_on_from_whatever_a_killed_job_leaves(tmp_path, guide, left, goes_on):
+    text = (Path(__file__).parents[2] / "docs" / guide).read_text(encoding="utf-8")
+    choice = re.search(r"^if \[.*?; fi$", text, re.MULTILINE | re.DOTALL)[0]
+    folder = rundir.prepare(PretrainConfig(), tmp_path / "run")
+    for name in left:
+        (folder / name).mkdir() if name == "checkpoints" else (folder / name).touch()
+    said = subprocess.run(["bash", "-c", f"run={folder}\n{choice}\necho $words"], capture_output=True, text=True)
+    assert said.stdout == ("--resume" if goes_on else "--config my.yaml") + f" --output {folder}\n"
+    rundir.check_folder(PretrainConfig(), folder, resume=goes_on)  # and that is no error
 
 
 def test_the_guide_names_every_key_that_may_change_on_resume():

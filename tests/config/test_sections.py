@@ -17,6 +17,10 @@ from ssdet_cli.errors import ConfigError
     ("words", "expected"),
     [
         (["run.nnodes=2"], "needs run.rdzv_endpoint"),
+        *(
+            ([f"run.rdzv_endpoint={place}"], f"run.rdzv_endpoint={place} is no host:port; write first-machine:29500")
+            for place in ("first", ":29500", "first:a", "first:0", "first:65536")
+        ),
         (["run.node_rank=1"], "run.node_rank=1 must be below run.nnodes=1"),
         (["run.gpus=0,1", "run.device=cpu"], "contradict each other"),
         (["clip.scales=[]"], "must be numbers above 0"),
@@ -45,6 +49,16 @@ def test_contradictions_are_told_in_terms_of_keys(words, expected):
 def test_contradictions_of_two_streams_are_told_in_terms_of_keys(words, expected):
     with pytest.raises(ConfigError, match=expected):
         load_config(TrainCoarseFineConfig, None, words)
+
+
+def test_a_key_of_the_command_line_is_not_blamed_on_the_file_that_is_given_too():
+    with pytest.raises(ConfigError, match="^command line: multigrid is for pretrain and finetune"):
+        load_config(TrainCoarseFineConfig, "generated", ["multigrid.preset=x3d"])
+
+
+@pytest.mark.parametrize("place", ["first:29500", "10.0.0.7:1", "[fe80::1]:65535"])
+def test_a_place_to_meet_has_a_host_and_a_port(place):
+    assert load_config(PretrainConfig, flags={"run.rdzv_endpoint": place}).run.rdzv_endpoint == place
 
 
 def test_fine_weights_alone_run_in_the_graph_and_features_do_not():

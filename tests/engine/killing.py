@@ -32,7 +32,7 @@ from ssdet_cli.tasks.pretraining import VolumePretraining
 
 #: Everything that a checkpoint has to hold: averaged weights, a loss scale, accumulation, momenta, kept checkpoints.
 LOOP = {"steps": 24, "accumulate": 2, "ema": 0.9, "precision": "fp16", "log_every": 5, "validate_every": 8}
-LOOP |= {"save_every": 1, "keep_every": 6, "keep_most": 2}
+LOOP |= {"save_every": 1, "keep_every": 6, "keep_most": 3}
 
 
 class Noisy(Small):

@@ -101,6 +101,19 @@ def test_a_gradient_that_fp16_cannot_hold_lowers_the_scale_and_is_no_bad_batch(t
     assert not (tmp_path / "bad_batches.json").exists()
 
 
+def test_a_run_whose_gradients_overflow_at_every_scale_stops_and_says_so(tmp_path):
+    run = trainer(precision="fp16")
+    run.model.head[1].weight.register_hook(lambda gradient: gradient + torch.inf)
+    run.scaler.load_state_dict({**run.scaler.state_dict(), "scale": 2.0**-8})
+    before = {name: value.clone() for name, value in run.model.named_parameters()}
+    with pytest.raises(SsdetError, match="gradients of fp16 overflow at step 6 however small .*--precision bf16"):
+        train(run, tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in run.model.named_parameters())
+    run = trainer(precision="fp16")
+    run.scaler.load_state_dict({**run.scaler.state_dict(), "scale": 2.0**-8})
+    train(run, tmp_path / "small")  # a small scale alone is no fault
+
+
 def test_tf32_and_fp32_say_how_a_gpu_multiplies():
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     try:

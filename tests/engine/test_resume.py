@@ -1,7 +1,9 @@
 """A run killed at any moment: what it leaves agrees with itself, and resuming ends as if nothing had happened."""
 
+import contextlib
 import json
 import math
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from test_fit import HERE, Small, batch
 
 from ssdet_cli.config.sections import LoopConfig, OptimConfig
+from ssdet_cli.engine import fit as fit_module
 from ssdet_cli.engine.checkpoint import latest_checkpoint, load_checkpoint
-from ssdet_cli.engine.fit import Monitor, Trainer, fit
+from ssdet_cli.engine.fit import Interrupted, Monitor, Trainer, fit
 from ssdet_cli.engine.runlog import RunLog
+from ssdet_cli.engine.stop import StopAsked
 from ssdet_cli.tasks.pretraining import VolumePretraining
 
 #: Validation loss by step: best at 4, then at 6; saving is rarer than validating.
@@ -53,7 +57,12 @@ class MortalLog(RunLog):
         super().record(**values)
 
 
-def run(folder: Path, writes: float = math.inf, loop: LoopConfig = LOOP) -> MortalTrainer:
+def score(step: int) -> dict[str, float]:
+    """The validation of a step."""
+    return {"loss": LOSSES[step]}
+
+
+def run(folder: Path, writes: float = math.inf, loop: LoopConfig = LOOP, validate=score) -> MortalTrainer:
     """Train in `folder`, from its checkpoint where there is one, as the recipes do; dies after so many writes."""
     torch.manual_seed(0)
     task = VolumePretraining(lambda frames: frames.float() / 255, None, "frame")
@@ -62,14 +71,16 @@ def run(folder: Path, writes: float = math.inf, loop: LoopConfig = LOOP) -> Mort
     state = latest_checkpoint(folder)
     if state is not None:
         trainer.load(state)
-    log = MortalLog(folder, None, resume_step=trainer.progress.step if folder.exists() else None)
+    log = MortalLog(None, None)
+    resumed = trainer.progress.step if folder.exists() else None
+    log.keep_in(folder, resumed, validated=not trainer.progress.due)
     trainer.countdown = log.countdown = Countdown(writes)
     try:
         fit(
             trainer,
             [batch(number) for number in range(trainer.progress.step, LOOP.steps)],
             steps_per_epoch=5,
-            validate=lambda network: {"loss": LOSSES[trainer.progress.step]},
+            validate=lambda network: validate(trainer.progress.step),
             monitor=Monitor("loss", higher_is_better=False),
             log=log,
             title="test",
@@ -133,6 +144,54 @@ def test_a_run_that_is_resumed_with_other_checkpoints_ends_the_same(whole, tmp_p
     lines = [(place / "metrics.jsonl").read_text().splitlines() for place in (whole[1], tmp_path / "run")]
     whole_lines, other_lines = ([{**json.loads(line), **UNTIMED} for line in each] for each in lines)
     assert whole_lines == other_lines
+
+
+def left(step: int) -> dict[str, float]:
+    """Like `score`; a scheduler ends the validation of step 6."""
+    if step == 6:
+        signal.raise_signal(signal.SIGTERM)
+        raise StopAsked
+    return score(step)
+
+
+def test_a_validation_that_was_left_stands_in_the_log_once_wherever_the_next_session_is_killed(whole, tmp_path):
+    rare = LOOP.model_copy(update={"save_every": 9})
+    for number in range(8):  # its line, best.pt, three steps, and the last validation
+        folder = tmp_path / str(number)
+        with pytest.raises(Interrupted, match="at step 6 of 9"):
+            run(folder, loop=rare, validate=left)
+        assert latest_checkpoint(folder)["progress"]["due"] and steps(folder, "val") == [2, 4]
+        with contextlib.suppress(Killed):
+            run(folder, number, loop=rare)
+        run(folder, loop=rare)
+        assert steps(folder, "train") == list(range(1, 10)) and steps(folder, "val") == list(LOSSES), number
+        assert load_checkpoint(folder)["progress"]["step"] == 6
+
+
+def test_of_two_checkpoints_of_one_step_the_validated_one_counts(tmp_path):
+    rare = LOOP.model_copy(update={"save_every": 9})
+    with pytest.raises(Interrupted):
+        run(tmp_path / "run", loop=rare, validate=left)
+    with pytest.raises(Killed):
+        run(tmp_path / "run", 2, loop=rare)  # the validation, and the best score yet
+    last = load_checkpoint(tmp_path / "run" / "checkpoints" / "last.pt")["progress"]
+    assert (last["step"], last["due"]) == (6, True)
+    state = latest_checkpoint(tmp_path / "run")["progress"]
+    assert (state["step"], state["due"], state["best"]) == (6, False, 0.2)
+
+
+def test_a_run_is_saved_at_validations_and_so_often_that_little_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr("ssdet_cli.engine.fit.SAVE_EVERY", 3)
+    saved = []
+    save = fit_module.save_checkpoint
+
+    def noted(path, state):
+        saved.append((path.name, state["progress"]["step"]))
+        save(path, state)
+
+    monkeypatch.setattr("ssdet_cli.engine.fit.save_checkpoint", noted)
+    run(tmp_path / "run", loop=LOOP.model_copy(update={"save_every": None, "validate_every": 4}))
+    assert [step for name, step in saved if name == "last.pt"] == [3, 4, 6, 8, 9]
 
 
 def test_a_best_checkpoint_beyond_the_last_one_is_where_a_run_goes_on(tmp_path):

@@ -57,6 +57,19 @@ def test_equal_confidences_sample_uniformly(frames, regions):
     assert sampled.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("lengths", [None, torch.tensor([7, 4])])
+def test_a_confidence_that_is_no_number_spoils_its_clip_alone_and_raises_nothing(lengths):
+    # As weights that a bad batch has spoilt give it: the loss must get to tell, and no other clip may suffer.
+    clips, stack = random_frames(2, 7)
+    confidence = torch.tensor([[0.3, math.nan], [0.1, 0.4]], dtype=torch.float64)
+    positions = grid_positions(confidence)
+    sampled = sample_frames(stack, positions, 7, lengths).unflatten(0, (2, -1))
+    back = grid_unpool(sampled.flatten(2).transpose(1, 2), positions, 3)
+    assert sampled[0].isnan().any() and back[0].isnan().any() and not back[1].isnan().any()
+    own = None if lengths is None else lengths[1:]
+    assert torch.equal(sampled[1], sample_frames(clips[1], positions[1:], 7, own))
+
+
 def test_sampling_is_linear_between_the_two_neighbours():
     clips, stack = random_frames(2, 7)
     positions = torch.tensor([[0, 0.1, 0.5, 1.0], [0, 0.33, 0.9, 1.0]], dtype=torch.float64)

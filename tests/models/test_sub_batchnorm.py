@@ -11,6 +11,7 @@ from ssdet_cli.errors import ConfigError
 from ssdet_cli.models import create_model
 from ssdet_cli.models.layers.frames import to_clips, to_frames
 from ssdet_cli.models.layers.sub_batchnorm import SubBatchNorm, pooled_statistics, set_norm_splits
+from ssdet_cli.models.weights.fingerprint import fingerprint
 
 
 def channels_last_frames(clips, channels, num_frames, side, seed=0):
@@ -133,6 +134,19 @@ def test_same_split_count_comes_back_bit_for_bit():
     assert all(torch.equal(value, target.state_dict()[name]) for name, value in source.state_dict().items())
     assert source.backbone.conv5.norm.split_mean.shape == (2, 216)  # conv5 is split too
     assert not torch.equal(*source.backbone.conv5.norm.split_mean)
+
+
+def test_weights_have_one_fingerprint_whatever_they_were_split_into():
+    backbone = create_model("x3d_tiny", 3, norm_splits=2).backbone.train()
+    backbone(torch.randn(2, 3, 4, 32, 32))
+    told = fingerprint(backbone)
+    for splits in (1, 4):
+        other = create_model("x3d_tiny", 5, norm_splits=splits).backbone
+        assert fingerprint(other) != told
+        other.load_state_dict(backbone.state_dict())
+        assert fingerprint(other) == told
+    backbone(torch.randn(2, 3, 4, 32, 32))  # other statistics
+    assert fingerprint(backbone) != told
 
 
 def test_changing_the_count_in_place_seeds_from_the_aggregate():

@@ -28,7 +28,7 @@ from ssdet_cli.data.fine_context import FineContext
 from ssdet_cli.data.inputs import Source
 from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.fit import Interrupted
-from ssdet_cli.errors import CheckpointError, ConfigError, DataError
+from ssdet_cli.errors import CheckpointError, ConfigError, DataError, SsdetError
 from ssdet_cli.models import create_model
 from ssdet_cli.models.weights.files import read_weights
 from ssdet_cli.recipes import evaluate, extract_features, train_coarse_fine, weights
@@ -208,7 +208,7 @@ def test_a_joint_checkpoint_has_its_own_fine_stream_and_joins_an_ensemble(joint,
     assert scored(joint, **{"fine.features": features}).mAP == pytest.approx(scored(joint).mAP, abs=0.02)
 
 
-def test_the_fine_stream_learns_when_asked_at_its_own_rate(data, tuned, tmp_path):
+def test_the_fine_stream_learns_when_asked_at_its_own_rate(data, tuned, features, tmp_path):
     words = ["fine.joint=true", "fine.train=true", "optim.lr_scales.fine=0.5", "loop.steps=2"]
     train(data, tmp_path / "run", f"model.init={tuned}", *words)
     state, source = load_checkpoint(tmp_path / "run"), load_checkpoint(tuned)
@@ -220,6 +220,8 @@ def test_the_fine_stream_learns_when_asked_at_its_own_rate(data, tuned, tmp_path
     for group in state["optimizer"]["param_groups"]:
         rates[group["name"].split(",")[0]].add(round(group["base_lr"], 9))
     assert rates == {"fine": {2e-4}, "coarse": {4e-4, 4e-3}}
+    with pytest.raises(DataError, match=f"holds features of {tuned}, .* other weights.*leave out --features"):
+        scored(tmp_path / "run", **{"fine.features": features})
 
 
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(data, tuned, features, trained, tmp_path, monkeypatch):
@@ -408,6 +410,18 @@ def test_a_truncated_file_is_told(data, broken, tmp_path):
     path = FeatureStore(broken).path(name)
     path.write_bytes(path.read_bytes()[:-100])
     refused(data, tmp_path, DataError, rf"{path.name}: truncated, [\d,]+ of [\d,]+ bytes", f"fine.features={broken}")
+
+
+def test_features_that_are_no_numbers_stop_the_run_with_the_videos_named(data, broken, tmp_path):
+    store = FeatureStore(broken)
+    for path in map(store.path, store.video_ids):
+        content = bytearray(path.read_bytes())
+        begins = 8 + int.from_bytes(content[:8], "little")
+        content[begins:] = np.full((len(content) - begins) // 2, np.nan, np.float16).tobytes()
+        path.write_bytes(content)
+    ids = "|".join(store.video_ids)
+    with pytest.raises(SsdetError, match=rf"The loss is nan at step 1 with the videos ({ids}), .*bad_batches.json"):
+        train(data, tmp_path / "run", f"fine.features={broken}")
 
 
 @pytest.mark.parametrize(

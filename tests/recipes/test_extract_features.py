@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tiny_runs import ssdet as command_line
 
 from ssdet_cli.__main__ import carry_out
@@ -21,8 +21,9 @@ from ssdet_cli.config.life import is_held
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.feature_store import FeatureStore
+from ssdet_cli.engine.checkpoint import load_checkpoint
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.errors import ConfigError, SsdetError
+from ssdet_cli.errors import CheckpointError, ConfigError, SsdetError
 from ssdet_cli.models import create_model
 from ssdet_cli.models.weights.fingerprint import fingerprint
 from ssdet_cli.recipes import extract_features, window_length
@@ -168,6 +169,27 @@ def test_an_unreadable_video_is_named_and_costs_the_others_nothing(videos, weigh
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "f").glob("*.safetensors")} == written
     index = json.loads((tmp_path / "f" / "index.json").read_text())
     assert index["complete"] and set(index["failed"]) == {"bad"}
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npy"])
+def test_features_that_are_no_numbers_are_told_and_not_stored(videos, weights, tmp_path, capfd, kind):
+    broken = load_file(weights)
+    broken["backbone.stem_space.weight"] = broken["backbone.stem_space.weight"] * 1e38  # what follows overflows
+    save_file(broken, tmp_path / "broken.safetensors")
+    call = [*words(videos, tmp_path / "broken.safetensors"), "--output", str(tmp_path / "f"), "--format", kind]
+    assert carry_out(call) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert re.search(r"features of '.*v\d' that are no numbers \(stage '\w+'\): its weights are broken", last)
+    assert not list((tmp_path / "f").glob(f"*.{kind}")) and not list((tmp_path / "f").glob(".*.part"))
+
+
+def test_a_run_that_diverged_has_no_features(data, tuned, videos, tmp_path):
+    state = load_checkpoint(tuned)
+    state["model"]["backbone.conv5.weight"][0] = torch.nan
+    torch.save(state, tmp_path / "diverged.pt")
+    with pytest.raises(CheckpointError, match="diverged.pt: 'backbone.conv5.weight' holds values that are infinite or"):
+        extract(videos, tmp_path / "f", None, checkpoint=tmp_path / "diverged.pt")
+    assert not (tmp_path / "f").exists()
 
 
 def test_a_killed_extraction_leaves_whole_files_and_is_continued(videos, weights, tmp_path):

@@ -8,11 +8,11 @@ import pytest
 from tiny_runs import configured
 
 from ssdet_cli.__main__ import carry_out
-from ssdet_cli.config.commands import PretrainConfig
+from ssdet_cli.config.commands import FinetuneConfig, PretrainConfig
 from ssdet_cli.config.life import is_held, read_status
 from ssdet_cli.engine.wandb_run import require
 from ssdet_cli.errors import DataError, MissingExtraError, SsdetError
-from ssdet_cli.recipes import pretrain
+from ssdet_cli.recipes import finetune, pretrain
 from ssdet_cli.recipes.runs import read_run
 from ssdet_cli.viz.run_timing import read_timing
 
@@ -63,6 +63,20 @@ def test_a_resumed_run_goes_on_counting_and_is_finished_in_the_end(data, pretrai
     assert after["validation"] == before["validation"]  # nothing was left to do
     assert after["start and report"] > before["start and report"]
     assert read_run(folder).state == "finished"
+
+
+def test_a_run_goes_on_without_the_weights_that_it_started_from(data, pretrained, tmp_path, capfd):
+    start, folder = shutil.copytree(pretrained, tmp_path / "start"), tmp_path / "run"
+    finetune.run(configured(FinetuneConfig, data.dense, folder, f"model.init={start}", "loop.steps=2"))
+    (folder / "summary.json").unlink()
+    shutil.rmtree(start)
+    assert carry_out(["finetune", "--resume", "--output", str(folder)]) == 0
+    assert read_run(folder).state == "finished"
+    capfd.readouterr()
+    shutil.rmtree(folder / "checkpoints")  # then it begins anew, and needs them
+    (folder / "summary.json").unlink()
+    assert carry_out(["finetune", "--resume", "--output", str(folder)]) == 2
+    assert f"{start} does not exist" in capfd.readouterr().err
 
 
 def test_a_run_that_fails_says_why_in_its_folder(data, tmp_path):

@@ -91,7 +91,7 @@ def carry_out(cfg: "Section", request: Request) -> None:
 
     print_if_asked(cfg, request)
     checks.check_names(cfg)
-    checks.check_paths(cfg)
+    checks.check_paths(cfg, resume=request.resume)
     if cfg.run.nnodes > 1 and cfg.run.output is None:
         raise ConfigError("run.nnodes > 1 needs --output DIR: the same folder on every machine.")
     cfg = cfg.model_copy(update={"run": launch.choose_devices(cfg.run)})

@@ -61,8 +61,10 @@ def check_methods(names: tuple[str, ...], known: tuple[str, ...] = METHODS) -> N
             raise ConfigError(f"Unknown augmentation '{name}'.{nearest(name, known)} Known: {', '.join(known)}.")
 
 
-def check_paths(cfg: "Section") -> None:
+def check_paths(cfg: "Section", *, resume: bool = False) -> None:
     """See that every path exists, and that a folder of weights is that of a run.
+
+    A run that is resumed has its weights in its own folder; those that it started from need not be there any more.
 
     Raises:
         DataError: Videos or annotations are absent, or no annotations are given where the dataset needs them.
@@ -80,11 +82,11 @@ def check_paths(cfg: "Section") -> None:
             raise DataError(
                 f"The dataset '{cfg.data.dataset}' needs --annotations FILE (data.annotations): {row.annotations}."
             )
-    if hasattr(cfg, "model") and cfg.model.init is not None and str(cfg.model.init) != HUB:
+    if hasattr(cfg, "model") and cfg.model.init is not None and str(cfg.model.init) != HUB and not resume:
         must_exist(cfg.model.init, "--init (model.init)", CheckpointError)
         checkpoint_file(cfg.model.init)
     if hasattr(cfg, "fine"):
-        _check_fine(cfg.fine)
+        _check_fine(cfg.fine, resume=resume)
     one = getattr(cfg, "checkpoint", None)
     for path in (one,) if one is not None else getattr(cfg, "checkpoints", ()):
         must_exist(path, "--checkpoint (checkpoints)", CheckpointError)
@@ -111,12 +113,12 @@ def _check_data(data: "DataConfig") -> None:
         must_exist(data.annotations, "--annotations (data.annotations)", DataError)
 
 
-def _check_fine(fine: "FineSource") -> None:
+def _check_fine(fine: "FineSource", *, resume: bool) -> None:
     if hasattr(fine, "refuse_nothing"):
         fine.refuse_nothing()
     if fine.features is not None:
         must_exist(fine.features, "--features (fine.features)", DataError)
-    if fine.weights is not None:
+    if fine.weights is not None and not resume:
         must_exist(fine.weights, "--fine (fine.weights)", CheckpointError)
 
 

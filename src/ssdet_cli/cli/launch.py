@@ -186,7 +186,7 @@ def _last_words(records: Path, number: signal.Signals) -> RankFailed:
         return RankFailed(told[0]["message"]["message"], code if code in _WANTED else 1)
     if number == signal.SIGINT:
         return RankFailed("interrupted.", INTERRUPTED)
-    return RankFailed(f"stopped by {number.name} before training began; run the same command again.", RESUME_ME)
+    return RankFailed(f"stopped by {number.name}; run the same command again.", RESUME_ME)
 
 
 def _first_failure(failed: Any) -> RankFailed:

@@ -198,7 +198,10 @@ class TrainCoarseFineConfig(FinetuneConfig):
     @model_validator(mode="after")
     def _one_shape(self) -> "TrainCoarseFineConfig":
         if self.multigrid.on:
-            raise ValueError("multigrid is for pretrain and finetune: the fine stream's features have one stride.")
+            raise ValueError(
+                "multigrid is for pretrain and finetune: the fine stream's features have one stride. Leave out "
+                "multigrid.preset, multigrid.long_cycle and multigrid.short_cycle."
+            )
         return self
 
     @property

@@ -119,6 +119,14 @@ class RunConfig(Section):
             raise ValueError(f"run.device={name} is not a device; choose auto, cpu, cuda or cuda:N.")
         return name
 
+    @field_validator("rdzv_endpoint")
+    @classmethod
+    def _endpoint(cls, place: str | None) -> str | None:
+        host, _, port = (place or "").rpartition(":")
+        if place is not None and not (host and port.isdecimal() and 0 < int(port) < 1 << 16):
+            raise ValueError(f"run.rdzv_endpoint={place} is no host:port; write first-machine:29500.")
+        return place
+
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":
         if self.nnodes > 1 and self.rdzv_endpoint is None:
@@ -340,7 +348,9 @@ class LoopConfig(Section):
     )
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of the averaged weights that are validated.")
     validate_every: int | None = Field(None, ge=1, description="Optimiser steps; default: 5 times per run.")
-    save_every: int | None = Field(None, ge=1, description="Optimiser steps; default: at every validation.")
+    save_every: int | None = Field(
+        None, ge=1, description="Optimiser steps; default: at every validation, and every 1000."
+    )
     keep_every: int | None = Field(
         None, ge=1, description="Optimiser steps between checkpoints step-N.pt, beside last.pt and best.pt."
     )

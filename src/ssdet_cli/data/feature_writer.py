@@ -217,6 +217,9 @@ class FeatureFileWriter(ABC):
             start: First step.
             values: (C, T, h, w).
             weights: (T,) what each counts for; the sum over all windows is 1.
+
+        Raises:
+            SsdetError: Values are NaN.
         """
         used = np.flatnonzero(weights)
         if not len(used):
@@ -224,6 +227,11 @@ class FeatureFileWriter(ABC):
         first, end = int(used[0]), int(used[-1]) + 1
         target = self._values[stage][:, start + first : start + end]
         values = values[:, first:end].float().cpu()
+        if bool(values.isnan().any()):
+            raise SsdetError(
+                f"The network gives features of '{self.video['video_id']}' that are no numbers (stage '{stage}'): its "
+                "weights are broken, or its precision is too low (inference.precision)."
+            )
         share = torch.from_numpy(weights[first:end])
         if bool((share != 1).any()):
             values = values * share.view(-1, *(1,) * (values.ndim - 2)) + target.float()

@@ -48,7 +48,9 @@ def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
             states[file.name] = load_checkpoint(file)
         except CheckpointError as error:
             damaged[file.name] = error
-    furthest = max(states, key=lambda name: states[name]["progress"]["step"], default=None)
+    # Of one step, the checkpoint that was written behind its validation.
+    places = {name: (state["progress"]["step"], not state["progress"].get("due")) for name, state in states.items()}
+    furthest = max(places, key=places.get, default=None)
     if damaged:  # not passed over: ranks that see different files would go on from different steps
         first = next(iter(damaged.values()))
         goes_on = "the run begins anew"

@@ -27,6 +27,10 @@ from ssdet_cli.engine.trainer import Trainer
 from ssdet_cli.errors import SsdetError
 
 Validate = Callable[[nn.Module], dict[str, float]]
+#: Steps after which a run is saved beside its validations, where nothing is said: what a power cut may cost.
+SAVE_EVERY = 1000
+#: Smallest loss scale of fp16; a network that still overflows has gradients that no scale makes finite.
+_LEAST_SCALE = 1e-4
 
 
 @dataclass
@@ -178,9 +182,10 @@ class _Fit:
         self.trainer, self.log, self.monitor, self._validate = trainer, log, monitor, validate
         self.progress, self.session, self.steps_per_epoch = trainer.progress, trainer.session, steps_per_epoch
         self.validate_every = loop.validate_every or max(1, math.ceil(loop.steps / 5))
-        self.save_every = loop.save_every or self.validate_every
+        self.save_at = (loop.save_every,) if loop.save_every else (self.validate_every, SAVE_EVERY)
+        kept = (loop.keep_every,) if loop.keep_every else ()
         # Whatever is validated or saved has a loss that was looked at.
-        self.look_every = (loop.log_every, self.validate_every, self.save_every, loop.keep_every or self.save_every)
+        self.look_every = (loop.log_every, self.validate_every, *self.save_at, *kept)
         self.pace, self.first_step = _Pace(), self.progress.step
         self.scores = log.last_scores()
         self.skipped: dict[str, str] = {}
@@ -234,6 +239,13 @@ class _Fit:
     def _refuse_bad_batches(self) -> None:
         if bad := self._bad_batches():
             raise self._not_finite(bad, "such batches can be skipped (loop.skip_bad_batches)")
+        scaler = self.trainer.scaler
+        if scaler.is_enabled() and (scale := scaler.get_scale()) < _LEAST_SCALE:
+            raise SsdetError(
+                f"The gradients of fp16 overflow at step {self.progress.step} however small the loss is scaled (by "
+                f"{scale:.1g} now), so nothing is learned any more. Give --precision bf16 or fp32, lower optim.lr or "
+                "set optim.clip_norm; the last checkpoint is whole."
+            )
 
     def _not_finite(self, bad: list[BadBatch], skipping: str) -> SsdetError:
         where = f" (listed in {self.log.folder}/bad_batches.json)" if self.log.folder is not None else ""
@@ -289,19 +301,25 @@ class _Fit:
 
     def save_where_due(self) -> None:
         """Save last.pt, and a checkpoint that is kept, where the step says so."""
-        step, loop = self.progress.step, self.trainer.loop
+        step = self.progress.step
         # Kept ones come before last.pt, for the reason that best.pt does.
-        if loop.keep_every and step % loop.keep_every == 0 and self.log.folder is not None:
-            with self.log.phases.phase(CHECKPOINTS):
-                keep_checkpoint(Path(self.log.folder) / "checkpoints", self.trainer.state(), loop.keep_most)
-        if step % self.save_every == 0 or step == loop.steps:
+        self._keep_where_due()
+        if step == self.trainer.loop.steps or any(step % every == 0 for every in self.save_at):
             self._save("last.pt")
 
     def save_unfinished(self) -> None:
         """Save last.pt between two lines of the log: what was summed for the next one is saved too."""
         self._refuse_bad_batches()
+        if not self.progress.due:  # the run goes on behind this step
+            self._keep_where_due()
         self.trainer.gather_meter()
         self._save("last.pt")
+
+    def _keep_where_due(self) -> None:
+        loop = self.trainer.loop
+        if loop.keep_every and self.progress.step % loop.keep_every == 0 and self.log.folder is not None:
+            with self.log.phases.phase(CHECKPOINTS):
+                keep_checkpoint(Path(self.log.folder) / "checkpoints", self.trainer.state(), loop.keep_most)
 
     def _save(self, name: str) -> None:
         if self.log.folder is not None:

@@ -83,17 +83,21 @@ class RunLog:
         if folder is not None:
             self.keep_in(folder, resume_step)
 
-    def keep_in(self, folder: Path, resume_step: int | None = None) -> None:
-        """From here on write into a folder; what it holds beyond `resume_step` is dropped."""
+    def keep_in(self, folder: Path, resume_step: int | None = None, *, validated: bool = True) -> None:
+        """From here on write into a folder; what it holds beyond `resume_step` is dropped.
+
+        So is the validation of that step unless it is `validated`: it will be done again.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.metrics, self._resume_step = folder, folder / "metrics.jsonl", resume_step
         if resume_step is not None:
             self.phases.continue_from(folder)
         if resume_step is not None and self.metrics.exists():
-            self._drop_lines_after(resume_step)
+            self._drop_lines_after(resume_step, validated)
 
-    def _drop_lines_after(self, step: int) -> None:
-        kept = [line for line in read_metrics(self.metrics) if line["step"] <= step]
+    def _drop_lines_after(self, step: int, validated: bool) -> None:
+        behind = [line for line in read_metrics(self.metrics) if line["step"] <= step]
+        kept = [line for line in behind if validated or line["step"] < step or line["split"] != "val"]
         write_atomically(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
     def last_scores(self) -> dict[str, float]:

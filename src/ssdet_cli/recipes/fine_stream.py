@@ -25,6 +25,7 @@ from ssdet_cli.models import create_model, load_weights
 from ssdet_cli.models.backbones import BACKBONES
 from ssdet_cli.models.detectors.coarse_fine import FINE_POINTS, CoarseFine, CoarseStream
 from ssdet_cli.models.weights.files import read_weights
+from ssdet_cli.models.weights.fingerprint import fingerprint
 from ssdet_cli.models.weights.guess import same_shapes
 from ssdet_cli.recipes import frozen
 from ssdet_cli.recipes.scoring import trained_spacing
@@ -97,7 +98,7 @@ def fine_stream(
         return FineStream(None, apply_of, meta)
     store = FeatureStore(cfg.fine.features)
     sha256 = None
-    if cfg.fine.weights is not None:
+    if cfg.fine.weights is not None and run.state is None:  # a run that goes on knows what it was trained with
         sha256 = _frozen(cfg.fine.weights, cfg.model.backbone, run.session, run.log).origin.weights_sha256
     stages = network.fine_channels
     _check(
@@ -153,6 +154,11 @@ def restore(
     if features is not None:
         store, stages = FeatureStore(features), model.coarse.fine_channels
         sha256 = fine["origin"]["weights_sha256"] if fine["origin"] else None
+        if fine["joint"] and store.origin.weights_sha256 != fingerprint(model.fine.backbone):
+            raise DataError(
+                f"{features} holds features of {store.origin.checkpoint}, and the checkpoint was trained with a fine "
+                "stream of other weights, which is inside: leave out --features."
+            )
         _check(store, video_ids, stages, spacing=trained_spacing(clip), size=clip["size"], weights_sha256=sha256)
         log.say(f"Fine stream: features in {features}.")
         context = FineContext(store, tuple(stages), longest)

@@ -18,6 +18,7 @@ from ssdet_cli.models import create_model, load_weights
 from ssdet_cli.models.detectors.frame import stage_strides
 from ssdet_cli.models.weights.fingerprint import fingerprint
 from ssdet_cli.models.weights.hub import load_hub
+from ssdet_cli.models.weights.load import refuse_not_finite
 from ssdet_cli.models.weights.report import LoadReport
 from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing
 
@@ -98,6 +99,7 @@ def _of_checkpoint(cfg: ExtractFeaturesConfig) -> tuple[nn.Module, dict[str, Any
             f"{cfg.checkpoint} is a Coarse-Fine network; features are taken from its fine stream: give the run of that."
         )
     model = create_model(meta["backbone"], meta["num_classes"], head=meta["head"], **meta.get("options", {}))
+    refuse_not_finite(state["model"], str(cfg.checkpoint))
     model.load_state_dict(state["model"])
     told = {
         "backbone": meta["backbone"],

@@ -82,6 +82,11 @@ class Run:
         """Optimiser steps that lie behind."""
         return self.state["progress"]["step"] if self.state is not None else 0
 
+    @property
+    def _due(self) -> bool:
+        """Whether the validation of that step is still to be done."""
+        return self.state is not None and bool(self.state["progress"].get("due"))
+
     def processes(self, cfg: TrainingConfig) -> int:
         """How many processes make the run, see `processes_of`."""
         return processes_of(cfg, self.session, dry_run=self.dry_run)
@@ -94,7 +99,7 @@ class Run:
         folder = Path(self.session.broadcast(made))
         if self.session.is_main:
             self.life.begin(folder, _facts(cfg, monitor, resume_command(cfg, folder, self.session.world_size)))
-            self.log.keep_in(folder, resume_step=self.step if self.resume else None)
+            self.log.keep_in(folder, self.step if self.resume else None, validated=not self._due)
             drop_unfinished(folder / "checkpoints")
         told = environment(self.session.device, self.session.world_size, folder / ENV if self.resume else None)
         self.log.write_json(ENV, told)

@@ -67,8 +67,10 @@ def sample_frames(frames: Tensor, positions: Tensor, num_frames: int, lengths: T
     """
     last = last_frames(num_frames, lengths)
     times = positions * last
-    lower = times.detach().long()
-    upper = torch.minimum(lower + 1, torch.as_tensor(last, device=lower.device))
+    end = torch.as_tensor(last, device=times.device)
+    # A position that is not a number is no place in the clip; it makes the samples NaN, which the loss then tells.
+    lower = torch.minimum(times.detach().long().clamp(min=0), end)
+    upper = torch.minimum(lower + 1, end)
     first = torch.arange(positions.shape[0], device=positions.device)[:, None] * num_frames
     share = (times - lower).flatten()[:, None, None, None]
     # With the channels last in the shape too, what is gathered keeps the layout.
