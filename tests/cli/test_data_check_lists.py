@@ -354,3 +354,17 @@ def test_labels_below_lengths_that_are_all_alike_do_not_overlap(ssdet, tmp_path)
     places = re.findall(r'<text x="([\d.]+)"[^>]*>([^<]*)</text>', page)
     assert [text for _, text in places] == ["2", "2.02 s"] * 2
     assert float(places[1][0]) - float(places[0][0]) > 100
+
+
+def test_the_clean_list_leads_to_the_very_files_that_were_checked(ssdet, tmp_path):
+    for number, name in enumerate(("cam1/001", "cam2/001", "cam2/002", "cam1/003", "cam2/003")):
+        video(tmp_path / f"videos/{name}.mp4", 40 * number)
+    lines = ("cam1/001.mp4,run,0,1,train", "cam2/001.mp4,sit,0,1,train", "cam1/003.mp4,sit,0,1,val")
+    Path("own.csv").write_text("\n".join(("video,label,start,end,subset", *lines)))
+    _, report = check(ssdet, "--dataset", "csv", "--annotations", "own.csv", "--videos", "videos", "--fast")
+    assert found(report) == {"class-never-seen": ["run"], "no-split": ["test"]}
+    own = {}
+    for split in ("train", "val"):
+        for record in DATASETS.get("json")(Path("videos"), Path("out/clean/annotations.json"), split).records:
+            own[record.video_id] = record.path.as_posix()
+    assert own == {"cam1/001": "videos/cam1/001.mp4", "cam2/001": "videos/cam2/001.mp4", "003": "videos/cam1/003.mp4"}

@@ -15,7 +15,7 @@ from ssdet_cli.data.frame_json import benchmark_of, json_entries
 from ssdet_cli.data.frame_lists import is_frame_list
 from ssdet_cli.data.lookup import SPLITS, classes_beside, find_videos, read_json, read_text, some
 from ssdet_cli.data.multithumos import MULTITHUMOS_CLASSES
-from ssdet_cli.data.segment_table import class_number, read_footage
+from ssdet_cli.data.segment_table import class_number, read_tables
 from ssdet_cli.data.tables import read_table
 from ssdet_cli.data.via import is_via, read_via
 from ssdet_cli.errors import ConfigError, DataError
@@ -56,7 +56,7 @@ def convert(
 
     Raises:
         ConfigError: An unknown form, suffix or tier, a file that is there, no frame rate where one is needed.
-        DataError: An input is missing, of no known form, or contradicts itself.
+        DataError: An input is missing, of no known form, or contradicts itself, or two videos have one name.
     """
     if output.suffix.lower() not in _SUFFIXES:
         raise ConfigError(f"--output {output}: its suffix must be .json or .csv.")
@@ -166,7 +166,7 @@ def _read(path: Path, form: str | None, headers: _Headers, tiers: Sequence[str])
 
 def _of_table(path: Path) -> Export:
     """A table, with numbers of classes replaced by the names beside it."""
-    found, classes = read_footage(path), classes_beside(path)
+    found, classes = read_tables([path])[0], classes_beside(path)
     if classes is None:
         return found
     for footage in found.videos.values():
@@ -216,8 +216,16 @@ def _merged(exports: Sequence[Export]) -> Export:
             if name in videos:
                 twice.append(name)
                 held = videos[name]
+                if held.place != footage.place:
+                    raise DataError(
+                        f"'{name}' is {held.place or name} in one file and {footage.place or name} in another: convert "
+                        "each file on its own, and give the videos names of their own."
+                    )
                 footage = Footage(
-                    held.subset or footage.subset, held.duration or footage.duration, held.actions + footage.actions
+                    held.subset or footage.subset,
+                    held.duration or footage.duration,
+                    held.actions + footage.actions,
+                    held.place,
                 )
             videos[name] = footage
     classes = tuple(dict.fromkeys(name for export in exports for name in export.classes))

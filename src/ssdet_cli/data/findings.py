@@ -65,6 +65,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "zero-length-segment": ("note", "actions end where they start"),
     "segment-past-end": ("note", "actions end up to 2 s after their video"),
     "no-actions": ("note", "nothing happens in the video; it is scored all the same"),
+    "no-split": ("note", "the set has no such split"),
     "variable-frame-rate": ("note", "frames do not come at even times; they are labelled by their own times"),
     "no-index": ("note", "the header does not count the frames, so that opening reads the whole file"),
 }

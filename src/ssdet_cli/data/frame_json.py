@@ -4,7 +4,7 @@
     {"database": {id: {"subset": "training", "duration": 31.2, "annotations": [{"label": name, "segment": [2.5, 9]}]}}}
 
 Times are seconds. `duration` may be absent (the file's own is taken where it matters), and so may `subset`, of all
-videos at once.
+videos at once. `path` may say where below the videos a file lies whose name alone would not tell.
 """
 
 import math
@@ -33,11 +33,15 @@ _IDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One video of a JSON: split and seconds (None where not told), and its actions as they stand there."""
+    """One video of a JSON: split and seconds (None where not told), and its actions as they stand there.
+
+    `place` is its path with folders, where it is told.
+    """
 
     subset: str | None
     duration: Any
     actions: list[Any]
+    place: str | None = None
 
 
 def load_json(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
@@ -80,7 +84,8 @@ def json_set(
     told = _of_another_set(dataset, path, entries)
     kept, notes = answering(path, {video_id: entry.subset for video_id, entry in entries.items()}, split)
     records = [_record(path, video_id, entries[video_id], class_index) for video_id in kept]
-    return finished(dataset, videos, path, split, classes, records, sha256, *told, *notes)
+    places = {video_id: place for video_id in kept if (place := entries[video_id].place)}
+    return finished(dataset, videos, path, split, classes, records, sha256, *told, *notes, places=places)
 
 
 def json_entries(path: Path, document: dict[str, Any]) -> Iterator[tuple[str, Entry]]:
@@ -104,7 +109,11 @@ def json_entries(path: Path, document: dict[str, Any]) -> Iterator[tuple[str, En
         if not isinstance(actions, list):
             refuse(f"{path}, video '{video_id}': actions must be a list of [class, start, end].", video_id)
             continue
-        yield video_id, Entry(entry.get("subset"), entry.get("duration"), actions)
+        place = entry.get("path")
+        yield (
+            video_id,
+            Entry(entry.get("subset"), entry.get("duration"), actions, place if isinstance(place, str) else None),
+        )
 
 
 def _refuse_feature_indices(path: Path, document: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ssdet_cli.data.annotations import VideoRecord
@@ -157,6 +158,25 @@ def _videos_and_copies(folder: Path | None, wanted: Collection[str]) -> tuple[di
     return found, (f"{folder} holds some videos more than once, in {', '.join(copies)}: {read} are read.",)
 
 
+def video_name(name: str) -> str:
+    """A path as annotations write it, without the suffix of a video and with slashes between its folders."""
+    name = name.strip().replace("\\", "/")
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in VIDEO_SUFFIXES else name
+
+
+def _at(videos: Path, place: str) -> Path | None:
+    """The video at a path with folders, from the video folder on; the first of them may be the way to that folder."""
+    parts = place.strip().replace("\\", "/").rstrip("/").split("/")
+    suffixes = ("",) if os.path.splitext(parts[-1])[1].lower() in VIDEO_SUFFIXES else ("", *VIDEO_SUFFIXES)
+    for first in range(len(parts) - 1):
+        for suffix in suffixes:
+            path = videos / f"{'/'.join(parts[first:])}{suffix}"
+            if path.exists():
+                return path
+    return None
+
+
 def _shares(name: str, own: Mapping[str, Path], parts: Iterable[tuple[str, Mapping[str, Path]]]) -> bool:
     """Whether another folder holds one of a folder's videos."""
     return any(other != name and own.keys() & theirs.keys() for other, theirs in parts)
@@ -203,8 +223,17 @@ def _videos_in(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return {video_id: folder / name for video_id, (_, name) in ranked.items()}, inner
 
 
-def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
+def with_paths(
+    records: Iterable[VideoRecord], videos: Path | None, places: Mapping[str, str] = MappingProxyType({})
+) -> tuple[tuple[VideoRecord, ...], tuple[str, ...]]:
     """Return the records with the paths of their videos, and notes on those that have none or several.
+
+    A video whose path with folders is told is there; where it is not, and for all others, the id counts.
+
+    Args:
+        records: Videos by id. An id with folders is a path, too, and a suffix in it is none of its name.
+        videos: The video folder; None leaves the records as they are.
+        places: Id -> path with folders.
 
     Raises:
         DataError: `videos` is not a folder, or holds none of them.
@@ -212,13 +241,18 @@ def with_paths(records: Iterable[VideoRecord], videos: Path | None) -> tuple[tup
     records = tuple(records)
     if videos is None:
         return records, ()
-    paths, copies = _videos_and_copies(videos, {record.video_id for record in records})
+    told = {one.video_id: places.get(one.video_id, one.video_id) for one in records}
+    placed = {one: path for one, place in told.items() if "/" in place and (path := _at(videos, place)) is not None}
+    names = {one: video_name(one) for one in told if one not in placed}
+    by_name, copies = _videos_and_copies(videos, set(names.values()))
+    paths = placed | {one: by_name[key] for one, name in names.items() for key in (name, one) if key in by_name}
     missing = [record.video_id for record in records if record.video_id not in paths]
     if records and len(missing) == len(records):
-        others = [path for path in paths.values() if _is_video(path)]
+        others = [path for path in by_name.values() if _is_video(path)]
         held = f"{len(others)} others, such as {others[0].name}" if others else "no video at all"
+        first = f"{video_name(missing[0])}.mp4"
         raise DataError(
-            f"{videos} holds none of the {len(records)} annotated videos, such as {missing[0]}.mp4; it holds {held}."
+            f"{videos} holds none of the {len(records)} annotated videos, such as {first}; it holds {held}."
         )
     found = tuple(replace(record, path=paths.get(record.video_id)) for record in records)
     return found, (*copies, *([some("videos have no file in the video folder", missing)] if missing else []))
