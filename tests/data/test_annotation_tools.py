@@ -1,6 +1,7 @@
 """Files as VIA, CVAT and ELAN write them, turned into our own forms."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ssdet_cli.data.convert import convert, form_of
 from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.data.segment_table import load_csv
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.video.write import write_video
+from ssdet_cli.video.write import write_timed_video, write_video
 
 ATTRIBUTES = {
     "1": {
@@ -161,6 +162,21 @@ def test_the_frame_rate_of_cvat_is_asked_for_or_read_from_the_video(tmp_path):
     made = convert([source], tmp_path / "own.json", videos=tmp_path / "videos")
     entry = json.loads(made.annotations.read_text())["kitchen_01"]
     assert entry == {"duration": 6.0, "actions": [[0, 1.9, 3.9]]}
+
+
+def test_frames_of_cvat_have_the_times_of_a_video_whose_rate_varies(tmp_path):
+    starts = [*(number / 20 for number in range(20)), *(1 + number / 4 for number in range(8))]
+    picture, ends = np.zeros((32, 32, 3), np.uint8), [*starts[1:], 3.0]
+    frames = [(start, end - start, picture) for start, end in zip(starts, ends, strict=True)]
+    (tmp_path / "videos").mkdir()
+    write_timed_video(tmp_path / "videos" / "kitchen_01.mp4", frames, Fraction(20))
+    body = track("run", (4, 0), (12, 1)) + track("fall", (22, 0), (28, 1))
+    source = cvat(tmp_path / "annotations.xml", body)
+    made = convert([source], tmp_path / "own.json", videos=tmp_path / "videos")
+    entry = json.loads(made.annotations.read_text())["kitchen_01"]
+    assert entry == {"duration": 3.0, "actions": [[0, 0.175, 0.575], [1, 1.375, 2.875]]}
+    made = convert([source], tmp_path / "own.json", videos=tmp_path / "videos", frame_rate=10, force=True)
+    assert json.loads(made.annotations.read_text())["kitchen_01"]["actions"] == [[0, 0.35, 1.15], [1, 2.15, 2.75]]
 
 
 def test_what_is_wrong_with_a_file_of_cvat_is_named(tmp_path):

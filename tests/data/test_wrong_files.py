@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from ssdet_cli.data import DATASETS
+from ssdet_cli.data.flaws import tolerated
+from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.data.info import INFO
 from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.video.write import write_video
@@ -112,3 +114,49 @@ def test_folders_that_hold_no_video_are_not_counted_as_videos(tmp_path):
         DataError, match=r"holds none of the 1 annotated videos, such as a\.mp4; it holds no video at all"
     ):
         DATASETS.get("json")(tmp_path / "videos", path, "train")
+
+
+LONG = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"a": {"actions": []}, "a": {"actions": []}}', "'a' stands twice in one object"),
+        ("[" * 100_000, "no JSON that can be read"),
+        ('{"a": {"actions": [[0, 1, ' + "9" * 5000 + "]]}}", "no JSON that can be read"),
+        ('{"a": {"actions": [["run", 1, ' + LONG + "]]}}", "end is no number of seconds but one of 400 digits"),
+        (
+            '{"a": {"actions": [["run", 1, 2]], "duration": ' + LONG + "}}",
+            "duration is no number of seconds but one of 400",
+        ),
+        ('{"a": {"duration": Infinity, "actions": [["run", 1, 2]]}}', "duration inf is not a number of seconds"),
+        ('{"a": {"actions": [[20240131, 1, 2]]}}', "20240131 stands where a class is expected"),
+    ],
+)
+def test_json_that_no_set_could_mean_is_one_line(tmp_path, text, told):
+    path = tmp_path / "own.json"
+    path.write_text(text)
+    assert told in complaint("json", path) and str(path) in complaint("json", path)
+
+
+def test_a_name_that_stands_twice_is_a_finding_and_its_first_entry_counts(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('{"a": {"actions": [["run", 0, 1]]}, "b": {"actions": []}, "a": {"actions": []}}')
+    with tolerated(raw=True) as flaws:
+        found = [one for split in ("train", "val") for one in load_json(None, path, split).records]
+    assert sorted((one.video_id, len(one.segments)) for one in found) == [("a", 1), ("b", 0)]
+    assert {(one.code, one.video_id) for one in flaws} == {("bad-annotation", "a")}
+
+
+@pytest.mark.parametrize("name", ["folder", "csv"])
+def test_a_number_that_is_no_class_is_refused_before_so_many_are_counted(tmp_path, name):
+    path = tmp_path / "own.csv"
+    path.write_text("video,label,start,end\na.mp4,20240131,0,1\nb.mp4,1,0,1\n")
+    assert "20240131 stands where a class is expected" in complaint(name, path)
+
+
+def test_line_ends_of_old_macs_are_line_ends(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_bytes(b"video,label,start,end,subset\ra,run,0,1,train\rb,sit,1,2,test\r")
+    assert [one.video_id for one in DATASETS.get("csv")(None, path, "train").records] == ["a"]

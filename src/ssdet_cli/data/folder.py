@@ -127,7 +127,7 @@ def list_set(dataset: str, path: Path, root: Path, split: str, classes: Sequence
     read = {name: read_list(file) for name, file in files.items()}
     classes = classes or classes_beside(path)
     entries = [entry for part, _ in read.values() for entry in part]
-    classes = tuple(classes or sorted_classes(entry.label for entry in entries))
+    classes = tuple(classes or sorted_classes((entry.label for entry in entries), path))
     labels, listings = Labels(classes), Listings()
     parts: dict[str, list[VideoRecord]] = {}
     notes: list[str] = []

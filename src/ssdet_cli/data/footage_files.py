@@ -55,7 +55,7 @@ def write_footage(merged: Export, output: Path) -> Converted:
 def _classes(output: Path, ordered: tuple[str, ...], labels: list[str]) -> tuple[tuple[str, ...], Path]:
     """Class names in index order, and the file for them: `classes.txt`, unless another set has one there."""
     others = sorted(label for label in labels if label not in ordered)
-    names = (*ordered, *others) if ordered else sorted_classes(others)
+    names = (*ordered, *others) if ordered else sorted_classes(others, output)
     for at in (output.with_name("classes.txt"), output.with_name(f"{output.stem}_classes.txt")):
         if not at.is_file():
             return names, at

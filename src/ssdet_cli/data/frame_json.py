@@ -16,7 +16,7 @@ from typing import Any
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
-from ssdet_cli.data.class_names import sorted_classes
+from ssdet_cli.data.class_names import numbered, sorted_classes
 from ssdet_cli.data.flaws import UnknownClassError, refuse, tolerating
 from ssdet_cli.data.frame_splits import answering, finished
 from ssdet_cli.data.lookup import check_split, classes_beside, read_json, required
@@ -141,7 +141,7 @@ def _refuse_feature_indices(path: Path, document: dict[str, Any]) -> None:
 def _counts(action: Any) -> bool:
     """Whether the times of an action are whole numbers."""
     times = action[1:] if isinstance(action, list) else (None,)
-    return all(isinstance(time, int | float) and float(time).is_integer() for time in times)
+    return all(isinstance(time, int) or (isinstance(time, float) and time.is_integer()) for time in times)
 
 
 def action_parts(action: Any) -> tuple[Any, float, float]:
@@ -182,9 +182,12 @@ def _record(path: Path, video_id: str, entry: Entry, class_index: Callable[[Any]
 def _seconds(value: Any, what: str) -> float:
     if isinstance(value, str) and value.strip():
         return seconds_of({what: value}, what)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"{what} {value!r} is not a number of seconds from 0.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{what} is no number of seconds but one of {len(str(value))} digits.") from error
 
 
 def benchmark_of(video_ids: Collection[str]) -> str | None:
@@ -228,11 +231,11 @@ def _own_classes(path: Path) -> tuple[str, ...]:
     if not labels:
         raise DataError(f"{path} holds no actions and no classes.txt beside it: the classes are unknown.")
     if all(isinstance(label, str) and not label.isdecimal() for label in labels):
-        return sorted_classes(labels)
+        return sorted_classes(labels, path)
     for label, video_id in labels.items():
         if not isinstance(label, int):
             raise DataError(
                 f"{path}, video '{video_id}': class {label!r} is not a number as others are, and no classes.txt beside "
                 "the file lists the names."
             )
-    return tuple(f"c{index:03d}" for index in range(max(labels) + 1))
+    return tuple(f"c{index:03d}" for index in range(numbered(max(labels), path)))

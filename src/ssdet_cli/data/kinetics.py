@@ -119,7 +119,7 @@ def _annotated_set(
     labelled = {part: [clip for clip in own if clip.label] for part, own in clips.items()}
     nameless = sum(map(len, clips.values())) - sum(map(len, labelled.values()))
     classes = classes_beside(path) or (videos and classes_beside(videos / "classes"))
-    classes = classes or sorted_classes({clip.label for own in labelled.values() for clip in own})
+    classes = classes or sorted_classes({clip.label for own in labelled.values() for clip in own}, path)
     if not classes:
         raise DataError(f"{path} labels no clip (as Kinetics' test set); needed: {WANTED}.")
     notes = [f"{nameless} clips have no label (as in Kinetics' test set) and are left out."] if nameless else []

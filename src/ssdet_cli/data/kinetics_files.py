@@ -110,7 +110,7 @@ def _json_entry(path: Path, youtube_id: str, clip: Any, note: Any) -> AnnotatedC
     segment = note.get("segment") or (None, None)
     try:
         start, end = (None if value is None else float(value) for value in segment)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(wrong) from error
     try:
         part_of(start, end)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from typing import Any
 from ssdet_cli.data.annotations import VideoRecord
 from ssdet_cli.data.class_names import parse_classes
 from ssdet_cli.data.file_kinds import HEAD_BYTES, binary_kind, text_kind
-from ssdet_cli.data.flaws import kept_raw
+from ssdet_cli.data.flaws import kept_raw, refuse
 from ssdet_cli.errors import ConfigError, DataError
 
 SPLITS = ("train", "val", "test")
@@ -59,7 +60,7 @@ def required(annotations: Path | None, dataset: str, wanted: str) -> Path:
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """Return the text of a UTF-8 file (byte order mark removed, line ends as they are) and the SHA-256 of its bytes.
+    """Return the text of a UTF-8 file (byte order mark removed, lines end in \\n or \\r\\n) and its bytes' SHA-256.
 
     Raises:
         DataError: It cannot be read or is no text; a video, a picture or an archive is named as such.
@@ -71,7 +72,9 @@ def read_text(path: Path) -> tuple[str, str]:
             if kind is not None:
                 raise DataError(f"{path} is {kind}; annotations are a text file.")
             content = head + file.read()
-        return content.decode("utf-8-sig"), hashlib.sha256(content).hexdigest()
+        text = content.decode("utf-8-sig")
+        text = text if "\n" in text else text.replace("\r", "\n")  # line ends of old Macs
+        return text, hashlib.sha256(content).hexdigest()
     except IsADirectoryError as error:
         raise DataError(f"{path} is a folder, where a file is expected.") from error
     except OSError as error:
@@ -84,18 +87,32 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
     """Return the object in a JSON file and the SHA-256 of the file.
 
     Raises:
-        DataError: It cannot be read, is no JSON or no object.
+        DataError: It cannot be read, is no JSON or no object, or a name stands twice in one object.
     """
     text, sha256 = read_text(path)
     if text.lstrip()[:1] not in ("{", "["):
         raise DataError(f"{path} is {text_kind(text)}, where JSON is expected.")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=partial(_once, path))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: no valid JSON ({error.msg}).") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+        raise DataError(f"{path}: no JSON that can be read ({error}).") from error
     if not isinstance(document, dict):
         raise DataError(f"{path} must hold an object of video id -> {{subset, duration, actions}}.")
     return document, sha256
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs; of a name that stands twice, the first counts where flaws are collected."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        found = {}
+        for name, value in pairs:
+            if name in found:
+                refuse(f"{path}: '{name}' stands twice in one object.", name)
+            found.setdefault(name, value)
+    return found
 
 
 def classes_beside(path: Path) -> tuple[str, ...] | None:

@@ -52,7 +52,7 @@ def load_csv(videos: Path | None, annotations: Path | None, split: str) -> Video
     files = split_files(path)
     tables = dict(zip(files, read_tables(list(files.values())), strict=True))
     names = {label for table in tables.values() for one in table.videos.values() for label, _, _ in one.actions}
-    classes = classes_beside(path) or sorted_classes(names)
+    classes = classes_beside(path) or sorted_classes(names, path)
     if not classes:
         raise DataError(f"{path} holds no actions and no classes.txt beside it: the classes are unknown.")
     own = next(part for part, file in files.items() if file == path)
