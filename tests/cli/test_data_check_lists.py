@@ -368,3 +368,24 @@ def test_the_clean_list_leads_to_the_very_files_that_were_checked(ssdet, tmp_pat
         for record in DATASETS.get("json")(Path("videos"), Path("out/clean/annotations.json"), split).records:
             own[record.video_id] = record.path.as_posix()
     assert own == {"cam1/001": "videos/cam1/001.mp4", "cam2/001": "videos/cam2/001.mp4", "003": "videos/cam1/003.mp4"}
+
+
+@pytest.mark.parametrize("dataset", ["folder", "kinetics"])
+def test_a_clip_with_two_labels_is_a_finding_and_told_by_a_training(ssdet, tmp_path, dataset):
+    for number, name in enumerate(("a_000000_000010", "b_000000_000010", "c_000000_000010")):
+        video(tmp_path / f"clips/{name}.mp4", 40 * number)
+    path = tmp_path / "lists" / "own.csv"
+    path.parent.mkdir()
+    rows = ("run,a,0,10,train", "sit,a,0,10,train", "run,a,0,10,train", "sit,b,0,10,train", "sit,c,0,10,val")
+    path.write_text("\n".join(("label,youtube_id,time_start,time_end,split", *rows)))
+    if dataset == "folder":
+        cells = [row.split(",") for row in rows]
+        path.write_text("\n".join(("path,label,split", *(f"{c[1]}_000000_000010.mp4,{c[0]},{c[4]}" for c in cells))))
+    words = ("--dataset", dataset, "--data", "clips", "--annotations", path, "--fast")
+    _, report = check(ssdet, *words)
+    told = [one for one in report["findings"] if one["code"] == "duplicate-within-split"]
+    assert [one["subject"].partition("_")[0] for one in told] == ["a"]
+    assert "own.csv, line 3: the clip has the label 'sit' here and 'run' elsewhere" in told[0]["detail"]
+    loaded = DATASETS.get(dataset)(tmp_path / "clips", path, "train")
+    assert any(note.startswith("1 of them ") and "the first one counts (a_" in note for note in loaded.notes)
+    assert [record.label for record in loaded.records] == [0, 1]

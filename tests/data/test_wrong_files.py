@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -12,6 +13,7 @@ from ssdet_cli.data import DATASETS
 from ssdet_cli.data.flaws import tolerated
 from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.data.info import INFO
+from ssdet_cli.data.plain_videos import load_plain_videos
 from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.video.write import write_video
 
@@ -160,3 +162,29 @@ def test_line_ends_of_old_macs_are_line_ends(tmp_path):
     path = tmp_path / "own.csv"
     path.write_bytes(b"video,label,start,end,subset\ra,run,0,1,train\rb,sit,1,2,test\r")
     assert [one.video_id for one in DATASETS.get("csv")(None, path, "train").records] == ["a"]
+
+
+@pytest.mark.parametrize(("name", "of_class"), [("folder", True), ("kinetics", True), ("csv", False), (None, False)])
+def test_a_name_that_is_no_text_is_one_line(tmp_path, name, of_class):
+    root = tmp_path / "videos"
+    folder = root / "run" if of_class else root
+    folder.mkdir(parents=True)
+    (folder / "a.mp4").touch()
+    odd = os.fsencode(folder) + b"/caf\xe9"
+    try:
+        open(odd + b".txt", "wb").close()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (tmp_path / "own.csv").write_text("video,label,start,end,subset\na.mp4,run,0,1,train\nb.mp4,run,0,1,test\n")
+    (tmp_path / "kinetics.csv").write_text("label,youtube_id,split\nrun,a,train\nrun,b,val\n")
+    lists = {"csv": tmp_path / "own.csv", "kinetics": tmp_path / "kinetics.csv"}
+
+    def read():
+        return load_plain_videos(root) if name is None else DATASETS.get(name)(root, lists.get(name), "train")
+
+    for number in range(20):
+        (folder / f"{number}.mp4").touch()
+    assert len(read())  # what is no video may be called anything
+    open(odd + b".mp4", "wb").close()
+    with pytest.raises(DataError, match=r"holds '.*caf\\udce9.*', a name that is not UTF-8 text; rename it"):
+        read()

@@ -199,6 +199,16 @@ def _shares(name: str, own: Mapping[str, Path], parts: Iterable[tuple[str, Mappi
     return any(other != name and own.keys() & theirs.keys() for other, theirs in parts)
 
 
+def refuse_undecodable(folder: str | Path, name: str) -> None:
+    """See that a file's name is text, as indices, lists and reports are.
+
+    Raises:
+        DataError: It is bytes of some other encoding than the file system's.
+    """
+    if not name.isascii() and any("\udc80" <= letter <= "\udcff" for letter in name):
+        raise DataError(f"{folder} holds {ascii(name)}, a name that is not UTF-8 text; rename it.")
+
+
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES or is_frame_folder(path)
 
@@ -221,7 +231,11 @@ def is_frame_folder(folder: str | Path) -> bool:
 
 
 def _videos_in(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Id -> path, a video file before a folder and in the order of `VIDEO_SUFFIXES`; and the names of all folders."""
+    """Id -> path, a video file before a folder and in the order of `VIDEO_SUFFIXES`; and the names of all folders.
+
+    Raises:
+        DataError: As `refuse_undecodable`.
+    """
     ranked: dict[str, tuple[int, str]] = {}
     inner = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
@@ -235,6 +249,7 @@ def _videos_in(folder: Path) -> tuple[dict[str, Path], list[str]]:
             inner.append(entry.name)
         else:
             continue
+        refuse_undecodable(folder, entry.name)
         if video_id not in ranked or rank < ranked[video_id][0]:
             ranked[video_id] = (rank, entry.name)
     return {video_id: folder / name for video_id, (_, name) in ranked.items()}, inner
