@@ -389,3 +389,26 @@ def test_a_clip_with_two_labels_is_a_finding_and_told_by_a_training(ssdet, tmp_p
     loaded = DATASETS.get(dataset)(tmp_path / "clips", path, "train")
     assert any(note.startswith("1 of them ") and "the first one counts (a_" in note for note in loaded.notes)
     assert [record.label for record in loaded.records] == [0, 1]
+
+
+def test_a_part_is_as_long_as_its_file_lets_it_be(ssdet, tmp_path):
+    video(tmp_path / "long.mp4")
+    Path("own.csv").write_text("path,label,start,end\nlong.mp4,run,0,1.5\nlong.mp4,run,1.5,3\nlong.mp4,run,2.5,3\n")
+    _, report = check(ssdet, "--dataset", "folder", "--data", "own.csv", "--fast", "--min-frames", 12)
+    told = {one["subject"]: one["detail"] for one in report["findings"] if one["code"] == "too-short"}
+    assert told == {
+        "long.mp4@1.5-3": "6 frames, a clip takes 12",
+        "long.mp4@2.5-3": "0 frames, a clip takes 12",
+    }
+
+
+def test_few_classes_that_happen_together_are_drawn_no_larger_than_many(ssdet, tmp_path):
+    names = [f"c{number}" for number in range(30)]
+    for some in (names[:2], names):
+        actions = [[name, 0.0, 2.0] for name in some]
+        Path("own.json").write_text(json.dumps({"a": {"subset": "training", "duration": 2.0, "actions": actions}}))
+        check(ssdet, "--dataset", "json", "--annotations", "own.json", "--annotations-only")
+        page = Path("out/report.html").read_text()
+        wide = int(re.search(r'class="wide heat" style="--wide:(\d+)px"', page)[1])
+        units = float(re.search(r'class="wide heat".*?viewBox="0 0 (\d+)', page)[1])
+        assert wide / units == pytest.approx(1.19, abs=0.01)

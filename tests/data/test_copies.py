@@ -135,7 +135,9 @@ def test_the_command_copies_names_what_it_cannot_read_and_goes_on_where_it_stopp
     for name in ("a", "b"):
         shutil.copy(films / "even.mp4", folder / f"{name}.mp4")
     (folder / "broken.mp4").write_bytes(b"no video" * 100)
-    words = ["data", "cache", "--videos", str(folder), "--output", str(out), "--short-side", "32", "--workers", "1"]
+    words = ["data", "cache", "--data", str(folder), "--output", str(out), "--short-side", "32", "--workers", "1"]
+    assert carry_out([*words, "--videos", str(folder)]) == 2
+    assert "--videos and --data are the same; give one of them." in capfd.readouterr().err
     assert carry_out(words) == 0
     told = capfd.readouterr()
     assert "copies made" in told.out and "2 copies" in told.out and "1 could not be read" in told.out

@@ -93,7 +93,9 @@ def test_classes_beside_the_table_decide_names_and_numbers(tmp_path):
     found = [record for split in ("train", "val") for record in load_csv(None, path, split).records]
     assert {record.video_id: record.segments[0].label for record in found} == {"a": 1, "b": 0}
     (tmp_path / "classes.txt").write_text("runs\nsit\n")
-    with pytest.raises(DataError, match=r"video 'b': class 'run' is not among the 2 known\. Did you mean 'runs'"):
+    with pytest.raises(
+        DataError, match=r"video 'b': class 'run' is not among the 2 known, those of classes\.txt\. Did you mean 'runs'"
+    ):
         for split in ("train", "val"):
             load_csv(None, path, split)
 

@@ -15,7 +15,10 @@ def cache(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the copies; what is there already stays.")],
     videos: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the videos, or what --data is for a weakly labelled set."),
+        typer.Option(metavar="DIR", help="Folder of the videos."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="The same as --videos: clips, or a list of them.")
     ] = None,
     dataset: Annotated[
         str | None,
@@ -57,8 +60,11 @@ def cache(
     from ssdet_cli.recipes import cache as recipe
     from ssdet_cli.recipes.video_lengths import listed
 
+    if videos is not None and data is not None:
+        raise ConfigError("--videos and --data are the same; give one of them.")
+    videos = videos or data
     if dataset is None and videos is None:
-        raise ConfigError("data cache needs --videos DIR, or --dataset NAME with what it reads.")
+        raise ConfigError("data cache needs --videos DIR (or --data), or --dataset NAME with what it reads.")
     if dataset is None and annotations is not None:
         raise ConfigError("--annotations needs --dataset NAME: what kind of annotations they are.")
     found = listed(ExtractData(dataset=dataset, videos=videos, annotations=annotations), split)

@@ -46,7 +46,7 @@ def load_charades(videos: Path | None, annotations: Path | None, split: str) -> 
     path, answer = _split_file(given, split)
     classes = classes_beside(path) or tuple(f"c{index:03d}" for index in range(CHARADES_CLASSES))
     if path.suffix.lower() == ".json":
-        return json_set("charades", videos, path, split, classes, lambda value: known_class(value, classes))
+        return json_set("charades", videos, path, split, classes, lambda value: known_class(value, classes, path))
     text, sha256 = read_text(path)
     if is_frame_list(text):
         records = frame_list_records(path, text, classes)

@@ -180,7 +180,9 @@ def _of_table(path: Path) -> Export:
         return found
     for footage in found.videos.values():
         try:
-            footage.actions = [(classes[class_number(label, classes)], *times) for label, *times in footage.actions]
+            footage.actions = [
+                (classes[class_number(label, classes, path)], *times) for label, *times in footage.actions
+            ]
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
     return replace(found, classes=classes)

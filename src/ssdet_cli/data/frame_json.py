@@ -19,7 +19,7 @@ from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
 from ssdet_cli.data.class_names import numbered, sorted_classes
 from ssdet_cli.data.flaws import UnknownClassError, refuse, tolerating
 from ssdet_cli.data.frame_splits import answering, finished
-from ssdet_cli.data.lookup import check_split, classes_beside, read_json, required
+from ssdet_cli.data.lookup import check_split, class_file, classes_beside, read_json, required
 from ssdet_cli.data.tables import seconds_of
 from ssdet_cli.errors import DataError
 
@@ -63,7 +63,7 @@ def load_json(videos: Path | None, annotations: Path | None, split: str) -> Vide
     check_split(split)
     path = required(annotations, "json", "a JSON file of video id -> {subset, duration, actions}")
     classes = classes_beside(path) or _own_classes(path)
-    return json_set("json", videos, path, split, classes, lambda value: known_class(value, classes))
+    return json_set("json", videos, path, split, classes, lambda value: known_class(value, classes, path))
 
 
 def json_set(
@@ -153,15 +153,22 @@ def action_parts(action: Any) -> tuple[Any, float, float]:
     return action[0], _seconds(action[1], "start"), _seconds(action[2], "end")
 
 
-def known_class(value: Any, classes: tuple[str, ...]) -> int:
-    """Return the index that `value`, an index or a name, stands for; ValueError where there is none."""
+def known_class(value: Any, classes: tuple[str, ...], path: Path | None = None) -> int:
+    """Return the index that `value`, an index or a name, stands for; ValueError where there is none.
+
+    The error names the file of classes beside `path`, whose annotations these are.
+    """
     if isinstance(value, str) and value in classes:
         return classes.index(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
         return value
+    file = class_file(path) if path is not None else None
+    told = f", those of {file.name}" if file is not None else ""
     if isinstance(value, str):
-        raise UnknownClassError(f"class '{value}' is not among the {len(classes)} known.{nearest(value, classes)}")
-    raise UnknownClassError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name.")
+        raise UnknownClassError(
+            f"class '{value}' is not among the {len(classes)} known{told}.{nearest(value, classes)}"
+        )
+    raise UnknownClassError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name{told}.")
 
 
 def _record(path: Path, video_id: str, entry: Entry, class_index: Callable[[Any], int]) -> VideoRecord:

@@ -116,13 +116,19 @@ def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def classes_beside(path: Path) -> tuple[str, ...] | None:
-    """Class names from `<stem>_classes.txt`, `classes.txt` or the only `*_classes.txt` in the folder of `path`.
-
-    Without those, from the only file of the names by which Kinetics, UCF101 and TSU hand them around. Its forms are
-    those of `parse_classes`.
+    """Class names from the `class_file` beside `path`, in the forms of `parse_classes`; None where there is none.
 
     Raises:
         DataError: As `parse_classes`.
+    """
+    file = class_file(path)
+    return parse_classes(file, read_text(file)[0]) if file is not None else None
+
+
+def class_file(path: Path) -> Path | None:
+    """`<stem>_classes.txt`, `classes.txt` or the only `*_classes.txt` in the folder of `path`.
+
+    Without those, the only file of the names by which Kinetics, UCF101 and TSU hand them around.
     """
     named = [path.with_name(f"{path.stem}_classes.txt"), path.with_name("classes.txt")]
     found = [file for file in named if file.is_file()]
@@ -130,7 +136,7 @@ def classes_beside(path: Path) -> tuple[str, ...] | None:
         others = sorted({file for pattern in patterns for file in path.parent.glob(pattern) if file != path})
         if not found and len(others) == 1:
             found = others
-    return parse_classes(found[0], read_text(found[0])[0]) if found else None
+    return found[0] if found else None
 
 
 def find_videos(folder: Path | None, wanted: Collection[str] = ()) -> dict[str, Path]:

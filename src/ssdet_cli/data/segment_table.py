@@ -152,12 +152,12 @@ def _record(path: Path, name: str, footage: Footage, classes: tuple[str, ...]) -
     segments = []
     for label, start, end in footage.actions:
         try:
-            segments.append(Segment(class_number(label, classes), start, end))
+            segments.append(Segment(class_number(label, classes, path), start, end))
         except ValueError as error:
             refuse(f"{path}, video '{name}': {error}", name, error)
     return VideoRecord(name, duration_seconds=footage.duration, segments=tuple(segments))
 
 
-def class_number(label: str, classes: tuple[str, ...]) -> int:
-    """Index of a class that a table names or numbers; ValueError where there is none."""
-    return known_class(int(label) if label.isdecimal() and label not in classes else label, classes)
+def class_number(label: str, classes: tuple[str, ...], path: Path) -> int:
+    """Index of a class that a table names or numbers; ValueError, as of `known_class`, where there is none."""
+    return known_class(int(label) if label.isdecimal() and label not in classes else label, classes, path)
