@@ -332,3 +332,26 @@ def test_the_real_charades_survives_the_way_through_both_forms(shared_data, tmp_
 def test_regions_of_via_are_left_out_and_told(tmp_path, write):
     made = convert([write(tmp_path / "via_export")], tmp_path / "own.json")
     assert "1 annotations mark a region of the picture and are left out." in made.notes
+
+
+@pytest.mark.parametrize("write", [via_project, via_csv])
+def test_videos_of_via_with_one_name_in_two_folders_stay_apart(tmp_path, write):
+    source = write(tmp_path / "via_export")
+    text = source.read_text().replace("Alioli.ogv.mp4", "cam1/001.mp4").replace("mouse.mp4", "cam2/001.mp4")
+    if write is via_csv:
+        line = next(line for line in text.splitlines() if line.startswith('"1_mHHT0tga"'))
+        text += "\n" + line.replace("cam1", "cam2").replace("1_mHHT0tga", "2_mHHT0tga")
+    source.write_text(text)
+    made = convert([source], tmp_path / "own.json")
+    entries = json.loads(made.annotations.read_text())
+    assert {name: len(entry["actions"]) for name, entry in entries.items()} == {
+        "cam1/001": 2,
+        "cam2/001": 1 if write is via_csv else 0,
+    }
+
+
+def test_two_files_that_mean_two_videos_of_one_name_are_refused(tmp_path):
+    for number in (1, 2):
+        (tmp_path / f"{number}.csv").write_text(f"video,label,start,end\ncam{number}/001.mp4,run,0,1\n")
+    with pytest.raises(DataError, match=r"'001' is cam1/001\.mp4 in one file and cam2/001\.mp4 in another: convert"):
+        convert([tmp_path / "1.csv", tmp_path / "2.csv"], tmp_path / "own.json")

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ssdet_cli.data.footage import Export, Footage, video_id
+from ssdet_cli.data.footage import Export, Footage, video_ids
 from ssdet_cli.data.lookup import read_text
 from ssdet_cli.errors import ConfigError, DataError
 
@@ -80,10 +80,12 @@ _Parts = tuple[Mapping[str, Mapping[str, Any]], dict[str, Footage], _Pieces]
 
 
 def _of_project(project: Mapping[str, Any]) -> _Parts:
-    names = {}
+    given = {}
     for view, content in project["view"].items():
         files = [project["file"][str(number)] for number in content["fid_list"]]
-        names[view] = video_id(files[0].get("fname") or files[0]["src"])
+        given[view] = str(files[0].get("fname") or files[0]["src"])
+    ids = video_ids(given.values())
+    names = {view: ids[name] for view, name in given.items()}
     pieces = [
         (key, names.get(str(piece["vid"]), ""), list(piece["z"]), piece["xy"], piece["av"] or {})
         for key, piece in project["metadata"].items()
@@ -98,18 +100,17 @@ def _of_csv(text: str) -> _Parts:
     attributes = json.loads(told.partition("=")[2])
     # The first versions of the export give the names alone.
     attributes = {key: one if isinstance(one, dict) else {"aname": one} for key, one in attributes.items()}
-    videos: dict[str, Footage] = {}
-    pieces = []
+    rows = []
     for row in csv.reader(StringIO("\n".join(line for line in lines if not line.startswith("#")))):
         if not row:
             continue
         if len(row) < _COLUMNS:
             raise ValueError(f"a line has {len(row)} fields where {_COLUMNS} are expected")
         files, times, region, values = (json.loads(row[place]) for place in (1, 3, 4, 5))
-        name = video_id(files[0])
-        videos.setdefault(name, Footage())
-        pieces.append((row[0], name, times, region, values))
-    return attributes, videos, pieces
+        rows.append((row[0], str(files[0]), times, region, values))
+    ids = video_ids(name for _, name, *_ in rows)
+    pieces = [(key, ids[name], *rest) for key, name, *rest in rows]
+    return attributes, {name: Footage() for _, name, *_ in pieces}, pieces
 
 
 def _labels(
