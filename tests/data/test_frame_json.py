@@ -101,3 +101,9 @@ def test_an_id_may_have_folders_and_a_suffix(tmp_path):
     found = [one for split in ("train", "val") for one in load_json(root, path, split).records]
     where = {one.video_id: one.path.relative_to(root).as_posix() for one in found}
     assert where == {"cam1/001": "cam1/001.mp4", "cam2/001.mkv": "cam2/001.mkv", "002.mp4": "cam2/002.MP4"}
+
+
+def test_a_duration_of_zero_is_none(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('{"a": {"duration": 0, "subset": "train", "actions": [["run", 0, 1]]}}')
+    assert load_json(None, path, "train").records[0].duration_seconds is None

@@ -174,7 +174,8 @@ def known_class(value: Any, classes: tuple[str, ...], path: Path | None = None) 
 def _record(path: Path, video_id: str, entry: Entry, class_index: Callable[[Any], int]) -> VideoRecord:
     where, duration, segments = f"{path}, video '{video_id}'", None, []
     try:
-        duration = None if entry.duration is None else _seconds(entry.duration, "duration")
+        # 0 stands where somebody did not know it.
+        duration = None if entry.duration is None else _seconds(entry.duration, "duration") or None
     except ValueError as error:
         refuse(f"{where}: {error}", video_id, error)
     for action in entry.actions:
