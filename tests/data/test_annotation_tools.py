@@ -355,3 +355,27 @@ def test_two_files_that_mean_two_videos_of_one_name_are_refused(tmp_path):
         (tmp_path / f"{number}.csv").write_text(f"video,label,start,end\ncam{number}/001.mp4,run,0,1\n")
     with pytest.raises(DataError, match=r"'001' is cam1/001\.mp4 in one file and cam2/001\.mp4 in another: convert"):
         convert([tmp_path / "1.csv", tmp_path / "2.csv"], tmp_path / "own.json")
+
+
+@pytest.mark.parametrize(
+    ("write", "old", "new"),
+    [
+        (via_csv, "# ATTRIBUTE = ", "# ATTRIBUTE "),
+        (via_csv, '{""1"": ""1""}', "7"),
+        (via_project, "[9.25, 20]", '["soon", 20]'),
+        (via_project, '"fid_list": [2]', '"fid_list": []'),
+    ],
+)
+def test_a_broken_file_of_via_is_one_line(tmp_path, write, old, new):
+    source = write(tmp_path / "via_export")
+    assert old in source.read_text()
+    source.write_text(source.read_text().replace(old, new))
+    with pytest.raises(DataError, match=r"via_export is no whole project or export of VIA 3 \(.*\)\.$"):
+        convert([source], tmp_path / "own.json")
+
+
+def test_an_encoding_that_is_none_is_one_line(tmp_path):
+    source = cvat(tmp_path / "annotations.xml", track("run", (10, 0), (20, 1)))
+    source.write_text(source.read_text().replace('encoding="utf-8"', 'encoding="utf-9"'))
+    with pytest.raises(DataError, match=r"annotations\.xml, line 1: no valid XML \(unknown encoding: utf-9\)"):
+        convert([source], tmp_path / "own.json", frame_rate=25)

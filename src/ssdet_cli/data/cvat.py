@@ -41,6 +41,8 @@ def read_cvat(path: Path, clock: Callable[[str], Callable[[float], float]], tier
         root = ElementTree.fromstring(read_text(path)[0].encode())
     except ElementTree.ParseError as error:
         raise DataError(f"{path}, line {error.position[0]}: no valid XML ({error}).") from error
+    except LookupError as error:
+        raise DataError(f"{path}, line 1: no valid XML ({error}).") from error
     meta = root.find("meta")
     if root.tag != "annotations" or meta is None:
         raise DataError(f"{path} is XML and no export of CVAT: it begins with <{root.tag}>.")

@@ -43,12 +43,13 @@ def read_via(path: Path, tiers: Collection[str] = ()) -> Export:
     """
     text, _ = read_text(path)
     try:
-        if text.lstrip().startswith("{"):
-            attributes, videos, pieces = _of_project(json.loads(text))
-        else:
-            attributes, videos, pieces = _of_csv(text)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _export(path, _of_project(json.loads(text)) if text.lstrip().startswith("{") else _of_csv(text), tiers)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise DataError(f"{path} is no whole project or export of VIA 3 ({type(error).__name__}: {error}).") from error
+
+
+def _export(path: Path, parts: "_Parts", tiers: Collection[str]) -> Export:
+    attributes, videos, pieces = parts
     names = {key: str(one.get("aname", key)) for key, one in attributes.items()}
     for tier in tiers:
         if tier not in names.values():
@@ -96,7 +97,9 @@ def _of_project(project: Mapping[str, Any]) -> _Parts:
 
 def _of_csv(text: str) -> _Parts:
     lines = text.splitlines()
-    told = next(line for line in lines if line.startswith(("# ATTRIBUTE =", "# ATTRIBUTES =")))
+    told = next((line for line in lines if line.startswith(("# ATTRIBUTE =", "# ATTRIBUTES ="))), None)
+    if told is None:
+        raise ValueError("no line begins with '# ATTRIBUTE ='")
     attributes = json.loads(told.partition("=")[2])
     # The first versions of the export give the names alone.
     attributes = {key: one if isinstance(one, dict) else {"aname": one} for key, one in attributes.items()}
