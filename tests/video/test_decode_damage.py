@@ -363,15 +363,16 @@ def transport_stream(path, first, count, *, sound):
 def test_sound_that_begins_late_in_a_recording_takes_no_picture_away(tmp_path):
     silent = transport_stream(tmp_path / "a.ts", 0, 30, sound=False)
     loud = transport_stream(tmp_path / "b.ts", 30, 20, sound=True)
+    again = transport_stream(tmp_path / "c.ts", 50, 10, sound=False)
     padding = b"\x47\x1f\xff\x10" + b"\xff" * 184
-    path = tmp_path / "late.ts"  # so far apart that opening the file finds the pictures alone
-    path.write_bytes(silent + padding * (6_000_000 // 188) + loud + padding * (3_000_000 // 188))
+    path = tmp_path / "late.ts"  # so far from either end that opening the file finds the pictures alone
+    path.write_bytes(silent + padding * (6_000_000 // 188) + loud + padding * (3_000_000 // 188) + again)
     with av.open(str(path)) as container, pytest.raises(IndexError):
         assert len(container.streams) == 1
         list(container.demux(container.streams.video[0]))
     with open_video(path) as video:
-        assert video.num_frames == 50
-        assert [int(frame.mean()) for frame in video.frames([2, 40, 49])] == pytest.approx([2, 40, 49], abs=3)
+        assert video.num_frames == 60
+        assert [int(frame.mean()) for frame in video.frames([2, 40, 59])] == pytest.approx([2, 40, 59], abs=3)
     with open_stream(str(path)) as stream:
-        assert len(list(Sampler(stream, stride=1))) == 50
+        assert len(list(Sampler(stream, stride=1))) == 60
     assert inspect(Inspection(str(path), "all")).code == ""
