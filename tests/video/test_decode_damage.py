@@ -266,6 +266,10 @@ def test_pictures_beyond_all_measure_are_refused_before_one_is_decoded(tmp_path)
     (folder / "1.jpg").write_bytes(picture)
     with pytest.raises(DataError, match="a picture of 9000 x 9000; 67,108,864 pixels are the limit"):
         open_video(folder, frame_rate=25)
+    picture[at : at + 4] = struct.pack(">HH", 40000, 40000)  # more than Pillow itself opens
+    (folder / "1.jpg").write_bytes(picture)
+    with pytest.raises(DataError, match=r"1\.jpg: not a readable picture \(Image size"):
+        open_video(folder, frame_rate=25)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):

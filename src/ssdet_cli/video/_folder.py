@@ -95,7 +95,7 @@ class FolderSource:
 def _opened(file: Path) -> Image.Image:
     try:
         return Image.open(file)
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: not a readable picture ({error}).") from error
 
 
