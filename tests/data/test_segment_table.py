@@ -115,6 +115,7 @@ def test_classes_beside_the_table_decide_names_and_numbers(tmp_path):
         ),
         ("video,label,start,end,subset\na,run,0,1,train\nb,run,0,1,\n", "video 'b': it has no subset, and others have"),
         ("video,label,start,end,subset\na,run,0,1,other\n", "no videos of the split 'train'; its subsets: other"),
+        ('video,label,start,end,subset\na,run,0,1,"o\nther"\n', "no videos of the split 'train'; its subsets: o ther"),
         (
             "video,label,start,end,duration\na,run,0,1,1\na,run,2,5,3\n",
             "line 3: 'a' has the duration 3 s here and 1 s above; the column is that of whole videos",

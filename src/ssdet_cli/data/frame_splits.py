@@ -87,7 +87,7 @@ def answering(path: Path, subsets: Mapping[str, str | None], split: str) -> tupl
         kept = [video_id for video_id, subset in subsets.items() if split_token(str(subset)) == answer]
         if kept:
             return kept, (*stand_in(path, split, answer), *(left_out if unknown else ()))
-    named = ", ".join(sorted(set(map(str, subsets.values())))) or "none"
+    named = ", ".join(sorted({" ".join(str(subset).split()) for subset in subsets.values()})) or "none"
     raise NoSplitError(f"{path} holds no videos of the split '{split}'; its subsets: {named}.")
 
 

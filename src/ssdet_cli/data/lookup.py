@@ -282,7 +282,7 @@ def with_paths(
     told = {one.video_id: places.get(one.video_id, one.video_id) for one in records}
     placed = {one: path for one, place in told.items() if "/" in place and (path := _at(videos, place)) is not None}
     names = {one: video_name(one) for one in told if one not in placed}
-    by_name, copies = _videos_and_copies(videos, set(names.values()))
+    by_name, copies = _videos_and_copies(videos, {*names, *names.values()})
     paths = placed | {one: by_name[key] for one, name in names.items() for key in (name, one) if key in by_name}
     missing = [record.video_id for record in records if record.video_id not in paths]
     if records and len(missing) == len(records):
