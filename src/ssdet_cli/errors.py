@@ -64,6 +64,10 @@ class DataError(SsdetError):
     exit_code = 2
 
 
+class NoSplitError(DataError):
+    """A set has other splits than the one that was asked for, and none that answers for it."""
+
+
 class CheckpointError(SsdetError):
     """A weights file is missing, unreadable or does not fit the model."""
 

@@ -354,3 +354,61 @@ def test_labels_below_lengths_that_are_all_alike_do_not_overlap(ssdet, tmp_path)
     places = re.findall(r'<text x="([\d.]+)"[^>]*>([^<]*)</text>', page)
     assert [text for _, text in places] == ["2", "2.02 s"] * 2
     assert float(places[1][0]) - float(places[0][0]) > 100
+
+
+def test_the_clean_list_leads_to_the_very_files_that_were_checked(ssdet, tmp_path):
+    for number, name in enumerate(("cam1/001", "cam2/001", "cam2/002", "cam1/003", "cam2/003")):
+        video(tmp_path / f"videos/{name}.mp4", 40 * number)
+    lines = ("cam1/001.mp4,run,0,1,train", "cam2/001.mp4,sit,0,1,train", "cam1/003.mp4,sit,0,1,val")
+    Path("own.csv").write_text("\n".join(("video,label,start,end,subset", *lines)))
+    _, report = check(ssdet, "--dataset", "csv", "--annotations", "own.csv", "--videos", "videos", "--fast")
+    assert found(report) == {"class-never-seen": ["run"], "no-split": ["test"]}
+    own = {}
+    for split in ("train", "val"):
+        for record in DATASETS.get("json")(Path("videos"), Path("out/clean/annotations.json"), split).records:
+            own[record.video_id] = record.path.as_posix()
+    assert own == {"cam1/001": "videos/cam1/001.mp4", "cam2/001": "videos/cam2/001.mp4", "003": "videos/cam1/003.mp4"}
+
+
+@pytest.mark.parametrize("dataset", ["folder", "kinetics"])
+def test_a_clip_with_two_labels_is_a_finding_and_told_by_a_training(ssdet, tmp_path, dataset):
+    for number, name in enumerate(("a_000000_000010", "b_000000_000010", "c_000000_000010")):
+        video(tmp_path / f"clips/{name}.mp4", 40 * number)
+    path = tmp_path / "lists" / "own.csv"
+    path.parent.mkdir()
+    rows = ("run,a,0,10,train", "sit,a,0,10,train", "run,a,0,10,train", "sit,b,0,10,train", "sit,c,0,10,val")
+    path.write_text("\n".join(("label,youtube_id,time_start,time_end,split", *rows)))
+    if dataset == "folder":
+        cells = [row.split(",") for row in rows]
+        path.write_text("\n".join(("path,label,split", *(f"{c[1]}_000000_000010.mp4,{c[0]},{c[4]}" for c in cells))))
+    words = ("--dataset", dataset, "--data", "clips", "--annotations", path, "--fast")
+    _, report = check(ssdet, *words)
+    told = [one for one in report["findings"] if one["code"] == "duplicate-within-split"]
+    assert [one["subject"].partition("_")[0] for one in told] == ["a"]
+    assert "own.csv, line 3: the clip has the label 'sit' here and 'run' elsewhere" in told[0]["detail"]
+    loaded = DATASETS.get(dataset)(tmp_path / "clips", path, "train")
+    assert any(note.startswith("1 of them ") and "the first one counts (a_" in note for note in loaded.notes)
+    assert [record.label for record in loaded.records] == [0, 1]
+
+
+def test_a_part_is_as_long_as_its_file_lets_it_be(ssdet, tmp_path):
+    video(tmp_path / "long.mp4")
+    Path("own.csv").write_text("path,label,start,end\nlong.mp4,run,0,1.5\nlong.mp4,run,1.5,3\nlong.mp4,run,2.5,3\n")
+    _, report = check(ssdet, "--dataset", "folder", "--data", "own.csv", "--fast", "--min-frames", 12)
+    told = {one["subject"]: one["detail"] for one in report["findings"] if one["code"] == "too-short"}
+    assert told == {
+        "long.mp4@1.5-3": "6 frames, a clip takes 12",
+        "long.mp4@2.5-3": "0 frames, a clip takes 12",
+    }
+
+
+def test_few_classes_that_happen_together_are_drawn_no_larger_than_many(ssdet, tmp_path):
+    names = [f"c{number}" for number in range(30)]
+    for some in (names[:2], names):
+        actions = [[name, 0.0, 2.0] for name in some]
+        Path("own.json").write_text(json.dumps({"a": {"subset": "training", "duration": 2.0, "actions": actions}}))
+        check(ssdet, "--dataset", "json", "--annotations", "own.json", "--annotations-only")
+        page = Path("out/report.html").read_text()
+        wide = int(re.search(r'class="wide heat" style="--wide:(\d+)px"', page)[1])
+        units = float(re.search(r'class="wide heat".*?viewBox="0 0 (\d+)', page)[1])
+        assert wide / units == pytest.approx(1.19, abs=0.01)

@@ -1,6 +1,7 @@
 """Files as VIA, CVAT and ELAN write them, turned into our own forms."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ssdet_cli.data.convert import convert, form_of
 from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.data.segment_table import load_csv
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.video.write import write_video
+from ssdet_cli.video.write import write_timed_video, write_video
 
 ATTRIBUTES = {
     "1": {
@@ -161,6 +162,21 @@ def test_the_frame_rate_of_cvat_is_asked_for_or_read_from_the_video(tmp_path):
     made = convert([source], tmp_path / "own.json", videos=tmp_path / "videos")
     entry = json.loads(made.annotations.read_text())["kitchen_01"]
     assert entry == {"duration": 6.0, "actions": [[0, 1.9, 3.9]]}
+
+
+def test_frames_of_cvat_have_the_times_of_a_video_whose_rate_varies(tmp_path):
+    starts = [*(number / 20 for number in range(20)), *(1 + number / 4 for number in range(8))]
+    picture, ends = np.zeros((32, 32, 3), np.uint8), [*starts[1:], 3.0]
+    frames = [(start, end - start, picture) for start, end in zip(starts, ends, strict=True)]
+    (tmp_path / "videos").mkdir()
+    write_timed_video(tmp_path / "videos" / "kitchen_01.mp4", frames, Fraction(20))
+    body = track("run", (4, 0), (12, 1)) + track("fall", (22, 0), (28, 1))
+    source = cvat(tmp_path / "annotations.xml", body)
+    made = convert([source], tmp_path / "own.json", videos=tmp_path / "videos")
+    entry = json.loads(made.annotations.read_text())["kitchen_01"]
+    assert entry == {"duration": 3.0, "actions": [[0, 0.175, 0.575], [1, 1.375, 2.875]]}
+    made = convert([source], tmp_path / "own.json", videos=tmp_path / "videos", frame_rate=10, force=True)
+    assert json.loads(made.annotations.read_text())["kitchen_01"]["actions"] == [[0, 0.35, 1.15], [1, 2.15, 2.75]]
 
 
 def test_what_is_wrong_with_a_file_of_cvat_is_named(tmp_path):
@@ -316,3 +332,50 @@ def test_the_real_charades_survives_the_way_through_both_forms(shared_data, tmp_
 def test_regions_of_via_are_left_out_and_told(tmp_path, write):
     made = convert([write(tmp_path / "via_export")], tmp_path / "own.json")
     assert "1 annotations mark a region of the picture and are left out." in made.notes
+
+
+@pytest.mark.parametrize("write", [via_project, via_csv])
+def test_videos_of_via_with_one_name_in_two_folders_stay_apart(tmp_path, write):
+    source = write(tmp_path / "via_export")
+    text = source.read_text().replace("Alioli.ogv.mp4", "cam1/001.mp4").replace("mouse.mp4", "cam2/001.mp4")
+    if write is via_csv:
+        line = next(line for line in text.splitlines() if line.startswith('"1_mHHT0tga"'))
+        text += "\n" + line.replace("cam1", "cam2").replace("1_mHHT0tga", "2_mHHT0tga")
+    source.write_text(text)
+    made = convert([source], tmp_path / "own.json")
+    entries = json.loads(made.annotations.read_text())
+    assert {name: len(entry["actions"]) for name, entry in entries.items()} == {
+        "cam1/001": 2,
+        "cam2/001": 1 if write is via_csv else 0,
+    }
+
+
+def test_two_files_that_mean_two_videos_of_one_name_are_refused(tmp_path):
+    for number in (1, 2):
+        (tmp_path / f"{number}.csv").write_text(f"video,label,start,end\ncam{number}/001.mp4,run,0,1\n")
+    with pytest.raises(DataError, match=r"'001' is cam1/001\.mp4 in one file and cam2/001\.mp4 in another: convert"):
+        convert([tmp_path / "1.csv", tmp_path / "2.csv"], tmp_path / "own.json")
+
+
+@pytest.mark.parametrize(
+    ("write", "old", "new"),
+    [
+        (via_csv, "# ATTRIBUTE = ", "# ATTRIBUTE "),
+        (via_csv, '{""1"": ""1""}', "7"),
+        (via_project, "[9.25, 20]", '["soon", 20]'),
+        (via_project, '"fid_list": [2]', '"fid_list": []'),
+    ],
+)
+def test_a_broken_file_of_via_is_one_line(tmp_path, write, old, new):
+    source = write(tmp_path / "via_export")
+    assert old in source.read_text()
+    source.write_text(source.read_text().replace(old, new))
+    with pytest.raises(DataError, match=r"via_export is no whole project or export of VIA 3 \(.*\)\.$"):
+        convert([source], tmp_path / "own.json")
+
+
+def test_an_encoding_that_is_none_is_one_line(tmp_path):
+    source = cvat(tmp_path / "annotations.xml", track("run", (10, 0), (20, 1)))
+    source.write_text(source.read_text().replace('encoding="utf-8"', 'encoding="utf-9"'))
+    with pytest.raises(DataError, match=r"annotations\.xml, line 1: no valid XML \(unknown encoding: utf-9\)"):
+        convert([source], tmp_path / "own.json", frame_rate=25)

@@ -1,5 +1,6 @@
 """Resized copies: the same frames at the same times, from any kind of video, and never of another state of the file."""
 
+import json
 import os
 import shutil
 import time
@@ -135,7 +136,9 @@ def test_the_command_copies_names_what_it_cannot_read_and_goes_on_where_it_stopp
     for name in ("a", "b"):
         shutil.copy(films / "even.mp4", folder / f"{name}.mp4")
     (folder / "broken.mp4").write_bytes(b"no video" * 100)
-    words = ["data", "cache", "--videos", str(folder), "--output", str(out), "--short-side", "32", "--workers", "1"]
+    words = ["data", "cache", "--data", str(folder), "--output", str(out), "--short-side", "32", "--workers", "1"]
+    assert carry_out([*words, "--videos", str(folder)]) == 2
+    assert "--videos and --data are the same; give one of them." in capfd.readouterr().err
     assert carry_out(words) == 0
     told = capfd.readouterr()
     assert "copies made" in told.out and "2 copies" in told.out and "1 could not be read" in told.out
@@ -172,3 +175,22 @@ def test_a_file_that_kills_or_holds_up_its_reader_is_named_and_the_others_go_on(
     assert outcomes["bad"].failure == "bad.mp4: damaged."
     with pytest.raises(SsdetError, match="The disk is full"):
         list(each_apart(unruly, ["full", "a"], workers=1))
+
+
+def test_annotated_folders_of_frames_need_no_rate(films, tmp_path, capfd):
+    shutil.copytree(films / "frames", tmp_path / "videos" / "a")
+    count = len(list((films / "frames").iterdir()))
+    path = tmp_path / "own.json"
+    words = ["data", "cache", "--dataset", "json", "--annotations", str(path), "--videos", str(tmp_path / "videos")]
+    words += ["--output", str(tmp_path / "copies"), "--workers", "1"]
+    path.write_text('{"a": {"subset": "training", "actions": [["run", 0, 1]]}}')
+    assert carry_out(words) == 2
+    assert "a is a folder of frames; say how many there are per second" in capfd.readouterr().err
+    for seconds, told in ((count / 8, "1 copies made"), (count / 8, "0 copies made"), (count / 4, "1 copies made")):
+        entry = {"subset": "training", "duration": seconds, "actions": [["run", 0, 1]]}
+        path.write_text(json.dumps({"a": entry}))
+        assert carry_out(words) == 0
+        assert told in capfd.readouterr().out
+        record = VideoRecord("a", tmp_path / "videos" / "a", seconds)
+        with ClipReader(DataConfig(cache=tmp_path / "copies"), 32).open(record) as copy:
+            assert copy.backend == "copy" and copy.duration_seconds == pytest.approx(seconds)

@@ -1,5 +1,7 @@
 """Charades as 24 fps JPEG folders: found by id, timed by their number, labelled at the right frames."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.charades import load_charades
 from ssdet_cli.data.clips import ClipReader, FrameLabelledClips
 from ssdet_cli.errors import DataError
+from ssdet_cli.video.inspection import Inspection, inspect
 
 HEADER = "id,subject,scene,quality,relevance,verified,script,objects,descriptions,actions,length\n"
 
@@ -51,3 +54,25 @@ def test_a_gap_is_an_error_that_names_the_frame(rgb):
     found = load_charades(videos, path, "train")
     with pytest.raises(DataError, match=r"frame 7 is missing between AB12C-000001\.jpg and AB12C-000024\.jpg"):
         ClipReader(DataConfig(), 32).open(found.records[0])
+
+
+def test_hidden_files_beside_the_frames_are_no_frames(rgb):
+    videos, path = rgb
+    folder = videos / "Charades_v1_rgb" / "AB12C"
+    for file in list(folder.iterdir()):  # as macOS leaves them on other file systems and in archives
+        (folder / f"._{file.name}").write_bytes(b"\0\5\26\7")
+    with ClipReader(DataConfig(), 32).open(load_charades(videos, path, "train").records[0]) as reader:
+        assert reader.num_frames == 24
+    facts = inspect(Inspection(str(folder), "all", frame_rate=24))
+    assert (facts.code, facts.frames, facts.first_number) == ("", 24, 1)
+
+
+def test_a_number_far_off_is_a_gap_that_costs_no_memory(rgb):
+    folder = rgb[0] / "Charades_v1_rgb" / "AB12C"
+    (folder / "AB12C-000024.jpg").rename(folder / "AB12C-20240131120000.jpg")
+    tracemalloc.start()
+    facts = inspect(Inspection(str(folder), "headers", frame_rate=24))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert facts.code == "missing-frames" and most < 10 * 2**20
+    assert facts.detail == "20240131119976 missing between 1 and 20240131120000, the first is 24"

@@ -88,3 +88,27 @@ def test_seconds_beside_a_number_of_frames_are_seconds(tmp_path, change):
 def test_the_real_files_count_seconds(shared_data, name):
     load = {"charades": load_charades, "multithumos": load_multithumos}[name]
     assert len(load(None, shared_data / name / f"{name}.json", "train")) > 100
+
+
+def test_an_id_may_have_folders_and_a_suffix(tmp_path):
+    root = tmp_path / "videos"
+    for name in ("cam1/001.mp4", "cam2/001.mkv", "cam2/002.MP4", "cam2/part.ts.mp4", "cam2/part.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    ids = ("cam1/001", "cam2/001.mkv", "002.mp4", "part.ts")
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps({one: {"actions": [["run", 0, 1]]} for one in ids}))
+    found = [one for split in ("train", "val") for one in load_json(root, path, split).records]
+    where = {one.video_id: one.path.relative_to(root).as_posix() for one in found}
+    assert where == {
+        "cam1/001": "cam1/001.mp4",
+        "cam2/001.mkv": "cam2/001.mkv",
+        "002.mp4": "cam2/002.MP4",
+        "part.ts": "cam2/part.ts.mp4",
+    }
+
+
+def test_a_duration_of_zero_is_none(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('{"a": {"duration": 0, "subset": "train", "actions": [["run", 0, 1]]}}')
+    assert load_json(None, path, "train").records[0].duration_seconds is None

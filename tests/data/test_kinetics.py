@@ -218,6 +218,18 @@ def test_a_file_named_by_the_id_alone_is_a_whole_video_unless_it_ends_too_early(
         ),
         ("a.json", f"{HEADER}\n", "is a table whose first line is label, youtube_id, .* where JSON is expected"),
         ("a.csv", '{"a": 1}', r"a\.csv is JSON; needed: the official CSV"),
+        (
+            "a.csv",
+            f"{HEADER}\nrun,AbCdEfGhIjK,0,10,trian\n",
+            "line 2: has the split 'trian', which is none of train, val",
+        ),
+        ("a.csv", f"{HEADER}\nrun,,0,10,train\n", "line 2: there is no id of a video"),
+        ("a.csv", f"{HEADER}\nrun\n", "line 2: there is no id of a video"),
+        (
+            "a.json",
+            '{"AbCdEfGhIjK": {"subset": "trian", "annotations": {"segment": [0, 1], "label": "a"}}}',
+            "'AbCdEfGhIjK' has the split 'trian', which is none of train",
+        ),
     ],
 )
 def test_wrong_annotations_are_named(tmp_path, name, text, complaint):

@@ -3,6 +3,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssdet_cli.data.annotations import Segment
+from ssdet_cli.data.convert import convert
+from ssdet_cli.data.flaws import tolerated
+from ssdet_cli.data.frame_json import load_json
+from ssdet_cli.data.frame_splits import read_as_named
 from ssdet_cli.data.segment_table import load_csv
 from ssdet_cli.data.tables import seconds_of
 from ssdet_cli.errors import ConfigError, DataError
@@ -89,7 +93,9 @@ def test_classes_beside_the_table_decide_names_and_numbers(tmp_path):
     found = [record for split in ("train", "val") for record in load_csv(None, path, split).records]
     assert {record.video_id: record.segments[0].label for record in found} == {"a": 1, "b": 0}
     (tmp_path / "classes.txt").write_text("runs\nsit\n")
-    with pytest.raises(DataError, match=r"video 'b': class 'run' is not among the 2 known\. Did you mean 'runs'"):
+    with pytest.raises(
+        DataError, match=r"video 'b': class 'run' is not among the 2 known, those of classes\.txt\. Did you mean 'runs'"
+    ):
         for split in ("train", "val"):
             load_csv(None, path, split)
 
@@ -109,6 +115,11 @@ def test_classes_beside_the_table_decide_names_and_numbers(tmp_path):
         ),
         ("video,label,start,end,subset\na,run,0,1,train\nb,run,0,1,\n", "video 'b': it has no subset, and others have"),
         ("video,label,start,end,subset\na,run,0,1,other\n", "no videos of the split 'train'; its subsets: other"),
+        ('video,label,start,end,subset\na,run,0,1,"o\nther"\n', "no videos of the split 'train'; its subsets: o ther"),
+        (
+            "video,label,start,end,duration\na,run,0,1,1\na,run,2,5,3\n",
+            "line 3: 'a' has the duration 3 s here and 1 s above; the column is that of whole videos",
+        ),
         ("video,label,start_frame,end_frame\na,run,0,1\n", "line 2: start_frame counts frames: a column fps is needed"),
         ("video,label\na,run\n", r"line 1: a table with the columns video,label,.* is expected, and this is a table"),
         ("video,label,start,end\n", "lists no videos"),
@@ -139,3 +150,86 @@ def test_clock_times_and_seconds_agree(hours, minutes, seconds, thousandths):
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ValueError, match="is not a number of seconds from 0, nor h:mm:ss"):
         seconds_of({"start": text}, "start")
+
+
+def placed(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def found_at(found, root):
+    return {one.video_id: one.path and one.path.relative_to(root).as_posix() for one in found.records}
+
+
+CAMERAS = "video,label,start,end,subset\ncam1/001.mp4,a,0,1,train\ncam2\\001.mp4,b,1,2,train\ncam1/002.mp4,b,1,2,test\n"
+
+
+def test_videos_of_one_name_in_several_folders_stay_apart(tmp_path):
+    root = placed(tmp_path / "footage", "cam1/001.mp4", "cam2/001.mp4", "cam2/002.mp4", "cam2/003.mp4", "cam1/002.mp4")
+    path = write(tmp_path, CAMERAS)
+    train, test = load_csv(root, path, "train"), load_csv(root, path, "test")
+    assert found_at(train, root) == {"cam1/001": "cam1/001.mp4", "cam2/001": "cam2/001.mp4"}
+    assert [one.segments for one in train.records] == [(Segment(0, 0.0, 1.0),), (Segment(1, 1.0, 2.0),)]
+    # Its name alone would be found in the fuller folder.
+    assert found_at(test, root) == {"002": "cam1/002.mp4"} and train.notes == ()
+    same = convert([path], tmp_path / "made" / "own.json").annotations
+    assert found_at(load_json(root, same, "train"), root) == found_at(train, root)
+    assert found_at(load_json(root, same, "test"), root) == {"002": "cam1/002.mp4"}
+    same = convert([path], tmp_path / "made" / "own.csv").annotations
+    assert found_at(load_csv(root, same, "test"), root) == {"002": "cam1/002.mp4"}
+
+
+def test_a_name_of_two_videos_tells_neither_where_their_folders_are_not_there(tmp_path):
+    root = placed(tmp_path / "footage", "cam1/001.mp4", "002.mp4")
+    with pytest.raises(DataError, match=r"none of the 1 annotated videos, such as cam2/001.mp4"):
+        load_csv(root, write(tmp_path, CAMERAS.replace("cam1/001", "cam3/001").replace("train", "test", 1)), "train")
+    found = load_csv(root, write(tmp_path, CAMERAS), "train")
+    assert found_at(found, root) == {"cam1/001": "cam1/001.mp4", "cam2/001": None}
+
+
+def test_tables_of_the_splits_give_one_name_in_two_folders_two_ids(tmp_path):
+    root = placed(tmp_path / "footage", "cam1/001.mp4", "cam2/001.mp4")
+    path = write(tmp_path, "video,label,start,end\ncam1/001.mp4,a,0,1\n", "train.csv")
+    write(tmp_path, "video,label,start,end\ncam2/001.mp4,a,0,1\n", "val.csv")
+    assert found_at(load_csv(root, path, "train"), root) == {"cam1/001": "cam1/001.mp4"}
+    assert found_at(load_csv(root, path, "val"), root) == {"cam2/001": "cam2/001.mp4"}
+
+
+@pytest.mark.parametrize("written", ["footage/cam1/001.mp4", "cam1/001", "other/cam1/001.mp4", "{root}/cam1/001.mp4"])
+def test_a_path_may_begin_before_the_video_folder(tmp_path, written):
+    root = placed(tmp_path / "footage", "cam1/001.mp4", "cam2/001.mp4", "cam2/002.mp4")
+    text = f"video,label,start,end,subset\n{written.format(root=root)},a,0,1,train\n"
+    assert found_at(load_csv(root, write(tmp_path, text), "train"), root) == {"001": "cam1/001.mp4"}
+
+
+def test_a_column_for_the_split_counts_before_a_file_beside_it(tmp_path):
+    path = write(tmp_path, "video,label,start,end,subset\na,run,0,1,train\nb,run,0,1,test\nc,run,0,1,val\n")
+    write(tmp_path, "video,label,start,end\nd,run,0,1\n", "own_test.csv")
+    ids = {split: [one.video_id for one in load_csv(None, path, split).records] for split in ("train", "val", "test")}
+    assert ids == {"train": ["a"], "val": ["c"], "test": ["b"]}
+
+
+def test_files_of_the_splits_may_have_the_column_too(tmp_path):
+    path = write(tmp_path, "video,label,start,end,subset\na,run,0,1,train\n", "train.csv")
+    write(tmp_path, "video,label,start,end,subset\nb,run,0,1,val\nx,run,0,1,train\n", "val.csv")
+    ids = {split: [one.video_id for one in load_csv(None, path, split).records] for split in ("train", "val")}
+    assert ids == {"train": ["a"], "val": ["b"]}
+    with read_as_named(True):
+        found = load_csv(None, tmp_path / "val.csv", "test")
+    assert [one.video_id for one in found.records] == ["b"] and "is the val split; it is what was named" in found.notes[
+        0
+    ]
+
+
+def test_a_subset_that_is_none_is_told_and_a_finding(tmp_path):
+    path = write(tmp_path, "video,label,start,end,subset\na,run,0,1,train\nb,run,0,1,trian\nc,run,0,1,\n")
+    with tolerated(raw=True) as flaws:
+        assert [one.video_id for one in load_csv(None, path, "train").records] == ["a"]
+    assert [(one.code, one.video_id) for one in flaws] == [("bad-annotation", "c"), ("bad-annotation", "b")]
+    assert "its subset 'trian' is none of training, validation and testing" in flaws[1].message
+    path.write_text(path.read_text().replace("c,run,0,1,\n", ""))
+    told = "1 videos are left out, whose subset is none of training, validation and testing (b)."
+    assert told in load_csv(None, path, "train").notes

@@ -227,3 +227,15 @@ def test_a_list_without_labels_is_told_only_where_it_is_read(tmp_path):
     assert load_weak_folder(tmp_path / "train.csv", None, "test").notes == (
         "test.csv lists no labels: all its clips are class 0.",
     )
+
+
+def test_folders_that_differ_in_signs_alone_are_told(tmp_path):
+    for name in ("train/petting_(not_cat)/a.mp4", "train/run/b.mp4", "val/petting_not_cat/c.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    told = "2 folders differ in signs alone and are classes of their own (petting_(not_cat), petting_not_cat)."
+    found = load_weak_folder(tmp_path, None, "train")
+    assert told in found.notes and len(found.classes) == 3
+    (tmp_path / "classes.txt").write_text("petting (not cat)\nrun\n")
+    found = load_weak_folder(tmp_path, None, "val")
+    assert [record.label for record in found.records] == [0] and not any("signs" in note for note in found.notes)

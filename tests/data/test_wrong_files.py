@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from PIL import Image
 
 from ssdet_cli.data import DATASETS
+from ssdet_cli.data.flaws import tolerated
+from ssdet_cli.data.frame_json import load_json
 from ssdet_cli.data.info import INFO
+from ssdet_cli.data.plain_videos import load_plain_videos
 from ssdet_cli.errors import DataError, SsdetError
 from ssdet_cli.video.write import write_video
 
@@ -112,3 +116,75 @@ def test_folders_that_hold_no_video_are_not_counted_as_videos(tmp_path):
         DataError, match=r"holds none of the 1 annotated videos, such as a\.mp4; it holds no video at all"
     ):
         DATASETS.get("json")(tmp_path / "videos", path, "train")
+
+
+LONG = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"a": {"actions": []}, "a": {"actions": []}}', "'a' stands twice in one object"),
+        ("[" * 100_000, "no JSON that can be read"),
+        ('{"a": {"actions": [[0, 1, ' + "9" * 5000 + "]]}}", "no JSON that can be read"),
+        ('{"a": {"actions": [["run", 1, ' + LONG + "]]}}", "end is no number of seconds but one of 400 digits"),
+        (
+            '{"a": {"actions": [["run", 1, 2]], "duration": ' + LONG + "}}",
+            "duration is no number of seconds but one of 400",
+        ),
+        ('{"a": {"duration": Infinity, "actions": [["run", 1, 2]]}}', "duration inf is not a number of seconds"),
+        ('{"a": {"actions": [[20240131, 1, 2]]}}', "20240131 stands where a class is expected"),
+    ],
+)
+def test_json_that_no_set_could_mean_is_one_line(tmp_path, text, told):
+    path = tmp_path / "own.json"
+    path.write_text(text)
+    assert told in complaint("json", path) and str(path) in complaint("json", path)
+
+
+def test_a_name_that_stands_twice_is_a_finding_and_its_first_entry_counts(tmp_path):
+    path = tmp_path / "own.json"
+    path.write_text('{"a": {"actions": [["run", 0, 1]]}, "b": {"actions": []}, "a": {"actions": []}}')
+    with tolerated(raw=True) as flaws:
+        found = [one for split in ("train", "val") for one in load_json(None, path, split).records]
+    assert sorted((one.video_id, len(one.segments)) for one in found) == [("a", 1), ("b", 0)]
+    assert {(one.code, one.video_id) for one in flaws} == {("bad-annotation", "a")}
+
+
+@pytest.mark.parametrize("name", ["folder", "csv"])
+def test_a_number_that_is_no_class_is_refused_before_so_many_are_counted(tmp_path, name):
+    path = tmp_path / "own.csv"
+    path.write_text("video,label,start,end\na.mp4,20240131,0,1\nb.mp4,1,0,1\n")
+    assert "20240131 stands where a class is expected" in complaint(name, path)
+
+
+def test_line_ends_of_old_macs_are_line_ends(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_bytes(b"video,label,start,end,subset\ra,run,0,1,train\rb,sit,1,2,test\r")
+    assert [one.video_id for one in DATASETS.get("csv")(None, path, "train").records] == ["a"]
+
+
+@pytest.mark.parametrize(("name", "of_class"), [("folder", True), ("kinetics", True), ("csv", False), (None, False)])
+def test_a_name_that_is_no_text_is_one_line(tmp_path, name, of_class):
+    root = tmp_path / "videos"
+    folder = root / "run" if of_class else root
+    folder.mkdir(parents=True)
+    (folder / "a.mp4").touch()
+    odd = os.fsencode(folder) + b"/caf\xe9"
+    try:
+        open(odd + b".txt", "wb").close()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (tmp_path / "own.csv").write_text("video,label,start,end,subset\na.mp4,run,0,1,train\nb.mp4,run,0,1,test\n")
+    (tmp_path / "kinetics.csv").write_text("label,youtube_id,split\nrun,a,train\nrun,b,val\n")
+    lists = {"csv": tmp_path / "own.csv", "kinetics": tmp_path / "kinetics.csv"}
+
+    def read():
+        return load_plain_videos(root) if name is None else DATASETS.get(name)(root, lists.get(name), "train")
+
+    for number in range(20):
+        (folder / f"{number}.mp4").touch()
+    assert len(read())  # what is no video may be called anything
+    open(odd + b".mp4", "wb").close()
+    with pytest.raises(DataError, match=r"holds '.*caf\\udce9.*', a name that is not UTF-8 text; rename it"):
+        read()

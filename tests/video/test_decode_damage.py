@@ -19,6 +19,7 @@ from ssdet_cli.video._decord import import_decord, returns_width
 from ssdet_cli.video.decode import open_video
 from ssdet_cli.video.inspection import DEPTHS, Inspection, inspect
 from ssdet_cli.video.patience import in_time, within
+from ssdet_cli.video.stream import Sampler, open_stream
 from ssdet_cli.video.write import write_video
 
 needs_decord = pytest.mark.skipif(import_decord() is None, reason="decord has no wheel for this platform")
@@ -265,6 +266,10 @@ def test_pictures_beyond_all_measure_are_refused_before_one_is_decoded(tmp_path)
     (folder / "1.jpg").write_bytes(picture)
     with pytest.raises(DataError, match="a picture of 9000 x 9000; 67,108,864 pixels are the limit"):
         open_video(folder, frame_rate=25)
+    picture[at : at + 4] = struct.pack(">HH", 40000, 40000)  # more than Pillow itself opens
+    (folder / "1.jpg").write_bytes(picture)
+    with pytest.raises(DataError, match=r"1\.jpg: not a readable picture \(Image size"):
+        open_video(folder, frame_rate=25)
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
@@ -322,3 +327,56 @@ def test_a_check_does_not_wait_for_a_pipe(tmp_path, depth):
     os.mkfifo(tmp_path / "pipe.mp4")
     facts = in_time(5, "pipe.mp4", inspect, Inspection(str(tmp_path / "pipe.mp4"), depth))
     assert (facts.code, facts.detail) == ("unreadable", "not a file but a pipe, a socket or a device")
+
+
+def test_pictures_that_nothing_can_decode_are_one_line(tmp_path, numbered_video):
+    path = numbered_video(tmp_path / "odd.mkv", 20)
+    assert path.read_bytes().count(b"V_MPEG4/ISO/AVC") == 1
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_ODD/ISO/ODDER"))
+    for read in (open_video, open_stream):
+        with (
+            pytest.raises(DataError, match=r"odd\.mkv: there is no decoder for its pictures") as caught,
+            read(str(path)),
+        ):
+            pass
+        one_line(caught)
+    facts = inspect(Inspection(str(path)))
+    assert facts.code == "unreadable" and facts.detail.startswith("there is no decoder")
+
+
+def transport_stream(path, first, count, *, sound):
+    """Frames `first` on of a picture a twenty-fifth of a second, as MPEG-TS."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        voice = container.add_stream("mp2", rate=44100) if sound else None
+        for number in range(first, first + count):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+            if voice is not None:
+                silence = av.AudioFrame.from_ndarray(np.zeros((1, 1764), np.int16), format="s16", layout="mono")
+                silence.sample_rate, silence.pts = 44100, number * 1764
+                container.mux(voice.encode(silence))
+        container.mux(stream.encode(None))
+        if voice is not None:
+            container.mux(voice.encode(None))
+    return path.read_bytes()
+
+
+def test_sound_that_begins_late_in_a_recording_takes_no_picture_away(tmp_path):
+    silent = transport_stream(tmp_path / "a.ts", 0, 30, sound=False)
+    loud = transport_stream(tmp_path / "b.ts", 30, 20, sound=True)
+    again = transport_stream(tmp_path / "c.ts", 50, 10, sound=False)
+    padding = b"\x47\x1f\xff\x10" + b"\xff" * 184
+    path = tmp_path / "late.ts"  # so far from either end that opening the file finds the pictures alone
+    path.write_bytes(silent + padding * (6_000_000 // 188) + loud + padding * (3_000_000 // 188) + again)
+    with av.open(str(path)) as container, pytest.raises(IndexError):
+        assert len(container.streams) == 1
+        list(container.demux(container.streams.video[0]))
+    with open_video(path) as video:
+        assert video.num_frames == 60
+        assert [int(frame.mean()) for frame in video.frames([2, 40, 59])] == pytest.approx([2, 40, 59], abs=3)
+    with open_stream(str(path)) as stream:
+        assert len(list(Sampler(stream, stride=1))) == 60
+    assert inspect(Inspection(str(path), "all")).code == ""

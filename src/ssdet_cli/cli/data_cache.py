@@ -15,7 +15,10 @@ def cache(
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the copies; what is there already stays.")],
     videos: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the videos, or what --data is for a weakly labelled set."),
+        typer.Option(metavar="DIR", help="Folder of the videos."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="The same as --videos: clips, or a list of them.")
     ] = None,
     dataset: Annotated[
         str | None,
@@ -40,7 +43,10 @@ def cache(
     ] = 256,
     quality: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Of the JPEG pictures.")] = 90,
     frame_rate: Annotated[
-        float | None, typer.Option(metavar="X", min=0.001, help="Frames per second of folders of JPEG frames.")
+        float | None,
+        typer.Option(
+            metavar="X", min=0.001, help="Frames per second of folders of JPEG frames; default: as annotated."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes; 0 is one per core.")] = 0,
     file_timeout: Annotated[
@@ -57,19 +63,33 @@ def cache(
     from ssdet_cli.recipes import cache as recipe
     from ssdet_cli.recipes.video_lengths import listed
 
+    if videos is not None and data is not None:
+        raise ConfigError("--videos and --data are the same; give one of them.")
+    videos = videos or data
     if dataset is None and videos is None:
-        raise ConfigError("data cache needs --videos DIR, or --dataset NAME with what it reads.")
+        raise ConfigError("data cache needs --videos DIR (or --data), or --dataset NAME with what it reads.")
     if dataset is None and annotations is not None:
         raise ConfigError("--annotations needs --dataset NAME: what kind of annotations they are.")
     found = listed(ExtractData(dataset=dataset, videos=videos, annotations=annotations), split)
     for note in found.notes:
         say(note)
     sources = list(dict.fromkeys(record.path for record in found.records if record.path is not None))
-    if frame_rate is None and (folder := next((path for path in sources if path.is_dir()), None)) is not None:
+    # As where it is read itself: the rate that is given, or that of the annotated duration.
+    durations = {record.path: record.duration_seconds for record in found.records if record.duration_seconds}
+    untold = (path for path in sources if path not in durations and path.is_dir())
+    if frame_rate is None and (folder := next(untold, None)) is not None:
         raise ConfigError(f"{folder} is a folder of frames; say how many there are per second with --frame-rate X.")
     settings = CopySettings(output, short_side, quality, frame_rate)
     with interruptible(), _Progress() as progress:
-        done = recipe.run(sources, settings, workers=workers, patience=file_timeout, say=say, progress=progress)
+        done = recipe.run(
+            sources,
+            settings,
+            workers=workers,
+            patience=file_timeout,
+            durations=durations,
+            say=say,
+            progress=progress,
+        )
     failed = f", {len(done.failures)} could not be read (see {output / recipe.FAILED})" if done.failures else ""
     typer.echo(f"{output}: {done.made} copies made ({done.size / 2**20:.1f} MiB), {done.kept} were there{failed}.")
     say(f"Read them with data.cache={output} (--cache {output}).")

@@ -18,7 +18,7 @@ from ssdet_cli.data.frame_lists import frame_list_records, is_frame_list
 from ssdet_cli.data.frame_splits import answers, finished, is_read_as_named, told_of_file
 from ssdet_cli.data.lookup import SPLITS, check_split, classes_beside, read_text, required
 from ssdet_cli.data.tables import seconds_of
-from ssdet_cli.errors import DataError
+from ssdet_cli.errors import DataError, NoSplitError
 
 CHARADES_CLASSES = 157
 _WANTED = "Charades_v1_train.csv or Charades_v1_test.csv, the folder that holds them, or charades.json"
@@ -46,7 +46,7 @@ def load_charades(videos: Path | None, annotations: Path | None, split: str) -> 
     path, answer = _split_file(given, split)
     classes = classes_beside(path) or tuple(f"c{index:03d}" for index in range(CHARADES_CLASSES))
     if path.suffix.lower() == ".json":
-        return json_set("charades", videos, path, split, classes, lambda value: known_class(value, classes))
+        return json_set("charades", videos, path, split, classes, lambda value: known_class(value, classes, path))
     text, sha256 = read_text(path)
     if is_frame_list(text):
         records = frame_list_records(path, text, classes)
@@ -70,7 +70,7 @@ def _split_file(annotations: Path, split: str) -> tuple[Path, str]:
         sibling = annotations.with_stem(re.sub(words[0], answer, annotations.stem, flags=re.IGNORECASE))
         if sibling.is_file():
             return sibling, answer
-    raise DataError(f"{annotations} is the '{words[0]}' split and {sibling.name} for '{answer}' is not beside it.")
+    raise NoSplitError(f"{annotations} is the '{words[0]}' split and {sibling.name} for '{answer}' is not beside it.")
 
 
 def _in_folder(folder: Path, split: str) -> tuple[Path, str]:
@@ -80,7 +80,7 @@ def _in_folder(folder: Path, split: str) -> tuple[Path, str]:
                 return folder / name, answer
     if (folder / "charades.json").is_file():
         return folder / "charades.json", split
-    raise DataError(f"{folder} holds no annotations of the split '{split}'; needed: {_WANTED}.")
+    raise NoSplitError(f"{folder} holds no annotations of the split '{split}'; needed: {_WANTED}.")
 
 
 def _csv_records(path: Path, text: str, classes: tuple[str, ...]) -> Iterator[VideoRecord]:

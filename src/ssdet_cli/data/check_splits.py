@@ -9,7 +9,7 @@ from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.findings import CODES, Finding, of_flaws
 from ssdet_cli.data.flaws import tolerated
-from ssdet_cli.errors import DataError
+from ssdet_cli.errors import DataError, NoSplitError
 from ssdet_cli.video.inspection import FileFacts
 
 #: Benchmarks of this field have no third split: their test split answers for validation, and is read first.
@@ -68,7 +68,9 @@ def read_splits(data: DataConfig, split: str) -> CheckedSplits:
             found.findings[:] = [replace(one, split=name) if one.split == twin else one for one in found.findings]
     if not found.raw:
         raise errors[0][1]
-    found.findings.extend(Finding("split-unreadable", name, name, str(error)) for name, error in errors)
+    for name, error in errors:
+        code = "no-split" if isinstance(error, NoSplitError) else "split-unreadable"
+        found.findings.append(Finding(code, name, name, str(error)))
     return found
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from ssdet_cli.errors import DataError
 
+#: No set has so many classes; what is above is a date, an id or a number of frames.
+MOST_NUMBERED = 100_000
+
 
 def normal_form(name: str) -> str:
     """Letters and digits in lower case: how a label and the folder that is named after it agree.
@@ -72,12 +75,30 @@ def _from_json(path: Path, text: str) -> list[str]:
     return [name.strip().strip('"') for name in document]
 
 
-def sorted_classes(labels: Iterable[str]) -> tuple[str, ...]:
-    """Sorted labels; whole numbers stay what they are, indices from 0."""
+def sorted_classes(labels: Iterable[str], path: Path) -> tuple[str, ...]:
+    """Sorted labels; whole numbers stay what they are, indices from 0.
+
+    Raises:
+        DataError: As `numbered`; `path` is what they were read from.
+    """
     labels = set(labels)
     if all(label.isdecimal() for label in labels):
-        return tuple(str(index) for index in range(max(map(int, labels), default=-1) + 1))
+        return tuple(str(index) for index in range(numbered(max(map(int, labels), default=-1), path)))
     return tuple(sorted(labels))
+
+
+def numbered(highest: int, path: Path) -> int:
+    """How many classes there are where the highest index is this one.
+
+    Raises:
+        DataError: So many that it is a number of something else.
+    """
+    if highest >= MOST_NUMBERED:
+        raise DataError(
+            f"{path}: {highest} stands where a class is expected, and numbers count classes from 0; give names, or the "
+            f"number of a class under {MOST_NUMBERED:,}."
+        )
+    return highest + 1
 
 
 def class_difference(ours: Iterable[str], theirs: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clip_tree import CLASS_LIST, FRAME_LIST, WEAK_LISTS, list_folder
+from ssdet_cli.data.lookup import video_name
 from ssdet_cli.data.tables import plain_number
 from ssdet_cli.errors import ConfigError, SsdetError
 from ssdet_cli.files import write_atomically
@@ -23,7 +24,11 @@ _SUBSETS = {"train": "training", "val": "validation", "test": "testing"}
 
 
 def write_clean_list(
-    folder: Path, splits: Mapping[str, VideoSet], classes: tuple[str, ...], facts: Mapping[str, FileFacts]
+    folder: Path,
+    splits: Mapping[str, VideoSet],
+    classes: tuple[str, ...],
+    facts: Mapping[str, FileFacts],
+    videos: Path | None,
 ) -> Path | None:
     """Write the lists of clean splits, of one kind of labels; those of an earlier check that have no successor go.
 
@@ -32,6 +37,7 @@ def write_clean_list(
         splits: An id of a frame-labelled video is in one of them only; a weakly labelled clip has a path.
         classes: In index order.
         facts: By absolute path.
+        videos: The video folder, from which the paths of frame-labelled videos start.
 
     Returns:
         What to give to a command; None where nothing is left.
@@ -39,7 +45,7 @@ def write_clean_list(
     Raises:
         SsdetError: The disk is full or the folder cannot be written.
     """
-    lists = _lists(splits, classes, facts)
+    lists = _lists(splits, classes, facts, videos)
     for name, text in lists.items():
         write_atomically(folder / name, text)
     for name in (CLASS_LIST, *WEAK_LISTS, FRAME_LIST):
@@ -60,7 +66,9 @@ def refuse_foreign(folder: Path) -> None:
         raise ConfigError(f"--output: the clean list would go to {folder}, which holds {held}; give another folder.")
 
 
-def _lists(splits: Mapping[str, VideoSet], classes: tuple[str, ...], facts: Mapping[str, FileFacts]) -> dict[str, str]:
+def _lists(
+    splits: Mapping[str, VideoSet], classes: tuple[str, ...], facts: Mapping[str, FileFacts], root: Path | None
+) -> dict[str, str]:
     """Name -> text of every file."""
     splits = {split: videos for split, videos in splits.items() if videos.records}
     records = [record for videos in splits.values() for record in videos.records]
@@ -68,7 +76,7 @@ def _lists(splits: Mapping[str, VideoSet], classes: tuple[str, ...], facts: Mapp
         return {}
     lists = {CLASS_LIST: "".join(f"{name}\n" for name in classes)}
     if records[0].label is None:
-        return lists | {FRAME_LIST: _frame_json(splits, facts)}
+        return lists | {FRAME_LIST: _frame_json(splits, facts, root)}
     return lists | {f"{split}.csv": _weak_csv(videos, classes, facts) for split, videos in splits.items()}
 
 
@@ -99,14 +107,23 @@ def _is_folder(path: Path, facts: Mapping[str, FileFacts]) -> bool:
     return path.is_dir() if file is None else not file.content
 
 
-def _frame_json(splits: Mapping[str, VideoSet], facts: Mapping[str, FileFacts]) -> str:
+def _frame_json(splits: Mapping[str, VideoSet], facts: Mapping[str, FileFacts], root: Path | None) -> str:
     document = {}
     for split, videos in splits.items():
         for record in videos.records:
             actions = [[segment.label, segment.start, segment.end] for segment in record.segments]
             entry = {"subset": _SUBSETS[split], "duration": _duration(record, facts), "actions": actions}
+            entry["path"] = _in_folders(record, root)
             document[record.video_id] = {key: value for key, value in entry.items() if value is not None}
     return json.dumps(document, ensure_ascii=False) + "\n"
+
+
+def _in_folders(record: VideoRecord, root: Path | None) -> str | None:
+    """Path of a video that lies in a folder of the video folder, where its id does not say so."""
+    if record.path is None or root is None or not record.path.is_relative_to(root):
+        return None
+    place = record.path.relative_to(root).as_posix()
+    return place if "/" in place and video_name(place) != record.video_id else None
 
 
 def _duration(record: VideoRecord, facts: Mapping[str, FileFacts]) -> float | None:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ssdet_cli.data.lookup import SPLIT_WORDS, VIDEO_SUFFIXES, is_frame_folder
+from ssdet_cli.data.lookup import SPLIT_WORDS, VIDEO_SUFFIXES, is_frame_folder, refuse_undecodable
 from ssdet_cli.errors import DataError
 
 #: Folders below the root in which clips are looked for: a split, a part of it, a class.
@@ -77,7 +77,7 @@ def list_folder(folder: str | Path) -> tuple[list[str], list[str]]:
     """Names of the video files and of the folders in a folder, none that begins with a dot; empty where it is none.
 
     Raises:
-        DataError: It may not be read.
+        DataError: It may not be read, or holds a name that is no text.
     """
     videos, folders = [], []
     try:
@@ -89,6 +89,9 @@ def list_folder(folder: str | Path) -> tuple[list[str], list[str]]:
                     videos.append(entry.name)
                 elif entry.is_dir():
                     folders.append(entry.name)
+                else:
+                    continue
+                refuse_undecodable(folder, entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return [], []
     except OSError as error:

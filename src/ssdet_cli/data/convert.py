@@ -1,8 +1,10 @@
 """From the files of annotation tools, and from one of our forms to another: `ssdet data convert`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.data import DATASETS
@@ -15,11 +17,11 @@ from ssdet_cli.data.frame_json import benchmark_of, json_entries
 from ssdet_cli.data.frame_lists import is_frame_list
 from ssdet_cli.data.lookup import SPLITS, classes_beside, find_videos, read_json, read_text, some
 from ssdet_cli.data.multithumos import MULTITHUMOS_CLASSES
-from ssdet_cli.data.segment_table import class_number, read_footage
+from ssdet_cli.data.segment_table import class_number, read_tables
 from ssdet_cli.data.tables import read_table
 from ssdet_cli.data.via import is_via, read_via
 from ssdet_cli.errors import ConfigError, DataError
-from ssdet_cli.video.decode import open_video
+from ssdet_cli.video.decode import VideoReader, open_video
 
 TOOLS = ("via", "cvat", "elan")
 #: Our own forms that it reads.
@@ -56,7 +58,7 @@ def convert(
 
     Raises:
         ConfigError: An unknown form, suffix or tier, a file that is there, no frame rate where one is needed.
-        DataError: An input is missing, of no known form, or contradicts itself.
+        DataError: An input is missing, of no known form, or contradicts itself, or two videos have one name.
     """
     if output.suffix.lower() not in _SUFFIXES:
         raise ConfigError(f"--output {output}: its suffix must be .json or .csv.")
@@ -81,15 +83,16 @@ def convert(
 
 
 class _Headers:
-    """Frame rates and durations, as videos say them or as they are given."""
+    """Times of frames and durations, as videos say them or as they are given."""
 
     def __init__(self, folder: Path | None, frame_rate: float | None) -> None:
         self.folder, self.frame_rate = folder, frame_rate
         self.found = find_videos(folder)
 
-    def rate(self, name: str) -> float:
+    def clock(self, name: str) -> Callable[[float], float]:
+        """Number of a frame, or between two -> seconds; by the video's own times, as its rate may vary."""
         if self.frame_rate is not None:
-            return self.frame_rate
+            return lambda frame: frame / self.frame_rate
         if name not in self.found:
             where = (
                 f"{self.folder} holds no {name}.*"
@@ -97,15 +100,21 @@ class _Headers:
                 else "--videos DIR, which says it itself, is not given"
             )
             raise ConfigError(f"Frames are counted in '{name}': give its frame rate with --fps X ({where}).")
-        return self._opened(name)[0]
+        with self._opened(name) as video:
+            count, seconds = video.num_frames, video.seconds(np.arange(video.num_frames + 1))
+            rate = video.frame_rate
+        # Beyond the end, frames go on at the average rate.
+        return lambda frame: float(np.interp(frame, np.arange(count + 1), seconds)) + max(0.0, frame - count) / rate
 
     def duration(self, name: str) -> float | None:
-        return self._opened(name)[1] if name in self.found else None
+        if name not in self.found:
+            return None
+        with self._opened(name) as video:
+            return video.duration_seconds
 
-    def _opened(self, name: str) -> tuple[float, float]:
+    def _opened(self, name: str) -> VideoReader:
         path = self.found[name]
-        with open_video(path, backend="auto" if path.is_dir() else "pyav", frame_rate=self.frame_rate) as video:
-            return video.frame_rate, video.duration_seconds
+        return open_video(path, backend="auto" if path.is_dir() else "pyav", frame_rate=self.frame_rate)
 
 
 def _files(inputs: Iterable[Path], form: str | None) -> list[Path]:
@@ -156,7 +165,7 @@ def _read(path: Path, form: str | None, headers: _Headers, tiers: Sequence[str])
     if path.is_dir() and form in (*TOOLS, "csv", "json"):
         raise DataError(f"{path} is a folder; a file of the form {form} is expected.")
     if form == "cvat":
-        return read_cvat(path, headers.rate, tiers)
+        return read_cvat(path, headers.clock, tiers)
     if form in TOOLS:
         return {"via": read_via, "elan": read_elan}[form](path, tiers)
     if tiers:
@@ -166,12 +175,14 @@ def _read(path: Path, form: str | None, headers: _Headers, tiers: Sequence[str])
 
 def _of_table(path: Path) -> Export:
     """A table, with numbers of classes replaced by the names beside it."""
-    found, classes = read_footage(path), classes_beside(path)
+    found, classes = read_tables([path])[0], classes_beside(path)
     if classes is None:
         return found
     for footage in found.videos.values():
         try:
-            footage.actions = [(classes[class_number(label, classes)], *times) for label, *times in footage.actions]
+            footage.actions = [
+                (classes[class_number(label, classes, path)], *times) for label, *times in footage.actions
+            ]
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
     return replace(found, classes=classes)
@@ -216,8 +227,16 @@ def _merged(exports: Sequence[Export]) -> Export:
             if name in videos:
                 twice.append(name)
                 held = videos[name]
+                if held.place != footage.place:
+                    raise DataError(
+                        f"'{name}' is {held.place or name} in one file and {footage.place or name} in another: convert "
+                        "each file on its own, and give the videos names of their own."
+                    )
                 footage = Footage(
-                    held.subset or footage.subset, held.duration or footage.duration, held.actions + footage.actions
+                    held.subset or footage.subset,
+                    held.duration or footage.duration,
+                    held.actions + footage.actions,
+                    held.place,
                 )
             videos[name] = footage
     classes = tuple(dict.fromkeys(name for export in exports for name in export.classes))

@@ -53,7 +53,7 @@ def copy_path(folder: Path, source: Path) -> Path:
     return folder / f"{name}-{digest}{SUFFIX}"
 
 
-def is_copied(settings: CopySettings, source: Path) -> bool:
+def is_copied(settings: CopySettings, source: Path, duration: float | None = None) -> bool:
     """Whether there is a whole copy of the file as it is now, made with these settings."""
     try:
         header = PackedSource(copy_path(settings.folder, source)).header
@@ -61,8 +61,8 @@ def is_copied(settings: CopySettings, source: Path) -> bool:
         return False
     shrunk = min(header.source_height, header.source_width, settings.short_side)
     alike = min(header.height, header.width) == shrunk and header.quality == settings.quality
-    rate = settings.frame_rate if source.is_dir() else None
-    return alike and _is_of(header, source) and rate in (None, header.frame_rate)
+    rate = settings.frame_rate or (header.num_frames / duration if duration else None)
+    return alike and _is_of(header, source) and (not source.is_dir() or rate in (None, header.frame_rate))
 
 
 def _is_of(header: PackedHeader, source: Path) -> bool:
@@ -117,13 +117,16 @@ def note_on_copies(folder: Path | None, videos: VideoSet) -> str | None:
     return f"{videos.name}: {count} of {len(paths)} videos have a copy in {folder}{rest}."
 
 
-def make_copy(source: Path, settings: CopySettings, alive: Callable[[], None] = lambda: None) -> int:
+def make_copy(
+    source: Path, settings: CopySettings, alive: Callable[[], None] = lambda: None, duration: float | None = None
+) -> int:
     """Copy a video; the copy appears when it is complete.
 
     Args:
         source: File or folder of frames.
         settings: Where to and how.
         alive: Called after every part.
+        duration: Seconds that a folder of frames shows, which count where the settings tell no frame rate.
 
     Returns:
         Its length, bytes.
@@ -135,8 +138,8 @@ def make_copy(source: Path, settings: CopySettings, alive: Callable[[], None] = 
     place = copy_path(settings.folder, source)
     draft = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        with _open(source, settings) as reader:
-            header = _header_of(reader, source, settings)
+        with _open(source, settings, duration) as reader:
+            header = _header_of(reader, source, settings, duration)
             with draft.open("wb") as file:
                 size = write_packed(file, header, reader.seconds(), _pictures(reader, settings.quality, alive))
                 file.flush()
@@ -150,26 +153,32 @@ def make_copy(source: Path, settings: CopySettings, alive: Callable[[], None] = 
     return size
 
 
-def expected_bytes(source: Path, settings: CopySettings) -> int:
+def expected_bytes(source: Path, settings: CopySettings, duration: float | None = None) -> int:
     """About how long the copy of a video will be, from the picture in its middle.
 
     Raises:
         DataError: The video cannot be read.
     """
-    with _open(source, settings) as reader:
+    with _open(source, settings, duration) as reader:
         (picture,) = reader.frames([reader.num_frames // 2])
         return reader.num_frames * (len(encode_picture(picture, settings.quality)) + 16)
 
 
-def _open(source: Path, settings: CopySettings) -> VideoReader:
+def _open(source: Path, settings: CopySettings, duration: float | None) -> VideoReader:
     # decord would make its index anew for every part.
     backend = "frames" if source.is_dir() else "pyav"
-    return open_video(source, backend=backend, frame_rate=settings.frame_rate, short_side=settings.short_side)
+    return open_video(
+        source,
+        backend=backend,
+        frame_rate=settings.frame_rate,
+        short_side=settings.short_side,
+        duration_seconds=duration,
+    )
 
 
-def _header_of(reader: VideoReader, source: Path, settings: CopySettings) -> PackedHeader:
+def _header_of(reader: VideoReader, source: Path, settings: CopySettings, duration: float | None) -> PackedHeader:
     found = source.stat()
-    with _open(source, CopySettings(settings.folder, 1 << 20, frame_rate=settings.frame_rate)) as whole:
+    with _open(source, CopySettings(settings.folder, 1 << 20, frame_rate=settings.frame_rate), duration) as whole:
         width, height = whole.width, whole.height
     return PackedHeader(
         num_frames=reader.num_frames,

@@ -4,8 +4,8 @@
 action lasts from a shape with outside="0" to the next one with outside="1", which may be listed at its key frames
 alone. "CVAT for images" of a video has an `image` with the number of the frame as its `id`, and in it `tag` and shapes
 with a label; tags are in this export alone (github.com/cvat-ai/cvat/issues/7198). Frame numbers are those of the video,
-so the frame rate has to be known. In the export of a project they run on over its tasks, which says nothing (issue
-4502).
+so the frame rate has to be known, or the times of the frames where it varies. In the export of a project they run on
+over its tasks, which says nothing (issue 4502).
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -22,7 +22,7 @@ def is_cvat(text: str) -> bool:
     return text.lstrip().startswith("<") and "<annotations" in text[:4000]
 
 
-def read_cvat(path: Path, rate: Callable[[str], float], tiers: Collection[str] = ()) -> Export:
+def read_cvat(path: Path, clock: Callable[[str], Callable[[float], float]], tiers: Collection[str] = ()) -> Export:
     """Read tracks and tags; their labels are the classes.
 
     An action reaches from half a frame before its first frame appears to half a frame after its last one does, so that
@@ -30,7 +30,7 @@ def read_cvat(path: Path, rate: Callable[[str], float], tiers: Collection[str] =
 
     Args:
         path: The XML of one task or job.
-        rate: Id of the video -> its frames per second.
+        clock: Id of the video -> when its frames appear: number of a frame, or between two, -> seconds.
         tiers: Labels to take; none is all.
 
     Raises:
@@ -41,6 +41,8 @@ def read_cvat(path: Path, rate: Callable[[str], float], tiers: Collection[str] =
         root = ElementTree.fromstring(read_text(path)[0].encode())
     except ElementTree.ParseError as error:
         raise DataError(f"{path}, line {error.position[0]}: no valid XML ({error}).") from error
+    except LookupError as error:
+        raise DataError(f"{path}, line 1: no valid XML ({error}).") from error
     meta = root.find("meta")
     if root.tag != "annotations" or meta is None:
         raise DataError(f"{path} is XML and no export of CVAT: it begins with <{root.tag}>.")
@@ -59,9 +61,9 @@ def read_cvat(path: Path, rate: Callable[[str], float], tiers: Collection[str] =
     except (KeyError, ValueError) as error:
         raise DataError(f"{path}: a frame or a label is missing or no number ({error}).") from error
     name = video_id(source)
-    frame_rate = rate(name)
+    moment = clock(name)
     actions = [
-        (label, max(0.0, first - step / 2) / frame_rate, (last + step / 2) / frame_rate)
+        (label, moment(max(0.0, first - step / 2)), moment(last + step / 2))
         for label, first, last in sorted(spans, key=lambda span: (span[1], span[0]))
         if not tiers or label in tiers
     ]

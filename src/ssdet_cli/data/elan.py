@@ -38,6 +38,8 @@ def read_elan(path: Path, tiers: Collection[str] = ()) -> Export:
         root = ElementTree.fromstring(read_text(path)[0].encode())
     except ElementTree.ParseError as error:
         raise DataError(f"{path}, line {error.position[0]}: no valid XML ({error}).") from error
+    except LookupError as error:
+        raise DataError(f"{path}, line 1: no valid XML ({error}).") from error
     header = root.find("HEADER")
     if root.tag != "ANNOTATION_DOCUMENT" or header is None:
         raise DataError(f"{path} is XML and no file of ELAN: it begins with <{root.tag}>.")

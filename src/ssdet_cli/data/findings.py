@@ -65,6 +65,7 @@ CODES: dict[str, tuple[Severity, str]] = {
     "zero-length-segment": ("note", "actions end where they start"),
     "segment-past-end": ("note", "actions end up to 2 s after their video"),
     "no-actions": ("note", "nothing happens in the video; it is scored all the same"),
+    "no-split": ("note", "the set has no such split"),
     "variable-frame-rate": ("note", "frames do not come at even times; they are labelled by their own times"),
     "no-index": ("note", "the header does not count the frames, so that opening reads the whole file"),
 }
@@ -253,7 +254,8 @@ def _of_file(record: VideoRecord, file: FileFacts, limits: Limits) -> Iterator[t
     elif not is_folder and file.seconds and annotated:
         if abs(file.seconds - annotated) > max(_LENGTH_SECONDS, _LENGTH_PART * annotated):
             yield "duration", f"the file has {file.seconds:.2f} s, its annotation {annotated:.2f} s"
-    used = (record.end_seconds or file.seconds) - record.start_seconds
+    end = file.seconds if record.end_seconds is None else min(record.end_seconds, file.seconds or record.end_seconds)
+    used = max(0.0, end - record.start_seconds)
     if file.seconds and record.start_seconds >= file.seconds:
         yield "segment-outside-video", f"the clip starts at {record.start_seconds:g} s of {file.seconds:.2f} s"
     elif file.seconds and (record.end_seconds or 0) > file.seconds:

@@ -20,7 +20,7 @@ class Flaw:
     """An action, line or video of an annotation file that cannot be used.
 
     Attributes:
-        code: "unknown-class", "segment-end-before-start" or "bad-annotation".
+        code: "unknown-class", "segment-end-before-start", "duplicate-within-split" or "bad-annotation".
         message: Names the file and what is wrong.
         video_id: Whose it is; empty where that is unknown.
     """
@@ -67,6 +67,14 @@ def kept_raw() -> bool:
     """Whether loaders are to keep actions as the file has them."""
     tolerance = _tolerance.get()
     return tolerance is not None and tolerance.raw
+
+
+def note_two_labels(where: str, video_id: str, label: str, other: str) -> None:
+    """Note that a clip with one label has another as well, where flaws are collected; a loader tells it anyhow."""
+    tolerance = _tolerance.get()
+    if tolerance is not None:
+        message = f"{where}: the clip has the label '{label}' here and '{other}' elsewhere"
+        tolerance.flaws.append(Flaw("duplicate-within-split", message, video_id))
 
 
 def refuse(message: str, video_id: str = "", error: ValueError | None = None) -> None:

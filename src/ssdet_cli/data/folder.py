@@ -1,11 +1,12 @@
 """Weak labels: one class per clip, from a folder per class or from a list."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
-from ssdet_cli.data.class_names import sorted_classes
+from ssdet_cli.data.class_names import normal_form, sorted_classes
 from ssdet_cli.data.clip_tree import Listings, class_folders, list_folder, split_token
 from ssdet_cli.data.lookup import SPLITS, VIDEO_SUFFIXES, check_split, classes_beside, is_frame_folder, read_text, some
 from ssdet_cli.data.weak_lists import SUPPORTED, Entry, Labels, list_records, read_list
@@ -73,7 +74,10 @@ def folder_set(dataset: str, root: Path, split: str, classes: Sequence[str] | No
         raise DataError(
             f"{root}: none of its {len(names)} folders, such as {names[0]}, is one of the {labels.count} classes."
         )
-    notes = [some(f"folders are none of the {labels.count} classes and are left out", others)] if others else []
+    spelled = Counter(map(normal_form, names if classes is None else ()))
+    alike = [name for name in names if spelled[normal_form(name)] > 1]
+    notes = [some("folders differ in signs alone and are classes of their own", alike)] if alike else []
+    notes += [some(f"folders are none of the {labels.count} classes and are left out", others)] if others else []
     parts = {}
     for part, inner in folders.items():
         known = sorted((labels.find(name), name) for name in inner if labels.find(name) is not None)
@@ -127,7 +131,7 @@ def list_set(dataset: str, path: Path, root: Path, split: str, classes: Sequence
     read = {name: read_list(file) for name, file in files.items()}
     classes = classes or classes_beside(path)
     entries = [entry for part, _ in read.values() for entry in part]
-    classes = tuple(classes or sorted_classes(entry.label for entry in entries))
+    classes = tuple(classes or sorted_classes((entry.label for entry in entries), path))
     labels, listings = Labels(classes), Listings()
     parts: dict[str, list[VideoRecord]] = {}
     notes: list[str] = []

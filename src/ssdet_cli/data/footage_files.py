@@ -55,7 +55,7 @@ def write_footage(merged: Export, output: Path) -> Converted:
 def _classes(output: Path, ordered: tuple[str, ...], labels: list[str]) -> tuple[tuple[str, ...], Path]:
     """Class names in index order, and the file for them: `classes.txt`, unless another set has one there."""
     others = sorted(label for label in labels if label not in ordered)
-    names = (*ordered, *others) if ordered else sorted_classes(others)
+    names = (*ordered, *others) if ordered else sorted_classes(others, output)
     for at in (output.with_name("classes.txt"), output.with_name(f"{output.stem}_classes.txt")):
         if not at.is_file():
             return names, at
@@ -71,7 +71,7 @@ def _json(merged: Export, names: tuple[str, ...]) -> str:
     index = {name: number for number, name in enumerate(names)}
     entries = {}
     for name, one in merged.videos.items():
-        told = {"subset": one.subset, "duration": one.duration}
+        told = {"subset": one.subset, "duration": one.duration, "path": one.place}
         actions = [[index[label], round(start, 4), round(end, 4)] for label, start, end in one.actions]
         entries[name] = {key: value for key, value in told.items() if value is not None} | {"actions": actions}
     return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items()) + "\n}\n"
@@ -85,5 +85,5 @@ def _csv(merged: Export) -> str:
         told = (one.subset or "", "" if one.duration is None else f"{one.duration:g}")
         for label, start, end in one.actions or [("", None, None)]:
             times = ("" if time is None else f"{round(time, 4):.10g}" for time in (start, end))
-            writer.writerow((name, label, *times, *told))
+            writer.writerow((one.place or name, label, *times, *told))
     return text.getvalue()

@@ -4,7 +4,7 @@
     {"database": {id: {"subset": "training", "duration": 31.2, "annotations": [{"label": name, "segment": [2.5, 9]}]}}}
 
 Times are seconds. `duration` may be absent (the file's own is taken where it matters), and so may `subset`, of all
-videos at once.
+videos at once. `path` may say where below the videos a file lies whose name alone would not tell.
 """
 
 import math
@@ -16,10 +16,10 @@ from typing import Any
 
 from ssdet_cli.catalog import nearest
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
-from ssdet_cli.data.class_names import sorted_classes
+from ssdet_cli.data.class_names import numbered, sorted_classes
 from ssdet_cli.data.flaws import UnknownClassError, refuse, tolerating
 from ssdet_cli.data.frame_splits import answering, finished
-from ssdet_cli.data.lookup import check_split, classes_beside, read_json, required
+from ssdet_cli.data.lookup import check_split, class_file, classes_beside, read_json, required
 from ssdet_cli.data.tables import seconds_of
 from ssdet_cli.errors import DataError
 
@@ -33,11 +33,15 @@ _IDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One video of a JSON: split and seconds (None where not told), and its actions as they stand there."""
+    """One video of a JSON: split and seconds (None where not told), and its actions as they stand there.
+
+    `place` is its path with folders, where it is told.
+    """
 
     subset: str | None
     duration: Any
     actions: list[Any]
+    place: str | None = None
 
 
 def load_json(videos: Path | None, annotations: Path | None, split: str) -> VideoSet:
@@ -59,7 +63,7 @@ def load_json(videos: Path | None, annotations: Path | None, split: str) -> Vide
     check_split(split)
     path = required(annotations, "json", "a JSON file of video id -> {subset, duration, actions}")
     classes = classes_beside(path) or _own_classes(path)
-    return json_set("json", videos, path, split, classes, lambda value: known_class(value, classes))
+    return json_set("json", videos, path, split, classes, lambda value: known_class(value, classes, path))
 
 
 def json_set(
@@ -80,7 +84,8 @@ def json_set(
     told = _of_another_set(dataset, path, entries)
     kept, notes = answering(path, {video_id: entry.subset for video_id, entry in entries.items()}, split)
     records = [_record(path, video_id, entries[video_id], class_index) for video_id in kept]
-    return finished(dataset, videos, path, split, classes, records, sha256, *told, *notes)
+    places = {video_id: place for video_id in kept if (place := entries[video_id].place)}
+    return finished(dataset, videos, path, split, classes, records, sha256, *told, *notes, places=places)
 
 
 def json_entries(path: Path, document: dict[str, Any]) -> Iterator[tuple[str, Entry]]:
@@ -104,7 +109,11 @@ def json_entries(path: Path, document: dict[str, Any]) -> Iterator[tuple[str, En
         if not isinstance(actions, list):
             refuse(f"{path}, video '{video_id}': actions must be a list of [class, start, end].", video_id)
             continue
-        yield video_id, Entry(entry.get("subset"), entry.get("duration"), actions)
+        place = entry.get("path")
+        yield (
+            video_id,
+            Entry(entry.get("subset"), entry.get("duration"), actions, place if isinstance(place, str) else None),
+        )
 
 
 def _refuse_feature_indices(path: Path, document: dict[str, Any]) -> None:
@@ -132,7 +141,7 @@ def _refuse_feature_indices(path: Path, document: dict[str, Any]) -> None:
 def _counts(action: Any) -> bool:
     """Whether the times of an action are whole numbers."""
     times = action[1:] if isinstance(action, list) else (None,)
-    return all(isinstance(time, int | float) and float(time).is_integer() for time in times)
+    return all(isinstance(time, int) or (isinstance(time, float) and time.is_integer()) for time in times)
 
 
 def action_parts(action: Any) -> tuple[Any, float, float]:
@@ -144,21 +153,29 @@ def action_parts(action: Any) -> tuple[Any, float, float]:
     return action[0], _seconds(action[1], "start"), _seconds(action[2], "end")
 
 
-def known_class(value: Any, classes: tuple[str, ...]) -> int:
-    """Return the index that `value`, an index or a name, stands for; ValueError where there is none."""
+def known_class(value: Any, classes: tuple[str, ...], path: Path | None = None) -> int:
+    """Return the index that `value`, an index or a name, stands for; ValueError where there is none.
+
+    The error names the file of classes beside `path`, whose annotations these are.
+    """
     if isinstance(value, str) and value in classes:
         return classes.index(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(classes):
         return value
+    file = class_file(path) if path is not None else None
+    told = f", those of {file.name}" if file is not None else ""
     if isinstance(value, str):
-        raise UnknownClassError(f"class '{value}' is not among the {len(classes)} known.{nearest(value, classes)}")
-    raise UnknownClassError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name.")
+        raise UnknownClassError(
+            f"class '{value}' is not among the {len(classes)} known{told}.{nearest(value, classes)}"
+        )
+    raise UnknownClassError(f"class {value!r} is not a number from 0 to {len(classes) - 1} nor a name{told}.")
 
 
 def _record(path: Path, video_id: str, entry: Entry, class_index: Callable[[Any], int]) -> VideoRecord:
     where, duration, segments = f"{path}, video '{video_id}'", None, []
     try:
-        duration = None if entry.duration is None else _seconds(entry.duration, "duration")
+        # 0 stands where somebody did not know it.
+        duration = None if entry.duration is None else _seconds(entry.duration, "duration") or None
     except ValueError as error:
         refuse(f"{where}: {error}", video_id, error)
     for action in entry.actions:
@@ -173,9 +190,12 @@ def _record(path: Path, video_id: str, entry: Entry, class_index: Callable[[Any]
 def _seconds(value: Any, what: str) -> float:
     if isinstance(value, str) and value.strip():
         return seconds_of({what: value}, what)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"{what} {value!r} is not a number of seconds from 0.")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{what} is no number of seconds but one of {len(str(value))} digits.") from error
 
 
 def benchmark_of(video_ids: Collection[str]) -> str | None:
@@ -219,11 +239,11 @@ def _own_classes(path: Path) -> tuple[str, ...]:
     if not labels:
         raise DataError(f"{path} holds no actions and no classes.txt beside it: the classes are unknown.")
     if all(isinstance(label, str) and not label.isdecimal() for label in labels):
-        return sorted_classes(labels)
+        return sorted_classes(labels, path)
     for label, video_id in labels.items():
         if not isinstance(label, int):
             raise DataError(
                 f"{path}, video '{video_id}': class {label!r} is not a number as others are, and no classes.txt beside "
                 "the file lists the names."
             )
-    return tuple(f"c{index:03d}" for index in range(max(labels) + 1))
+    return tuple(f"c{index:03d}" for index in range(numbered(max(labels), path)))

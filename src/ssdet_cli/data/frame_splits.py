@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.clip_tree import split_token
-from ssdet_cli.data.lookup import stand_in, with_paths, without_reversed
+from ssdet_cli.data.flaws import refuse, tolerating
+from ssdet_cli.data.lookup import some, stand_in, with_paths, without_reversed
 from ssdet_cli.data.weak_splits import held_out
-from ssdet_cli.errors import DataError
+from ssdet_cli.errors import DataError, NoSplitError
 
 _as_named: ContextVar[bool] = ContextVar("as_named", default=False)
 
@@ -62,7 +64,8 @@ def answering(path: Path, subsets: Mapping[str, str | None], split: str) -> tupl
         The videos, and a note where others answer than those that were asked for.
 
     Raises:
-        DataError: None of the split, or only some videos have one.
+        NoSplitError: None of the split.
+        DataError: Only some videos have one.
     """
     nameless = [video_id for video_id, subset in subsets.items() if subset in (None, "")]
     if subsets and len(nameless) == len(subsets):
@@ -73,21 +76,26 @@ def answering(path: Path, subsets: Mapping[str, str | None], split: str) -> tupl
         nameless = []
         if is_read_as_named() and own != split:
             return list(subsets), told_of_file(path, path, split, own)
-    if nameless:
-        raise DataError(f"{path}, video '{nameless[0]}': it has no subset, and others have one.")
+    for video_id in nameless:
+        refuse(f"{path}, video '{video_id}': it has no subset, and others have one.", video_id)
+    unknown = [one for one, subset in subsets.items() if subset not in (None, "") and not split_token(str(subset))]
+    for video_id in unknown if tolerating() else ():
+        what = f"its subset '{subsets[video_id]}' is none of training, validation and testing"
+        refuse(f"{path}, video '{video_id}': {what}.", video_id)
+    left_out = (some("videos are left out, whose subset is none of training, validation and testing", unknown),)
     for answer in answers(split):
         kept = [video_id for video_id, subset in subsets.items() if split_token(str(subset)) == answer]
         if kept:
-            return kept, stand_in(path, split, answer)
-    named = ", ".join(sorted(set(map(str, subsets.values())))) or "none"
-    raise DataError(f"{path} holds no videos of the split '{split}'; its subsets: {named}.")
+            return kept, (*stand_in(path, split, answer), *(left_out if unknown else ()))
+    named = ", ".join(sorted({" ".join(str(subset).split()) for subset in subsets.values()})) or "none"
+    raise NoSplitError(f"{path} holds no videos of the split '{split}'; its subsets: {named}.")
 
 
 def _held_out(path: Path, videos: list[str], split: str) -> tuple[list[str], tuple[str, ...]]:
     if len(videos) < 2:
         if split == "train":
             return videos, ()
-        raise DataError(f"{path} holds one video and no subset: nothing is left for the split '{split}'.")
+        raise NoSplitError(f"{path} holds one video and no subset: nothing is left for the split '{split}'.")
     apart = held_out(videos)
     told = f"{path} has no subsets: {len(apart)} of its {len(videos)} videos are held out, for validation and test."
     return [video_id for video_id in videos if (video_id in apart) == (split != "train")], (told,)
@@ -102,8 +110,9 @@ def finished(
     records: Iterable[VideoRecord],
     sha256: str,
     *notes: str,
+    places: Mapping[str, str] = MappingProxyType({}),
 ) -> VideoSet:
-    """Make the set: actions that end before they start are left out, videos are found by id.
+    """Make the set: actions that end before they start are left out, videos are found by id, or by their `places`.
 
     Raises:
         DataError: No records, or `videos` holds none of them.
@@ -111,5 +120,5 @@ def finished(
     kept, odd = without_reversed(records)
     if not kept:
         raise DataError(f"{path} holds no videos.")
-    found, missing = with_paths(kept, videos)
+    found, missing = with_paths(kept, videos, places)
     return VideoSet(f"{dataset} {split}", classes, found, path, sha256, (*notes, *odd, *missing))

@@ -15,6 +15,7 @@ from pathlib import Path
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.class_names import normal_form, parse_classes, sorted_classes
 from ssdet_cli.data.clip_tree import Clip, split_token, walk_clips
+from ssdet_cli.data.flaws import note_two_labels
 from ssdet_cli.data.folder import folder_set, list_set
 from ssdet_cli.data.kinetics_files import WANTED, AnnotatedClip, official_clips
 from ssdet_cli.data.lookup import VIDEO_SUFFIXES, check_split, classes_beside, read_text, some
@@ -119,7 +120,7 @@ def _annotated_set(
     labelled = {part: [clip for clip in own if clip.label] for part, own in clips.items()}
     nameless = sum(map(len, clips.values())) - sum(map(len, labelled.values()))
     classes = classes_beside(path) or (videos and classes_beside(videos / "classes"))
-    classes = classes or sorted_classes({clip.label for own in labelled.values() for clip in own})
+    classes = classes or sorted_classes({clip.label for own in labelled.values() for clip in own}, path)
     if not classes:
         raise DataError(f"{path} labels no clip (as Kinetics' test set); needed: {WANTED}.")
     notes = [f"{nameless} clips have no label (as in Kinetics' test set) and are left out."] if nameless else []
@@ -127,6 +128,12 @@ def _annotated_set(
     once = {clip.video_id: clip for clip in reversed(own)}
     if len(once) < len(own):
         notes.append(f"{len(own) - len(once)} clips are annotated twice and taken once.")
+        doubtful = [clip for clip in own if clip.label != once[clip.video_id].label]
+        for clip in doubtful:
+            note_two_labels(f"{clip.file}, {clip.place}", clip.video_id, clip.label, once[clip.video_id].label)
+        if doubtful:
+            told = "of them have another label the second time, and the first one counts"
+            notes.append(some(told, [clip.video_id for clip in doubtful]))
     own = list(reversed(once.values()))
     paths, renamed, missing = _find_clips(own, videos) if videos is not None else ({}, [], [])
     if missing:

@@ -53,6 +53,15 @@ def _clip(
     return AnnotatedClip(video_id, youtube_id, label, start, end, split, file, place)
 
 
+def _split(name: Any) -> str | None:
+    """The split that is told, None where none is; ValueError where it is none that there is."""
+    if name is None or name == "":
+        return None
+    if split_token(str(name)) is None:
+        raise ValueError(f"has the split '{name}', which is none of train, val and test.")
+    return split_token(str(name))
+
+
 def official_clips(path: Path) -> dict[str, list[AnnotatedClip]] | None:
     """Read the annotated clips of every split that is there; None where the file is no CSV or JSON of Kinetics.
 
@@ -80,7 +89,9 @@ def _csv_entries(path: Path) -> list[AnnotatedClip] | None:
     for line, fields in table.rows:
         try:
             start, end = part_of(seconds_of(fields, "start"), seconds_of(fields, "end"))
-            own = split_token(fields.get("split", ""))
+            own = _split(fields.get("split"))
+            if not fields.get("path"):
+                raise ValueError("there is no id of a video.")
             entries.append(_clip(fields["path"], fields.get("label", ""), start, end, own, path, f"line {line}"))
         except ValueError as error:
             refuse(f"{path}, line {line}: {error}", fields.get("path", ""), error)
@@ -110,11 +121,11 @@ def _json_entry(path: Path, youtube_id: str, clip: Any, note: Any) -> AnnotatedC
     segment = note.get("segment") or (None, None)
     try:
         start, end = (None if value is None else float(value) for value in segment)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(wrong) from error
     try:
         part_of(start, end)
     except ValueError as error:
         raise type(error)(f"has a wrong segment: {error}") from error
-    own = split_token(str(clip.get("subset")))
+    own = _split(clip.get("subset"))
     return _clip(youtube_id, note["label"], start, end, own, path, f"'{youtube_id}'")

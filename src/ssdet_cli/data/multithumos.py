@@ -24,7 +24,7 @@ from ssdet_cli.data.lookup import (
     with_paths,
     without_reversed,
 )
-from ssdet_cli.errors import DataError
+from ssdet_cli.errors import DataError, NoSplitError
 
 #: In the order of the ids 1 to 65 of `multithumos.json`, which holds no names.
 MULTITHUMOS_CLASSES = tuple(
@@ -94,7 +94,7 @@ def _from_texts(videos: Path | None, folder: Path, split: str) -> VideoSet:
             if _PARTS[video_id[: video_id.rindex("_") + 1]] == answer:
                 segments.setdefault(video_id, []).append(Segment(label, start, end))
     if not segments:
-        raise DataError(f"{place} holds no videos of the split '{split}'.")
+        raise NoSplitError(f"{place} holds no videos of the split '{split}'.")
     kept, odd = without_reversed(VideoRecord(name, segments=tuple(segments[name])) for name in sorted(segments))
     found, absent = with_paths(kept, videos)
     notes = (*stand_in(place, split, answer), *odd, *absent)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
-from ssdet_cli.data.lookup import IMAGE_SUFFIXES, VIDEO_SUFFIXES, some
+from ssdet_cli.data.lookup import IMAGE_SUFFIXES, VIDEO_SUFFIXES, refuse_undecodable, some
 from ssdet_cli.errors import DataError
 
 
@@ -17,7 +17,7 @@ def load_plain_videos(place: Path) -> VideoSet:
         place: The folder, or a video file.
 
     Raises:
-        DataError: It does not exist, or holds no video.
+        DataError: It does not exist, holds no video, or one whose name is no text.
     """
     if place.is_file():
         return VideoSet(place.name, (), (VideoRecord(place.stem, place),), place)
@@ -36,6 +36,7 @@ def load_plain_videos(place: Path) -> VideoSet:
             video_id = path.relative_to(place).as_posix()
         else:
             continue
+        refuse_undecodable(place, video_id)
         if found.setdefault(video_id, path) != path:
             doubled.append(video_id)
     if not found:

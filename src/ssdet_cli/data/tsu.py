@@ -18,7 +18,7 @@ from ssdet_cli.data.flaws import refuse
 from ssdet_cli.data.frame_json import action_parts, json_entries, json_set, known_class
 from ssdet_cli.data.lookup import check_split, read_json, read_text, required, stand_in, with_paths, without_reversed
 from ssdet_cli.data.tables import read_table
-from ssdet_cli.errors import DataError
+from ssdet_cli.errors import DataError, NoSplitError
 
 #: Frames per second that the annotations count in.
 TSU_FRAME_RATE = 25.0
@@ -94,7 +94,9 @@ def _from_folder(videos: Path | None, folder: Path, split: str) -> VideoSet:
     answer = "train" if split == "train" else "test"
     own = {name: file for name, file in files.items() if (int(name[1:3]) in _TRAINING_SUBJECTS) == (answer == "train")}
     if not own:
-        raise DataError(f"{folder} holds no videos of the split '{split}' (by subject, as the cross-subject protocol).")
+        raise NoSplitError(
+            f"{folder} holds no videos of the split '{split}' (by subject, as the cross-subject protocol)."
+        )
     kept, odd = without_reversed(VideoRecord(name, segments=_csv_segments(file)) for name, file in own.items())
     found, missing = with_paths(kept, videos)
     notes = (*stand_in(folder, split, answer), *odd, *missing)

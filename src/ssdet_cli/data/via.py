@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ssdet_cli.data.footage import Export, Footage, video_id
+from ssdet_cli.data.footage import Export, Footage, video_ids
 from ssdet_cli.data.lookup import read_text
 from ssdet_cli.errors import ConfigError, DataError
 
@@ -43,12 +43,13 @@ def read_via(path: Path, tiers: Collection[str] = ()) -> Export:
     """
     text, _ = read_text(path)
     try:
-        if text.lstrip().startswith("{"):
-            attributes, videos, pieces = _of_project(json.loads(text))
-        else:
-            attributes, videos, pieces = _of_csv(text)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _export(path, _of_project(json.loads(text)) if text.lstrip().startswith("{") else _of_csv(text), tiers)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
         raise DataError(f"{path} is no whole project or export of VIA 3 ({type(error).__name__}: {error}).") from error
+
+
+def _export(path: Path, parts: "_Parts", tiers: Collection[str]) -> Export:
+    attributes, videos, pieces = parts
     names = {key: str(one.get("aname", key)) for key, one in attributes.items()}
     for tier in tiers:
         if tier not in names.values():
@@ -80,10 +81,12 @@ _Parts = tuple[Mapping[str, Mapping[str, Any]], dict[str, Footage], _Pieces]
 
 
 def _of_project(project: Mapping[str, Any]) -> _Parts:
-    names = {}
+    given = {}
     for view, content in project["view"].items():
         files = [project["file"][str(number)] for number in content["fid_list"]]
-        names[view] = video_id(files[0].get("fname") or files[0]["src"])
+        given[view] = str(files[0].get("fname") or files[0]["src"])
+    ids = video_ids(given.values())
+    names = {view: ids[name] for view, name in given.items()}
     pieces = [
         (key, names.get(str(piece["vid"]), ""), list(piece["z"]), piece["xy"], piece["av"] or {})
         for key, piece in project["metadata"].items()
@@ -94,22 +97,23 @@ def _of_project(project: Mapping[str, Any]) -> _Parts:
 
 def _of_csv(text: str) -> _Parts:
     lines = text.splitlines()
-    told = next(line for line in lines if line.startswith(("# ATTRIBUTE =", "# ATTRIBUTES =")))
+    told = next((line for line in lines if line.startswith(("# ATTRIBUTE =", "# ATTRIBUTES ="))), None)
+    if told is None:
+        raise ValueError("no line begins with '# ATTRIBUTE ='")
     attributes = json.loads(told.partition("=")[2])
     # The first versions of the export give the names alone.
     attributes = {key: one if isinstance(one, dict) else {"aname": one} for key, one in attributes.items()}
-    videos: dict[str, Footage] = {}
-    pieces = []
+    rows = []
     for row in csv.reader(StringIO("\n".join(line for line in lines if not line.startswith("#")))):
         if not row:
             continue
         if len(row) < _COLUMNS:
             raise ValueError(f"a line has {len(row)} fields where {_COLUMNS} are expected")
         files, times, region, values = (json.loads(row[place]) for place in (1, 3, 4, 5))
-        name = video_id(files[0])
-        videos.setdefault(name, Footage())
-        pieces.append((row[0], name, times, region, values))
-    return attributes, videos, pieces
+        rows.append((row[0], str(files[0]), times, region, values))
+    ids = video_ids(name for _, name, *_ in rows)
+    pieces = [(key, ids[name], *rest) for key, name, *rest in rows]
+    return attributes, {name: Footage() for _, name, *_ in pieces}, pieces
 
 
 def _labels(

@@ -19,7 +19,7 @@ from ssdet_cli.data.annotations import VideoRecord
 from ssdet_cli.data.class_names import normal_form
 from ssdet_cli.data.clip_tree import Listings, split_token
 from ssdet_cli.data.file_kinds import text_kind
-from ssdet_cli.data.flaws import UnknownClassError, refuse
+from ssdet_cli.data.flaws import UnknownClassError, note_two_labels, refuse
 from ssdet_cli.data.lookup import VIDEO_SUFFIXES, read_text, some
 from ssdet_cli.data.tables import part_of, plain_number, read_table, seconds_of
 from ssdet_cli.errors import DataError
@@ -181,21 +181,27 @@ def list_records(
         DataError: A label is none of the classes.
     """
     records: dict[str, VideoRecord] = {}
-    repeated = []
+    repeated, doubtful, first = [], [], {}
     for entry in entries:
         video_id = _clip_id(entry)
         if video_id in records:
             repeated.append(video_id)
+            if labels.find(entry.label) != records[video_id].label:
+                doubtful.append(video_id)
+                note_two_labels(f"{path}, line {entry.line}", video_id, entry.label, first[video_id])
             continue
         label = labels.known(entry.label, f"{path}, line {entry.line}", video_id)
         if label is None:
             continue
+        first[video_id] = entry.label
         found = listings.find(os.path.join(root, entry.path))
         place = Path(found) if found is not None else None
         records[video_id] = VideoRecord(
             video_id, place, entry.duration, label=label, start_seconds=entry.start, end_seconds=entry.end
         )
     notes = (some("lines repeat a clip and are left out", repeated),) if repeated else ()
+    if doubtful:
+        notes += (some("of them give it another label, and the first one counts", doubtful),)
     return list(records.values()), notes
 
 

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 from ssdet_cli.data.clip_tree import split_token
 from ssdet_cli.data.lookup import SPLIT_WORDS, stand_in
-from ssdet_cli.errors import DataError
+from ssdet_cli.errors import DataError, NoSplitError
 
 #: Part of a set without a validation split that is held out.
 HELD_OUT = 0.1
@@ -42,7 +42,7 @@ def choose_split(parts: dict[str, list[One]], split: str, source: Path) -> tuple
         if answer in parts and (answer != "train" or len(parts) > 1):
             return parts[answer], stand_in(source, split, answer)
     if "train" not in parts:
-        raise DataError(f"{source} holds no clips of the split '{split}'; it has: {', '.join(parts) or 'none'}.")
+        raise NoSplitError(f"{source} holds no clips of the split '{split}'; it has: {', '.join(parts) or 'none'}.")
     records = parts["train"]
     if len(records) < 2:
         raise DataError(f"{source} holds {len(records)} clip(s) for training; at least 2 are needed to hold one out.")

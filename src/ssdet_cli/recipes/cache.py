@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ssdet_cli.data.apart import Alive, each_apart
 from ssdet_cli.data.copies import CopySettings, copy_path, expected_bytes, is_copied, make_copy
@@ -40,6 +41,7 @@ class Copied:
 class _Job:
     source: Path
     settings: CopySettings
+    duration: float | None = None
 
 
 def run(
@@ -48,6 +50,7 @@ def run(
     *,
     workers: int = 0,
     patience: float | None = None,
+    durations: Mapping[Path, float] = MappingProxyType({}),
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Copied:
@@ -58,6 +61,7 @@ def run(
         settings: Where to and how.
         workers: Processes; 0 is one per core.
         patience: Seconds without any progress after which a file is passed over.
+        durations: Seconds that folders of frames show, which tell their rate where the settings do not.
         say: Told what is to be done, and what fails.
         progress: Told (done, in all).
 
@@ -68,14 +72,14 @@ def run(
     refuse_unwritable(settings.folder, "output")
     settings.folder.mkdir(parents=True, exist_ok=True)
     drop_unfinished(settings.folder)
-    left = [source for source in sources if not is_copied(settings, source)]
+    jobs = [_Job(source, settings, durations.get(source)) for source in sources]
+    left = [job for job in jobs if not is_copied(settings, job.source, job.duration)]
     kept = len(sources) - len(left)
     say(f"{kept} of {len(sources)} videos have their copy, {len(left)} are to be copied.")
     made, size, failures = 0, 0, {}
     if left:
         _check_space(left, settings, patience, say)
-        jobs = (_Job(source, settings) for source in left)
-        for outcome in each_apart(_copy, jobs, workers=workers or _cores(), patience=patience):
+        for outcome in each_apart(_copy, left, workers=workers or _cores(), patience=patience):
             if outcome.failure:
                 failures[outcome.item.source] = outcome.failure
                 say(f"Passed over: {outcome.failure}")
@@ -89,24 +93,24 @@ def run(
 
 
 def _copy(job: _Job, alive: Alive) -> int:
-    return make_copy(job.source, job.settings, alive)
+    return make_copy(job.source, job.settings, alive, job.duration)
 
 
 def _measure(job: _Job, alive: Alive) -> int:
-    return expected_bytes(job.source, job.settings)
+    return expected_bytes(job.source, job.settings, job.duration)
 
 
-def _check_space(left: list[Path], settings: CopySettings, patience: float | None, say: Callable[[str], None]) -> None:
+def _check_space(left: list[_Job], settings: CopySettings, patience: float | None, say: Callable[[str], None]) -> None:
     """See that the copies find room, by the size of some of them.
 
     Raises:
         SsdetError: They do not.
     """
-    jobs = [_Job(source, settings) for source in left[:: max(1, len(left) // _SAMPLE)][:_SAMPLE]]
+    jobs = left[:: max(1, len(left) // _SAMPLE)][:_SAMPLE]
     outcomes = each_apart(_measure, jobs, workers=1, patience=patience)
     sizes = [outcome.result for outcome in outcomes if not outcome.failure]
     need = round(sum(sizes) / max(1, len(sizes)) * len(left))
-    old = sum(_size(copy_path(settings.folder, source)) for source in left)  # of another state or other settings
+    old = sum(_size(copy_path(settings.folder, job.source)) for job in left)  # of another state or other settings
     free = shutil.disk_usage(settings.folder).free + old
     say(f"About {_sized(need)} will be written to {settings.folder}, {_sized(free)} are free.")
     if need + _SPARE > free:

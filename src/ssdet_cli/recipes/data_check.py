@@ -72,7 +72,8 @@ def run(cfg: DataCheckConfig, progress: Progress = lambda *_: None) -> Checked:
     kept = clean(splits, findings, cfg.leave_out, looked.facts if looked else None)
     report = _report(cfg, splits, looked, findings, kept, time.monotonic() - began)
     written = {"report.json": output / "report.json", "report.html": output / "report.html"}
-    listed = write_clean_list(output / CLEAN_FOLDER, kept, splits.classes, looked.facts if looked else {})
+    facts = looked.facts if looked else {}
+    listed = write_clean_list(output / CLEAN_FOLDER, kept, splits.classes, facts, cfg.data.videos)
     if listed is not None:
         written["clean list"] = listed
     if looked is not None:

@@ -13,7 +13,7 @@ from ssdet_cli.data.index import find_index
 from ssdet_cli.data.lookup import SPLITS
 from ssdet_cli.data.plain_videos import load_plain_videos
 from ssdet_cli.engine.distributed import Session
-from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.errors import ConfigError, DataError, NoSplitError
 from ssdet_cli.video.sampling import Spacing, whole_video
 
 _THREADS = 8
@@ -27,7 +27,7 @@ class Lengths:
 
 
 def listed(data: ExtractData, split: str) -> VideoSet:
-    """Videos of a dataset's split, or of all its splits, or of a plain folder.
+    """Videos of a dataset's split, or of all the splits that it has, or of a plain folder.
 
     Raises:
         ConfigError: No videos are named.
@@ -40,7 +40,14 @@ def listed(data: ExtractData, split: str) -> VideoSet:
     load = DATASETS.get(data.dataset)
     if split != "all":
         return load(data.videos, data.annotations, split)
-    parts = [load(data.videos, data.annotations, each) for each in SPLITS]
+    parts, absent = [], []
+    for each in SPLITS:
+        try:
+            parts.append(load(data.videos, data.annotations, each))
+        except NoSplitError as error:
+            absent.append(error)
+    if not parts:
+        raise absent[0]
     records = {record.video_id: record for part in parts for record in part.records}
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
     return replace(parts[0], name=f"{data.dataset}, all splits", records=tuple(records.values()), notes=notes)

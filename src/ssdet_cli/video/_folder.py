@@ -95,7 +95,7 @@ class FolderSource:
 def _opened(file: Path) -> Image.Image:
     try:
         return Image.open(file)
-    except (OSError, UnidentifiedImageError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: not a readable picture ({error}).") from error
 
 
@@ -108,7 +108,7 @@ def _numbered_files(path: Path) -> list[Path]:
     numbered: dict[int, Path] = {}
     for file in sorted(path.iterdir()):
         match = _NUMBER.search(file.stem)
-        if match is None or file.suffix.lower() not in _SUFFIXES:
+        if match is None or file.suffix.lower() not in _SUFFIXES or file.name.startswith("."):  # as of macOS
             continue
         number = int(match.group(1))
         if number in numbered:

@@ -231,7 +231,7 @@ class PyavSource:
 
     def _count(self, container: Any) -> Iterator[tuple[int, Any]]:
         """Number the frames from the start of the stream."""
-        return enumerate(container.decode(_video_stream(container)))
+        return enumerate(_decoded(container, _video_stream(container)))
 
     def _seek(self, container: Any, table: FrameTable, wanted: np.ndarray) -> Iterator[tuple[int, Any]]:
         """Number the frames by their timestamps, jumping over the keyframe intervals that hold none of `wanted`.
@@ -268,7 +268,7 @@ class PyavSource:
         except av.FFmpegError as error:
             raise _Disordered from error
         started = False
-        for frame in container.decode(stream) if needed is None else self._decode_needed(container, needed):
+        for frame in _decoded(container, stream) if needed is None else self._decode_needed(container, needed):
             started = started or frame.key_frame
             if not started:
                 continue
@@ -280,7 +280,7 @@ class PyavSource:
     def _decode_needed(self, container: Any, needed: frozenset[int]) -> Iterator[Any]:
         """Decode all frames but those that are not needed and that no other frame refers to."""
         stream = _video_stream(container)
-        for packet in container.demux(stream):
+        for packet in _packets(container, stream):
             check_time(self.path)
             stream.codec_context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in needed else "NONREF"
             yield from packet.decode()
@@ -288,7 +288,7 @@ class PyavSource:
     def _count_by_decoding(self) -> int:
         with contextlib.closing(_open(self.path)) as container, _damage_told(self.path):
             count = 0
-            for _ in container.decode(_video_stream(container)):
+            for _ in _decoded(container, _video_stream(container)):
                 check_time(self.path)
                 count += 1
             return count
@@ -350,7 +350,7 @@ def _what_is_left(path: Path) -> str:
         with contextlib.closing(_open(path)) as container:
             stream = _video_stream(container)
             promised = stream.frames
-            whole = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
+            whole = sum(1 for packet in _packets(container, stream) if packet.size and not packet.is_corrupt)
     except (DataError, av.FFmpegError):
         return ""
     return f"; {whole} of {promised} frames are there" if promised else f"; {whole} frames are there"
@@ -363,15 +363,39 @@ def _open(path: Path) -> Any:
     except (av.FFmpegError, OSError) as error:
         reason = _reason(error) if isinstance(error, av.FFmpegError) else error
         raise DataError(f"{path}: not a readable video file ({reason}).") from error
-    if _video_stream(container) is None:
-        container.close()
-        raise DataError(f"{path}: holds no video stream.")
-    return container
+    return _checked_stream(container, path)
+
+
+def _checked_stream(container: Any, place: object) -> Any:
+    """Give a container back; DataError, and it is closed, where it holds no video that can be decoded."""
+    stream = _video_stream(container)
+    if stream is not None and stream.codec_context is not None:
+        return container
+    container.close()
+    what = (
+        "holds no video stream" if stream is None else "there is no decoder for its pictures (damaged, or re-encode it)"
+    )
+    raise DataError(f"{place}: {what}.")
 
 
 def _video_stream(container: Any) -> Any:
     """Return the stream that players show (not the cover picture of a recording), None where there is none."""
     return container.streams.best("video")
+
+
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    """Packets of a stream, the last one empty.
+
+    Where another stream begins late in the file, PyAV fails over it at the end, when all of this one was given.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(stream)
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """Frames of a stream."""
+    for packet in _packets(container, stream):
+        yield from packet.decode()
 
 
 def _read_header(path: Path, container: Any, quarter_turns: int) -> Header:
@@ -412,7 +436,7 @@ def _read_table(container: Any, path: Path) -> FrameTable | None:
     # Nine bytes per frame: ten hours are a million frames.
     stamps, is_key = array("q"), bytearray()
     last, last_ticks = None, 0
-    for packet in container.demux(stream):
+    for packet in _packets(container, stream):
         check_time(path)
         if packet.size and not packet.is_discard:
             if packet.pts is None:

@@ -177,7 +177,8 @@ def _decoded(job: Inspection, facts: FileFacts) -> FileFacts:
 
 def _folder(job: Inspection, facts: FileFacts) -> FileFacts:
     names = os.listdir(job.path)
-    numbers = sorted(int(match[1]) for name in names if (match := _NUMBERED.search(name)))
+    visible = (name for name in names if not name.startswith("."))
+    numbers = sorted(int(match[1]) for name in visible if (match := _NUMBERED.search(name)))
     if not numbers:
         return replace(facts, code="empty", detail="a folder without numbered frames")
     facts = replace(facts, frames=len(numbers), frame_rate=job.frame_rate or 0.0, first_number=numbers[0])
@@ -194,10 +195,12 @@ def _folder(job: Inspection, facts: FileFacts) -> FileFacts:
 
 def _gaps(numbers: list[int]) -> str:
     """What is wrong with sorted numbers that should follow each other."""
-    missing = sorted(set(range(numbers[0], numbers[-1])) - set(numbers))
+    there = set(numbers)
+    missing = numbers[-1] - numbers[0] + 1 - len(there)
     if not missing:
-        return f"{len(numbers) - len(set(numbers))} numbers are there more than once"
-    return f"{len(missing)} missing between {numbers[0]} and {numbers[-1]}, the first is {missing[0]}"
+        return f"{len(numbers) - len(there)} numbers are there more than once"
+    first = next(number for number in range(numbers[0], numbers[-1]) if number not in there)
+    return f"{missing} missing between {numbers[0]} and {numbers[-1]}, the first is {first}"
 
 
 def _content(path: str, size: int) -> str:

@@ -25,7 +25,18 @@ from av.video.reformatter import VideoReformatter
 
 from ssdet_cli.errors import DataError
 from ssdet_cli.video._folder import FolderSource
-from ssdet_cli.video._pyav import PyavSource, _damage_told, _open, _reason, _silence, _video_stream, scaled_size
+from ssdet_cli.video._pyav import (
+    PyavSource,
+    _checked_stream,
+    _damage_told,
+    _decoded,
+    _open,
+    _packets,
+    _reason,
+    _silence,
+    _video_stream,
+    scaled_size,
+)
 from ssdet_cli.video.ahead import in_thread
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
@@ -245,9 +256,9 @@ class AvStream:
     def _decoded(self, container: Any) -> Iterator[Any]:
         stream = _video_stream(container)
         if not self.live:
-            yield from container.decode(stream)
+            yield from _decoded(container, stream)
             return
-        for packet in container.demux(stream):
+        for packet in _packets(container, stream):
             # Who comes in the middle gets frames without those that they refer to; they are passed over.
             with contextlib.suppress(av.InvalidDataError):
                 yield from packet.decode()
@@ -366,10 +377,7 @@ def _connect(location: str) -> Any:
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = _reason(error) if isinstance(error, av.FFmpegError) else error
         raise DataError(f"{location}: cannot be opened as video ({reason}).") from error
-    if _video_stream(container) is None:
-        container.close()
-        raise DataError(f"{location}: holds no video stream.")
-    return container
+    return _checked_stream(container, location)
 
 
 def _duration(container: Any, stream: Any) -> float | None:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ssdet_cli.viz.check_charts import count_bars, heat_map, histogram_bars, ranked_bars
+from ssdet_cli.viz.check_charts import count_bars, heat_map, histogram_bars, map_width, ranked_bars
 
 #: Findings of a code that the page lists; report.json has all.
 _LISTED = 40
 #: Classes of the picture of what is on together.
 _TOGETHER = 24
+#: Pixels to a unit of the map of what happens together, so that few classes are as large as many.
+_SCALE = 1.19
 #: Classes that the numbers of a split name.
 _MOST = 3
 _SPREAD = ("min", "p1", "median", "mean", "p99", "max")
@@ -30,6 +32,7 @@ h3 { font-size: .95rem; font-weight: 500; margin: 0 0 .25rem; }
 svg { display: block; width: 100%; height: auto; font-family: system-ui, sans-serif; }
 svg rect { fill: var(--bar); } svg rect.none { fill: var(--none); } svg text { fill: var(--faint); font-size: 11px; }
 svg line { stroke: var(--rule); } .wide svg { min-width: 560px; max-width: 720px; }
+.heat svg { width: var(--wide); min-width: 0; max-width: none; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 td, th { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
 th { font-weight: 500; white-space: nowrap; } td { font-variant-numeric: tabular-nums; }
@@ -236,9 +239,9 @@ def _together(classes: Sequence[str], splits: Mapping[str, Any]) -> str:
                 f"Of the frames of a row's class, how many show a column's class as well ({split}; "
                 f"the {len(chosen)} classes that share the most frames)."
             )
-            return f'<p class="quiet">{escape(told)}</p><div class="wide">{heat_map(names, shares)}</div>' + _pairs(
-                classes, both, shared
-            )
+            frame = f'<div class="wide heat" style="--wide:{_SCALE * map_width(len(names)):.0f}px">'
+            told = f'<p class="quiet">{escape(told)}</p>{frame}{heat_map(names, shares)}</div>'
+            return told + _pairs(classes, both, shared)
     return ""
 
 
