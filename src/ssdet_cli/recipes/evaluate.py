@@ -32,6 +32,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
                 f"run.output={cfg.run.output} holds a comparison, whose report.html would be lost; give another "
                 "--output."
             )
+        members.check_output(cfg)
     members.check_save(cfg)
     if cfg.checkpoints:
         from ssdet_cli.recipes.evaluate_checkpoints import run as run_checkpoints
@@ -47,7 +48,6 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
     members.save(cfg, videos, sources)
     videos = members.with_lengths(videos, sources)
     found = members.gathered(cfg, protocol, videos, sources)
-    as_it_is = len(sources) == 1 and sources[0].network is None and not cfg.smooth
     return finish(
         cfg,
         protocol,
@@ -55,7 +55,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
         found,
         trained=training_split(cfg.data),
         readers=members.all_readers(sources),
-        submission=cfg.predictions[0].read_bytes() if as_it_is else None,
+        submission=cfg.predictions[0].read_bytes() if members.as_it_is(cfg) else None,
     )
 
 

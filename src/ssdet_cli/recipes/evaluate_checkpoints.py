@@ -320,9 +320,10 @@ def _refuse_or_tell(
     if failures and not cfg.allow_missing:
         kept = ""
         if cfg.save_predictions is not None:
-            kept = f" What could be is in {cfg.save_predictions}."
+            path = here.broadcast(members.beside_earlier(cfg.save_predictions))
+            kept = f" What could be is in {path}."
             if here.is_main:
-                members.save(cfg, videos, sources)
+                members.save(cfg, videos, sources, path)
         first = next(iter(failures.values()))
         raise DataError(
             f"{len(failures)} video(s) cannot be scored, the first: {first} "
