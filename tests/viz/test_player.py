@@ -86,10 +86,12 @@ def test_curves_hold_two_bytes_per_value_and_two_digits_of_a_score_are_right(ten
     rows = curves(ten)
     assert {len(row) for row in rows.values()} == {2000}
     np.testing.assert_allclose(rows[1][[100, 600, 1100]] / 65534, [0.05, 0.9, 0.05], atol=1e-5)
-    found = prediction(2.0, ["a"], [])
-    found["scores"] = np.full_like(found["scores"], 0.3845)  # the nearest of 254 steps is shown as 0.39
+    # The nearest of 254 steps, and of 1000, is shown as 0.39.
+    found = prediction(2.0, ["a"], [(0, 0.0, 2.0)], score=0.3846)
     write_player(tmp_path / "a.html", video=None, duration=2.0, title="", **found)
-    assert {f"{value / 65534:.2f}" for value in curves(Page(tmp_path / "a.html"))[0]} == {"0.38"}
+    read = Page(tmp_path / "a.html")
+    assert {f"{value / 65534:.2f}" for value in curves(read)[0]} == {"0.38"}
+    assert f"{read.data['segments'][0][3]:.2f}" == "0.38"
 
 
 def test_nothing_is_fetched_from_elsewhere_and_light_and_dark_are_known(ten):

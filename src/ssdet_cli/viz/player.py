@@ -88,7 +88,7 @@ def write_player(
         "colors": colors,
         "rows": [{"label": label, "mean": _packed(bins.mean[label])} for label in rows],
         "segments": [
-            [item.class_index, round(item.start, 3), round(item.end, 3), round(item.score, 3)] for item in listed
+            [item.class_index, round(item.start, 3), round(item.end, 3), round(item.score, 5)] for item in listed
         ],
     }
     sources = video_sources(folder or path.parent, video) if video is not None and not video.is_dir() else []
