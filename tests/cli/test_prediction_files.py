@@ -72,6 +72,7 @@ def files(tmp_path):
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "packed.txt").write_bytes(gzip.compress(whole.encode()))
     saved(tmp_path / "scores.npz")
     saved(tmp_path / "two.npz", networks=2)
@@ -128,6 +129,8 @@ WRONG = {
     "rows.txt --protocol charades-25-legacy": "rows.txt: 'first' has 100 rows, and charades-25-legacy has 25 of every",
     "frames.txt --protocol frame-map": "frames.txt: a row of 'first' is at 99, and the video lasts 10 s; so it is with",
     "packed.txt": "packed.txt is no text: predictions are lines of UTF-8, in no packed file.",
+    "pipe": "predictions=pipe is a pipe, which can be read only once; write it to a file first.",
+    ".": "predictions=. is a folder; give a file.",
     "scores.npz --save-predictions out/ranks.npz": "save_predictions=out/ranks.npz would be lost: the evaluation",
     "scores.npz --save-predictions ./out/../out/metrics.json": "metrics.json would be lost: the evaluation writes",
     "rows.txt --protocol action-conditional": "rows.txt: rows of 'first' are 0.1 s apart, and those of action-condit",

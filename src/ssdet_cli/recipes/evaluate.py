@@ -25,6 +25,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
         from ssdet_cli.recipes.compare import run as run_comparison
 
         return run_comparison(cfg)
+    members.check_files(cfg)
     if cfg.run.output is not None:
         rundir.check_folder(cfg, cfg.run.output)
         if (cfg.run.output / COMPARISON).is_file():

@@ -188,6 +188,19 @@ def _twice(sources: Sequence[Source]) -> list[str]:
     return said
 
 
+def check_files(cfg: EvaluateConfig) -> None:
+    """See that prediction files can be read several times: what they are, their SHA-256, their lines.
+
+    Raises:
+        ConfigError: One is a folder or a pipe.
+    """
+    for path in cfg.predictions:
+        if path.is_dir():
+            raise ConfigError(f"predictions={path} is a folder; give a file.")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"predictions={path} is a pipe, which can be read only once; write it to a file first.")
+
+
 def check_output(cfg: EvaluateConfig) -> None:
     """See that what an evaluation leaves in `run.output` takes the place of nothing but an earlier evaluation.
 
