@@ -1,7 +1,9 @@
 """Wrong files of predictions: exit code 2, one line, nothing written; what is missing is counted and told."""
 
+import gzip
 import itertools
 import json
+import os
 import subprocess
 import sys
 
@@ -66,9 +68,12 @@ def files(tmp_path):
         "empty.txt": "",
         "rows.txt": dense,
         "text.npz": whole,
+        "frames.txt": "".join(f"{name} {row} 0.{row % 7} 0.5\n" for name in VIDEOS for row in range(100)),
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "packed.txt").write_bytes(gzip.compress(whole.encode()))
     saved(tmp_path / "scores.npz")
     saved(tmp_path / "two.npz", networks=2)
     saved(tmp_path / "others.npz", videos=("first", "secnd"))
@@ -93,8 +98,8 @@ WRONG = {
     "cut.npz": "cut.npz is damaged, or no file of --save-predictions (File is not a zip file).",
     "bad.npz": "bad.npz: a score of 'first' is NaN or infinite, which cannot be ranked.",
     "new.npz": "new.npz has the format version 9, and this ssdet reads version 1.",
-    "others.npz": "others.npz holds scores of 1 videos that truth.json does not hold, the first: 'secnd'. Did you mean "
-    "'second'?",
+    "others.npz": "others.npz holds scores of 1 videos that truth.json (json test) does not hold, the first: 'secnd'. "
+    "Did you mean 'second'?",
     "classes.npz": "classes.npz holds scores of other classes than truth.json (the same 2 classes in another order).",
     "three.npz": "three.npz holds scores of other classes than truth.json (3 classes and 2).",
     "good.txt scores.npz --weights 1,2,3": "weights=1,2,3 must be 2 numbers, one for each of: good.txt, scores.npz.",
@@ -122,6 +127,12 @@ WRONG = {
     "good.txt --protocol frame-map": "score it with --protocol charades-localize.",
     "good.txt --smooth 0.7": "smooth=0.7 leaves 2 of 2 videos of good.txt as they are: their rows are 0.4 s apart",
     "rows.txt --protocol charades-25-legacy": "rows.txt: 'first' has 100 rows, and charades-25-legacy has 25 of every",
+    "frames.txt --protocol frame-map": "frames.txt: a row of 'first' is at 99, and the video lasts 10 s; so it is with",
+    "packed.txt": "packed.txt is no text: predictions are lines of UTF-8, in no packed file.",
+    "pipe": "predictions=pipe is a pipe, which can be read only once; write it to a file first.",
+    ".": "predictions=. is a folder; give a file.",
+    "scores.npz --save-predictions out/ranks.npz": "save_predictions=out/ranks.npz would be lost: the evaluation",
+    "scores.npz --save-predictions ./out/../out/metrics.json": "metrics.json would be lost: the evaluation writes",
     "rows.txt --protocol action-conditional": "rows.txt: rows of 'first' are 0.1 s apart, and those of action-condit",
     "scores.npz good.txt --protocol charades-classify": "good.txt, line 1: id and 2 scores are needed, got 3 scores.",
 }
@@ -217,6 +228,60 @@ def test_scores_that_were_saved_before_are_saved_again_and_links_to_inputs_are_n
     outcome = ssdet(*WORDS, "--predictions", "scores.npz", "--save-predictions", "link.npz")
     assert outcome.code == 2 and "link.npz is read here (predictions)" in outcome.err
     assert (files / "scores.npz").read_bytes() == before
+
+
+LOST = {
+    "--predictions out/submission.txt --smooth 1.3": "out/submission.txt is read here (predictions) and would be lost",
+    "--predictions good.txt --predictions out/submission.txt": "out/submission.txt is read here (predictions) and",
+    "--predictions link.txt --smooth 1.3": "out/submission.txt is read here (predictions) and would be lost",
+    "--predictions scores.npz --annotations out/metrics.json": "out/metrics.json is read here (data.annotations) and",
+    "--predictions scores.npz": "run.output=out holds a submission.txt that is of no earlier evaluation and would",
+    "--predictions out/submission.txt": "run.output=out holds a report.html that is of no earlier evaluation and would",
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+def test_no_file_that_is_read_or_of_another_origin_is_written_over(ssdet, files, case):
+    out = files / "out"
+    out.mkdir()
+    (out / "submission.txt").write_bytes((files / "good.txt").read_bytes())
+    (files / "link.txt").hardlink_to(out / "submission.txt")
+    if "metrics.json" in case:
+        (out / "metrics.json").write_bytes((files / "truth.json").read_bytes())
+    if case == "--predictions out/submission.txt":
+        (out / "report.html").write_text("mine")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    words = WORDS if "--annotations" not in case else ("evaluate", "--dataset", "json", "--output", "out")
+    outcome = ssdet(*words, *case.split())
+    assert (outcome.code, outcome.err.count("\n"), outcome.out) == (2, 1, ""), outcome.err
+    assert LOST[case] in outcome.err and {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_file_is_scored_where_it_lies_and_stays(ssdet, files):
+    (files / "out").mkdir()
+    (files / "out/submission.txt").write_bytes((files / "good.txt").read_bytes())
+    for _ in range(2):  # the second time it is the file that an evaluation has left
+        outcome = ssdet(*WORDS, "--predictions", "out/submission.txt")
+        assert outcome.code == 0, outcome.err
+        assert (files / "out/submission.txt").read_bytes() == (files / "good.txt").read_bytes()
+
+
+@pytest.mark.parametrize("streams", ["stdout", "both"])
+def test_a_reader_that_goes_takes_no_file_with_it(files, streams):
+    end, begin = os.pipe()
+    os.close(end)  # as `| head -1` does
+    words = ("--predictions", "scores.npz", "--bootstrap", "100", "--save-predictions", "kept.npz")
+    done = subprocess.run(
+        [sys.executable, "-m", "ssdet_cli", *WORDS, *words],
+        cwd=files,
+        stdout=begin,
+        stderr=begin if streams == "both" else subprocess.PIPE,
+        timeout=60,
+    )
+    os.close(begin)
+    assert done.returncode == 0, done.stderr
+    assert "analysis" in json.loads((files / "out/metrics.json").read_text()) and (files / "out/ranks.npz").is_file()
+    assert "Best and worst videos" in (files / "out/report.html").read_text() and (files / "kept.npz").is_file()
 
 
 def test_the_same_member_twice_is_told(ssdet, files):

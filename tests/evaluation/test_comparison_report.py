@@ -127,6 +127,23 @@ def test_the_table_shows_what_moved_most_and_takes_names_literally(compared):
     assert "runs/<first>" in text and "A <note>." in text and verdict(compared) in text
 
 
+def test_eighty_columns_cut_no_number_and_no_verdict(compared):
+    wide = (-0.2697, -0.1016)
+    rows = tuple(
+        replace(
+            row, name="Throwing a broom somewhere", difference=replace(row.difference, value=-0.1398, interval=wide)
+        )
+        if row.difference is not None
+        else row
+        for row in compared.classes
+    )
+    console = Console(width=80, record=True, file=StringIO())
+    print_comparison(console, replace(compared, classes=rows))
+    lines = [line for line in console.export_text().splitlines() if "Throwing a broom" in line]
+    assert len(lines) == 12 and all("-13.98  -26.97 to -10.16" in line for line in lines)
+    assert sum(line.rstrip().endswith("A better") for line in lines) == sum(row.significant for row in rows) > 0
+
+
 def test_file_and_page_say_what_each_evaluation_scored(compared):
     member = {"file": "x<1>.npz", "sha256": "ab" * 32, "kind": "scores", "weight": 1.0, "sampling": {"stride": 4}}
     told = replace(compared, scored=(Scored.of({"members": [member], "smooth": 0.5}), Scored.of({})))

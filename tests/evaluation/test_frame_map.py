@@ -76,7 +76,7 @@ def test_frame_numbers_of_the_other_protocol_are_no_seconds(tmp_path, first):
     path = tmp_path / "localize.txt"
     lines = [f"{video} {frame} 0.5 0.25\n" for video in "ab" for frame in range(first, first + 25)]
     path.write_text("".join(lines))
-    with pytest.raises(DataError, match="localize.txt: every video has the rows .* --protocol charades-localize"):
+    with pytest.raises(DataError, match="localize.txt: the rows of every video are .* --protocol charades-localize"):
         FrameMap().read_submission(path, videos)
     path.write_text("".join(lines[:-1]))
     assert len(FrameMap().read_submission(path, videos).seconds["b"]) == 24

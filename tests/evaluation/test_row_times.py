@@ -167,6 +167,73 @@ def test_a_video_of_24_rows_is_none_of_the_legacy_protocol(tmp_path):
         chosen.read_submission(path, videos)
 
 
+def rewritten(path, times):
+    """The same rows at other times, `times(id, number within the video, time)`; one that is None is left out."""
+    lines, counts = [], {}
+    for line in path.read_text().splitlines():
+        name, time, rest = line.split(" ", 2)
+        counts[name] = counts.get(name, -1) + 1
+        new = times(name, counts[name], float(time))
+        lines += [] if new is None else [f"{name} {new!r} {rest}\n"]
+    path.write_text("".join(lines))
+
+
+@pytest.mark.parametrize("protocol", [*TIMED, "charades-25-legacy"])
+@pytest.mark.parametrize(
+    "unit",
+    [lambda time, row: round(time * 30), lambda time, row: round(time * 30) + 1, lambda time, row: time * 1000],
+    ids=["frames from 0", "frames from 1", "milliseconds"],
+)
+def test_numbers_of_frames_and_milliseconds_are_no_seconds(tmp_path, protocol, unit):
+    chosen, videos, path = made(tmp_path, protocol, rate=30.0)
+    rewritten(path, lambda name, row, time: unit(time, row))
+    with pytest.raises(DataError, match="rows.txt: a row of 'a' is at .*, and the video lasts 25.03 s; so it is"):
+        chosen.read_submission(path, videos)
+
+
+@pytest.mark.parametrize("protocol", [*TIMED, "charades-25-legacy"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_numbers_of_a_localization_file_that_lacks_some_are_no_seconds(tmp_path, protocol, first):
+    # Longer and shorter videos: 25 s alone lie far beyond no end.
+    frames = {"a": 751, "b": 540, "c": 900, "d": 1200, "e": 897}
+    _, videos, path = made(tmp_path, "charades-25-legacy", frames)
+    rewritten(path, lambda name, row, time: None if (row + len(name)) % 4 == 2 else float(row + first))
+    counted = "1 to 25" if first else "0 to 24"
+    with pytest.raises(DataError, match=f"rows.txt: the rows of every video are among {counted}, so these are the fr"):
+        PROTOCOLS.get(protocol)().read_submission(path, videos)
+
+
+def test_a_row_every_second_is_none_of_a_localization_file(tmp_path):
+    chosen, videos, path = made(tmp_path, "frame-map", {"a": 600, "b": 575, "c": 400})
+    rewritten(path, lambda name, row, time: time if time == round(time) else None)
+    assert [len(times) for times in chosen.read_submission(path, videos).seconds.values()] == [24, 23, 16]
+
+
+@pytest.mark.parametrize("protocol", ("frame-map", "segment-map", "action-conditional"))
+@settings(max_examples=20, deadline=None)
+@given(ends=st.lists(st.floats(5.0, 40.0), min_size=5, max_size=5))
+def test_rows_behind_the_annotated_end_are_counted(tmp_path_factory, protocol, ends):
+    chosen, videos, path = made(tmp_path_factory.mktemp("beyond"), protocol)
+    times = chosen.read_submission(path, videos).seconds
+    records = tuple(VideoRecord(name, duration_seconds=end) for name, end in zip(FRAMES, ends, strict=True))
+    shorter = VideoSet("made up", videos.classes, records, videos.source)
+    behind = {one.video_id: int((times[one.video_id] > one.duration_seconds + 1).sum()) for one in records}
+    behind = {name: count for name, count in behind.items() if count}
+    far = sum(times[one.video_id][-1] > 1.5 * one.duration_seconds + 1 for one in records)
+    if far > 2:
+        with pytest.raises(DataError, match=f"so it is with {far} of 5 videos"):
+            chosen.read_submission(path, shorter)
+        return
+    found_notes = [note for note in chosen.read_submission(path, shorter).notes if "behind the annotated end" in note]
+    if not behind:
+        assert not found_notes
+        return
+    (note,) = found_notes
+    first = next(iter(behind))
+    assert note.startswith(f"rows.txt: {sum(behind.values()):,} rows of {len(behind)} videos lie more than 1 s")
+    assert f"the first: '{first}', {behind[first]:,} rows up to {times[first][-1]:.1f} s, of " in note
+
+
 def test_uneven_frames_have_no_gap_and_the_step_is_theirs():
     times = np.cumsum([0, *[1 / 30, 1 / 20] * 40])
     assert median_step(times) in (pytest.approx(1 / 30), pytest.approx(1 / 20)) and median_step(times[:1]) is None

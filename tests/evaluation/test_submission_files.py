@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -126,3 +128,21 @@ def test_timed_rows_are_put_in_order_and_checked(tmp_path):
         read_timed(write(tmp_path, "00607 inf 1 2"), IDS, 2)
     with pytest.raises(DataError, match="line 1: a score is NaN"):
         read_timed(write(tmp_path, "00607 1 nan 2"), IDS, 2)
+    with pytest.raises(DataError, match="line 2: time '-0.25' is before the video begins, at 0"):
+        read_timed(write(tmp_path, "00607 -0.0 1 2", "00607 -0.25 1 2"), IDS, 2)
+
+
+def test_files_that_are_no_text_are_told_without_their_bytes(tmp_path):
+    path = write(tmp_path, "00607 1 1 2", "00607 2 3 4")
+    text = path.read_bytes()
+    for content in (gzip.compress(text), text.decode().encode("utf-16"), b"\x00" + text):
+        path.write_bytes(content)
+        for reader in (read, lambda file: read_timed(file, IDS, 2), lambda file: read_classification(file, IDS, 2)):
+            with pytest.raises(DataError, match="submission.txt is no text: predictions are lines of UTF-8"):
+                reader(path)
+    # Neither a whole line nor what steers a terminal is repeated.
+    for line in (b"00607 1 \x1b[31m" + b"x" * 500 + b" 2", b"00607 \x1b[31m" + b"y" * 500 + b" 1 2"):
+        path.write_bytes(line)
+        with pytest.raises(DataError) as error:
+            read(path)
+        assert str(error.value).isprintable() and len(str(error.value)) < 200 + len(str(path)), error.value

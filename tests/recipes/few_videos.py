@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from ssdet_cli.config.commands import EvaluateConfig, ExtractFeaturesConfig, Fin
 from ssdet_cli.config.load import load_config
 from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoSet
-from ssdet_cli.recipes import evaluate, extract_features, finetune, pretrain
+from ssdet_cli.recipes import evaluate, extract_features, finetune, members, pretrain
 
 
 def few(videos: Path, annotations: Path | None, split: str) -> VideoSet:
@@ -40,6 +41,21 @@ def evaluated(videos: Path, checkpoint: Path, output: Path) -> None:
     evaluate.run(load_config(EvaluateConfig, flags=flags))
 
 
+def one_broken(videos: Path, annotations: Path | None, split: str) -> VideoSet:
+    """The first of few videos is no video."""
+    found = few(videos, annotations, split)
+    return replace(found, records=(replace(found.records[0], path=os.environ["BROKEN"]), *found.records[1:]))
+
+
+def refused(videos: Path, checkpoint: Path, output: Path) -> None:
+    """An evaluation that fails behind the pass, and keeps what it has; many videos take as long to be written."""
+    write = members.write_scores
+    members.write_scores = lambda *words: (time.sleep(1), write(*words))
+    flags = {"data.dataset": "few_videos:one_broken", "data.videos": videos, "checkpoints": (checkpoint,)}
+    flags |= {"run.output": output, "run.device": "cpu", "data.workers": 0, "save_predictions": f"{output}.npz"}
+    evaluate.run(load_config(EvaluateConfig, flags=flags))
+
+
 def extracted(videos: Path, checkpoint: Path, output: Path) -> None:
     flags = {"data.dataset": "few_videos:few", "data.videos": videos, "checkpoint": checkpoint, "split": "test"}
     flags |= {"run.output": output, "run.device": "cpu", "data.workers": 0}
@@ -50,13 +66,16 @@ def main(data: Path, place: Path) -> None:
     """Every command with one video; with three, what shares videos out."""
     torch.set_num_threads(1)
     outcome = {}
-    for count, names in ((1, ("pretrain", "finetune", "evaluate", "extract")), (3, ("finetune", "extract"))):
+    os.environ["BROKEN"] = str(place / "broken.mp4")
+    (place / "broken.mp4").write_bytes(b"no video")
+    for count, names in ((1, ("pretrain", "finetune", "evaluate", "extract")), (3, ("finetune", "extract", "refused"))):
         os.environ["FEW"] = str(count)
         tuned = place / f"finetune {count}"
         works = {
             "pretrain": partial(train, PretrainConfig, pretrain.run, data / "weak", place / f"pretrain {count}"),
             "finetune": partial(train, FinetuneConfig, finetune.run, data / "dense", tuned),
             "evaluate": partial(evaluated, data / "dense", tuned, place / f"evaluate {count}"),
+            "refused": partial(refused, data / "dense", tuned, place / f"refused {count}"),
             "extract": partial(extracted, data / "dense", tuned, place / f"extract {count}"),
         }
         for name in names:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ssdet_cli.evaluation.score_files import read_scores
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -32,6 +34,13 @@ def outcome(data, place):
 @pytest.mark.parametrize("run", ["pretrain 1", "finetune 1", "evaluate 1", "extract 1", "finetune 3", "extract 3"])
 def test_two_ranks_come_to_the_end_with_few_videos(outcome, run):
     assert [code for code, _ in outcome[run]] == [0, 0], outcome[run]
+
+
+def test_what_could_be_scored_is_kept_before_any_rank_ends(outcome, place):
+    (code, said), (other, _) = outcome["refused 3"]
+    assert (code, other) == (2, 2) and f"What could be is in {place}/refused 3.npz." in " ".join(said.split())
+    (network,) = read_scores(place / "refused 3.npz").networks
+    assert len(network.scores) == 2
 
 
 def test_every_video_is_there_once(outcome, place):

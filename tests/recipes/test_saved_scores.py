@@ -154,6 +154,11 @@ def test_what_was_computed_is_kept_though_a_video_cannot_be_read(data, tuned, tm
         evaluate.run(load_config(EvaluateConfig, flags=flags))
     result = score(data, tmp_path / "x.npz")
     assert result.missing_videos == (broken.stem,) and result.to_plain()["videos_scored"] == 3
+    # What is there may be all of it, and stays.
+    before = (tmp_path / "x.npz").read_bytes()
+    with pytest.raises(DataError, match=f"What could be is in {tmp_path}/x.partial.npz"):
+        evaluate.run(load_config(EvaluateConfig, flags=flags))
+    assert (tmp_path / "x.npz").read_bytes() == before == (tmp_path / "x.partial.npz").read_bytes()
 
 
 def test_a_member_without_a_video_is_refused_or_left_out_where_it_lacks(data, saved, tmp_path):

@@ -90,7 +90,7 @@ def test_a_dot_a_curve_and_a_timeline_for_each(full):
     page = page_of(full)
     scatter = page.split("Rank correlation")[1].split("</svg>")[0]
     assert scatter.count("<circle") == 3  # one class has no AP
-    assert ">0</text>" in scatter and "3,000 training frames" in scatter
+    assert ">AP, %</text>" in scatter and ">0</text>" in scatter and "3,000 training frames" in scatter
     assert page.count('class="thin"') == 3 and page.count('<svg viewBox="-4 -4') == 3
     assert page.count('<div class="video">') == 6
     assert page.count("in truth".title()) <= 1 and page.count('class="wide heat"') == 3

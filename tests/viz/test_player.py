@@ -79,10 +79,19 @@ def test_the_timeline_is_drawn_without_a_script(ten):
     assert len(ten.all("noscript")) == 1
 
 
-def test_curves_hold_a_byte_per_value(ten):
-    rows = {row["label"]: np.frombuffer(base64.b64decode(row["mean"]), np.uint8) for row in ten.data["rows"]}
+def test_curves_hold_two_bytes_per_value_and_two_digits_of_a_score_are_right(ten, tmp_path):
+    def curves(read):
+        return {row["label"]: np.frombuffer(base64.b64decode(row["mean"]), "<u2") for row in read.data["rows"]}
+
+    rows = curves(ten)
     assert {len(row) for row in rows.values()} == {2000}
-    np.testing.assert_allclose(rows[1][[100, 600, 1100]] / 254, [0.05, 0.9, 0.05], atol=0.003)
+    np.testing.assert_allclose(rows[1][[100, 600, 1100]] / 65534, [0.05, 0.9, 0.05], atol=1e-5)
+    # The nearest of 254 steps, and of 1000, is shown as 0.39.
+    found = prediction(2.0, ["a"], [(0, 0.0, 2.0)], score=0.3846)
+    write_player(tmp_path / "a.html", video=None, duration=2.0, title="", **found)
+    read = Page(tmp_path / "a.html")
+    assert {f"{value / 65534:.2f}" for value in curves(read)[0]} == {"0.38"}
+    assert f"{read.data['segments'][0][3]:.2f}" == "0.38"
 
 
 def test_nothing_is_fetched_from_elsewhere_and_light_and_dark_are_known(ten):

@@ -6,6 +6,7 @@ from math import floor, log10
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -116,13 +117,24 @@ def print_comparison(console: Console, comparison: Comparison, top: int = 6) -> 
         between = f"{_confidence(comparison)} interval {_range(difference.interval)}"
         console.print(Text(f"B - A: {_signed(difference.value)} ({between}). {verdict(comparison)}", style="bold"))
     ranked = comparison.ranked()
-    table = Table(title=f"{comparison.protocol}: B - A per class", title_style="bold", title_justify="left")
-    for name in ("class", "A %", "B %", "B - A", f"{_confidence(comparison)} interval", "p", "p adjusted", ""):
-        table.add_column(name, justify="left" if name in ("class", "") else "right")
+    # 80 columns leave some twenty for the names: no lines between columns, and p is in the files.
+    table = Table(
+        title=f"{comparison.protocol}: B - A per class",
+        title_style="bold",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("class", min_width=16)
+    for name in ("A %", "B %", "B - A", f"{_confidence(comparison)} interval", "p adj."):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     shown = len(ranked) <= 2 * top
     for part in (ranked,) if shown else (ranked[:top], ranked[-top:]):
         for row in part:
-            table.add_row(Text(row.name), *_cells(row), _mark(row), style="bold" if row.significant else "")
+            *numbers, _, adjusted = _cells(row)
+            known = "" if row.p_adjusted is None else adjusted
+            table.add_row(Text(row.name), *numbers, known, _mark(row), style="bold" if row.significant else "")
         table.add_section()
     console.print(table)
     console.print(Text(tally(comparison), style="dim"))

@@ -19,13 +19,18 @@ from ssdet_cli.evaluation.interface import (
     VideoSetLike,
     predicted,
 )
-from ssdet_cli.evaluation.row_times import AbsentRows, absent_rows, median_step, rare_rates, thinned
+from ssdet_cli.evaluation.row_times import (
+    AbsentRows,
+    absent_rows,
+    median_step,
+    rare_rates,
+    refuse_frame_numbers,
+    rows_beyond,
+    thinned,
+)
 from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.evaluation.submission import read_timed, timed_text
 from ssdet_cli.evaluation.summary import RankedProtocol
-
-#: Second field of a charades-localize file; rows of this protocol stand at the times of frames, the first at 0.
-_LOCALIZE = np.arange(1.0, 26.0)
 
 
 class FrameMap(RankedProtocol):
@@ -107,20 +112,14 @@ class FrameMap(RankedProtocol):
         """Read such a file; its `seconds` go to `score`.
 
         Raises:
-            DataError: As `read_timed`, or the file is one of charades-localize: its times are frame numbers; or see
-                `absent_rows`.
+            DataError: As `read_timed`, or see `refuse_frame_numbers` and `absent_rows`.
         """
         read = read_timed(path, [record.video_id for record in video_set.records], len(video_set.classes))
-        for counted, numbers in (("1 to 25", _LOCALIZE), ("0 to 24", _LOCALIZE - 1)):
-            if all(np.array_equal(times, numbers) for times in read.seconds.values()):
-                raise DataError(
-                    f"{path}: every video has the rows {counted}, so these are the frame numbers of charades-localize "
-                    "and no seconds; score it with --protocol charades-localize."
-                )
-        absent = self.absent_rows(
-            path, [one for one in video_set.records if one.video_id in read.seconds], read.seconds
-        )
-        return replace(read, absent=absent.counts, absent_notes=absent.notes)
+        held = [one for one in video_set.records if one.video_id in read.seconds]
+        refuse_frame_numbers(path, held, read.seconds)
+        absent = self.absent_rows(path, held, read.seconds)
+        notes = (*read.notes, *rows_beyond(path, held, read.seconds))
+        return replace(read, notes=notes, absent=absent.counts, absent_notes=absent.notes)
 
     def absent_rows(self, path: Path, records: Sequence[RecordLike], seconds: ByVideo) -> AbsentRows:
         """Rows that a file leaves out of the videos that it holds.

@@ -3,12 +3,13 @@
 Shape letters: L rows of a video.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.interface import ByVideo, RecordLike
 
 #: Rows that are further apart than so many steps have others between them.
@@ -26,6 +27,12 @@ _MOST = 0.9
 _NEAR = 0.1
 #: Videos of fewer frames a second are rare.
 _RARE_RATE = 20.0
+#: A row that is so many seconds (and a step) behind the annotated end of its video is told.
+BEYOND = 1.0
+#: Times that go so many times beyond the annotated length are in no seconds.
+_OTHER_UNIT = 1.5
+#: Rows of a video in charades-localize.
+_POINTS = 25
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,64 @@ class AbsentRows:
 
     counts: Mapping[str, int]
     notes: tuple[str, ...] = ()
+
+
+def refuse_frame_numbers(path: Path, records: Sequence[RecordLike], seconds: ByVideo) -> None:
+    """See that times are seconds, as far as the annotated lengths tell.
+
+    Args:
+        path: The file, for messages.
+        records: Annotated videos that it holds.
+        seconds: Video id -> (L,) rising times, L at least 1.
+
+    Raises:
+        DataError: They are the numbers 1 to 25 (or 0 to 24) of charades-localize, some of which may be missing; or
+            those of half of the videos go far beyond the annotated length, as numbers of frames and milliseconds do.
+    """
+    ends = {one.video_id: float(seconds[one.video_id][-1]) for one in records}
+    lengths = {one.video_id: one.duration_seconds for one in records if one.duration_seconds}
+    held = np.unique(np.concatenate([seconds[video_id] for video_id in ends])) if ends else np.zeros(0)
+    whole = all(len(seconds[video_id]) == _POINTS for video_id in ends)
+    # Rows a second apart end with their video; those of a file that lacks some are told from them by that.
+    elsewhere = _most(abs(length - ends[video_id]) > GAP for video_id, length in lengths.items())
+    for counted, first in (("1 to 25", 1), ("0 to 24", 0)):
+        among = np.isin(held, np.arange(first, first + _POINTS)).all()
+        if among and (whole or elsewhere) and 2 * len(held) > _POINTS:
+            raise DataError(
+                f"{path}: the rows of every video are among {counted}, so these are the frame numbers of "
+                "charades-localize and no seconds; score it with --protocol charades-localize."
+            )
+    far = [video_id for video_id, length in lengths.items() if ends[video_id] > _OTHER_UNIT * length + BEYOND]
+    if _most(video_id in far for video_id in lengths):
+        raise DataError(
+            f"{path}: a row of '{far[0]}' is at {ends[far[0]]:g}, and the video lasts {lengths[far[0]]:g} s; so it is "
+            f"with {len(far):,} of {len(lengths):,} videos. Times are seconds, not numbers of frames or milliseconds."
+        )
+
+
+def _most(said: Iterable[bool]) -> bool:
+    every = list(said)
+    return bool(every) and 2 * sum(every) >= len(every)
+
+
+def rows_beyond(path: Path, records: Sequence[RecordLike], seconds: ByVideo) -> tuple[str, ...]:
+    """A sentence on rows that lie behind the annotated end of their video; see `refuse_frame_numbers`."""
+    count: dict[str, int] = {}
+    for record in records:
+        times = seconds[record.video_id]
+        if not record.duration_seconds or times[-1] <= record.duration_seconds + BEYOND:
+            continue
+        slack = max(BEYOND, median_step(times) or 0.0)
+        if behind := int(np.count_nonzero(times > record.duration_seconds + slack)):
+            count[record.video_id] = behind
+    if not count:
+        return ()
+    first = next(record for record in records if record.video_id in count)
+    return (
+        f"{path.name}: {sum(count.values()):,} rows of {len(count):,} videos lie more than {BEYOND:g} s (and a step) "
+        f"behind the annotated end of their video; the first: '{first.video_id}', {count[first.video_id]:,} rows up to "
+        f"{seconds[first.video_id][-1]:.1f} s, of {first.duration_seconds:.1f} s.",
+    )
 
 
 def median_step(times: np.ndarray) -> float | None:

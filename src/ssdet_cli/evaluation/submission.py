@@ -20,6 +20,9 @@ from ssdet_cli.catalog import nearest
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.interface import Submission
 
+#: Letters of a field that a message shows.
+_SHOWN = 40
+
 
 def read_localization(path: Path, video_ids: Sequence[str], num_classes: int, points: int = 25) -> Submission:
     """Read an official localisation file.
@@ -186,6 +189,8 @@ def _rows(
             for number, line in enumerate(file, start=1):
                 if number == 1:
                     line = line.removeprefix(BOM_UTF8)
+                    if b"\0" in line:
+                        raise DataError(f"{path} is no text: predictions are lines of UTF-8, in no packed file.")
                 head = line.split(None, fields - 1)
                 if not head:
                     continue
@@ -221,7 +226,13 @@ def _number(field: bytes) -> float:
     try:
         return float(field)
     except ValueError:
-        raise ValueError(f"'{field.decode(errors='replace')}' is not a number") from None
+        raise ValueError(f"'{_shown(field)}' is not a number") from None
+
+
+def _shown(field: bytes) -> str:
+    """A field for a message: that of a file that is no text may be long, and its letters may steer a terminal."""
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in field.decode(errors="replace"))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _frame(points: int) -> Callable[[bytes], int]:
@@ -229,8 +240,7 @@ def _frame(points: int) -> Callable[[bytes], int]:
 
     def frame(field: bytes) -> int:
         if field not in frames:
-            text = field.decode(errors="replace")
-            raise ValueError(f"frame '{text}' is not a whole number from 1 to {points} (or 0 to {points - 1})")
+            raise ValueError(f"frame '{_shown(field)}' is not a whole number from 1 to {points} (or 0 to {points - 1})")
         return frames[field]
 
     return frame
@@ -239,7 +249,9 @@ def _frame(points: int) -> Callable[[bytes], int]:
 def _second(field: bytes) -> float:
     value = _number(field)
     if not np.isfinite(value):
-        raise ValueError(f"time '{field.decode()}' is not finite")
+        raise ValueError(f"time '{_shown(field)}' is not finite")
+    if value < 0:
+        raise ValueError(f"time '{_shown(field)}' is before the video begins, at 0")
     return value
 
 
@@ -254,7 +266,7 @@ def _refuse_foreign(path: Path, present: int, unknown: Mapping[bytes, int], vide
         return
     if not unknown:
         raise DataError(f"{path} holds no predictions.")
-    first = next(iter(unknown)).decode(errors="replace")
+    first = _shown(next(iter(unknown)))
     hint = nearest(first, video_ids)
     raise DataError(f"{path} names none of the {len(video_ids)} annotated videos; its first is '{first}'.{hint}")
 
@@ -262,7 +274,7 @@ def _refuse_foreign(path: Path, present: int, unknown: Mapping[bytes, int], vide
 def _notes(path: Path, unknown: Mapping[bytes, int], repeated: int) -> tuple[str, ...]:
     notes = []
     if unknown:
-        first = next(iter(unknown)).decode(errors="replace")
+        first = _shown(next(iter(unknown)))
         notes.append(
             f"{path.name}: {sum(unknown.values())} lines of {len(unknown)} videos without annotation ('{first}', ...) "
             "were ignored, as the official script does."

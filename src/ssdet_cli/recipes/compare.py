@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 
 from ssdet_cli.config import rundir
@@ -14,6 +13,7 @@ from ssdet_cli.errors import ConfigError, DataError
 from ssdet_cli.evaluation import ranks
 from ssdet_cli.evaluation.comparison import Comparison, Scored, compare, missing_remark
 from ssdet_cli.evaluation.comparison_report import print_comparison, write_comparison
+from ssdet_cli.recipes.screen import Screen
 
 #: Draws where `bootstrap` says none.
 SAMPLES = 1000
@@ -34,7 +34,7 @@ def run(cfg: EvaluateConfig) -> Comparison:
         raise ConfigError(f"protocol={cfg.protocol}, but {cfg.compare[0]} was scored under {a.protocol}; leave it out.")
     names = str(cfg.compare[0]), str(cfg.compare[1])
     samples = cfg.bootstrap or SAMPLES
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(f"{samples:,} draws of the videos", total=len(a.classes))
         found = compare(
@@ -48,7 +48,7 @@ def run(cfg: EvaluateConfig) -> Comparison:
             scored=(Scored.of(metrics_a), Scored.of(metrics_b)),
             advance=lambda done: bar.update(task, completed=done),
         )
-    print_comparison(Console(), found)
+    print_comparison(Screen(), found)
     if folder is not None:
         cfg = cfg.model_copy(update={"protocol": a.protocol, "bootstrap": samples})
         write_comparison(rundir.prepare(cfg, folder), found)

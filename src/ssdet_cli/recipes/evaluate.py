@@ -25,6 +25,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
         from ssdet_cli.recipes.compare import run as run_comparison
 
         return run_comparison(cfg)
+    members.check_files(cfg)
     if cfg.run.output is not None:
         rundir.check_folder(cfg, cfg.run.output)
         if (cfg.run.output / COMPARISON).is_file():
@@ -32,6 +33,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
                 f"run.output={cfg.run.output} holds a comparison, whose report.html would be lost; give another "
                 "--output."
             )
+        members.check_output(cfg)
     members.check_save(cfg)
     if cfg.checkpoints:
         from ssdet_cli.recipes.evaluate_checkpoints import run as run_checkpoints
@@ -47,7 +49,6 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
     members.save(cfg, videos, sources)
     videos = members.with_lengths(videos, sources)
     found = members.gathered(cfg, protocol, videos, sources)
-    as_it_is = len(sources) == 1 and sources[0].network is None and not cfg.smooth
     return finish(
         cfg,
         protocol,
@@ -55,7 +56,7 @@ def run(cfg: EvaluateConfig) -> EvaluationResult | Comparison:
         found,
         trained=training_split(cfg.data),
         readers=members.all_readers(sources),
-        submission=cfg.predictions[0].read_bytes() if as_it_is else None,
+        submission=cfg.predictions[0].read_bytes() if members.as_it_is(cfg) else None,
     )
 
 

@@ -83,8 +83,7 @@ def run_protocols(cfgs: Sequence[EvaluateConfig]) -> list[EvaluationResult]:
             network, failures = _network(cfg, path, digest, state, videos, data, here, log)
             sources.append(members.from_checkpoint(path, network))
             _refuse_or_tell(cfg, failures, videos, sources, here, log)
-        if here.is_main:
-            members.save(cfg, videos, [*sources, *files])
+        _keep(cfg, videos, [*sources, *files], here)
         readers = members.all_readers(sources)
         sources += files
         videos = members.with_lengths(videos, sources)
@@ -304,6 +303,15 @@ def _refuse_other_classes(path: Path, meta: dict[str, Any], videos: VideoSet) ->
         )
 
 
+def _keep(
+    cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[members.Source], here: Session, path: Path | None = None
+) -> None:
+    """Save what networks said, see `members.save`; a rank that went on, and failed, would end the one that writes."""
+    if here.is_main:
+        members.save(cfg, videos, sources, path)
+    here.broadcast(None)
+
+
 def _refuse_or_tell(
     cfg: EvaluateConfig,
     failures: dict[str, str],
@@ -320,9 +328,9 @@ def _refuse_or_tell(
     if failures and not cfg.allow_missing:
         kept = ""
         if cfg.save_predictions is not None:
-            kept = f" What could be is in {cfg.save_predictions}."
-            if here.is_main:
-                members.save(cfg, videos, sources)
+            path = here.broadcast(members.beside_earlier(cfg.save_predictions))
+            kept = f" What could be is in {path}."
+            _keep(cfg, videos, sources, here, path)
         first = next(iter(failures.values()))
         raise DataError(
             f"{len(failures)} video(s) cannot be scored, the first: {first} "

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ssdet_cli.catalog import nearest
+from ssdet_cli.config import rundir
 from ssdet_cli.config.commands import EvaluateConfig
 from ssdet_cli.config.rundir import checkpoint_file
 from ssdet_cli.data.annotations import VideoSet
 from ssdet_cli.data.class_names import class_difference
 from ssdet_cli.data.lengths import with_decoded_lengths
 from ssdet_cli.errors import ConfigError, DataError
+from ssdet_cli.evaluation import ranks
 from ssdet_cli.evaluation.ensemble import Averaged, Member, averaged, check_weights, refuse_unlike
 from ssdet_cli.evaluation.facts import Facts, MemberFacts
 from ssdet_cli.evaluation.interface import EvaluationProtocol, VideoScores
@@ -29,6 +29,12 @@ from ssdet_cli.evaluation.score_files import (
     write_scores,
 )
 from ssdet_cli.files import refuse_unwritable
+from ssdet_cli.recipes.screen import Screen
+
+#: The prediction file that an evaluation leaves.
+SUBMISSION = "submission.txt"
+#: What it leaves.
+WRITTEN = ("config.yaml", "metrics.json", SUBMISSION, "report.html", ranks.FILE)
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,8 @@ def _refuse_foreign(path: Path, content: ScoreFile, videos: VideoSet) -> None:
     if unknown := sorted(held - known):
         hint = nearest(unknown[0], known)
         raise DataError(
-            f"{path} holds scores of {len(unknown)} videos that {videos.source} does not hold, the first: "
-            f"'{unknown[0]}'.{hint}"
+            f"{path} holds scores of {len(unknown)} videos that {videos.source} ({videos.name}) does not hold, the "
+            f"first: '{unknown[0]}'.{hint}"
         )
 
 
@@ -180,6 +186,60 @@ def _twice(sources: Sequence[Source]) -> list[str]:
             both = first.name if first.name == source.name else f"{first.name} and {source.name}"
             said.append(f"{both}: the same member twice (SHA-256 {source.identity[0][:12]}), which counts twice.")
     return said
+
+
+def check_files(cfg: EvaluateConfig) -> None:
+    """See that prediction files can be read several times: what they are, their SHA-256, their lines.
+
+    Raises:
+        ConfigError: One is a folder or a pipe.
+    """
+    for path in cfg.predictions:
+        if path.is_dir():
+            raise ConfigError(f"predictions={path} is a folder; give a file.")
+        if path.exists() and not path.is_file():
+            raise ConfigError(f"predictions={path} is a pipe, which can be read only once; write it to a file first.")
+
+
+def check_output(cfg: EvaluateConfig) -> None:
+    """See that what an evaluation leaves in `run.output` takes the place of nothing but an earlier evaluation.
+
+    Raises:
+        ConfigError: A file is read here, or is where the scores are to be kept, or is of another origin.
+        CheckpointError: A checkpoint is not there.
+    """
+    folder = cfg.run.output
+    places = [folder / name for name in WRITTEN]
+    if cfg.save_predictions is not None and _place(cfg.save_predictions) in map(_place, places):
+        raise ConfigError(
+            f"save_predictions={cfg.save_predictions} would be lost: the evaluation writes a file of that name itself; "
+            "give another file."
+        )
+    there = [place for place in places if os.path.lexists(place)]
+    if not there:
+        return
+    for key, file in _inputs(cfg):
+        read = [place for place in there if place.exists() and file.exists() and file.samefile(place)]
+        if read and not (as_it_is(cfg) and read[0].name == SUBMISSION):
+            raise ConfigError(f"{read[0]} is read here ({key}) and would be lost; give another --output.")
+        there = [place for place in there if place not in read]
+    if there and rundir.command_of(folder) != cfg.command:
+        raise ConfigError(
+            f"run.output={folder} holds a {there[0].name} that is of no earlier evaluation and would be lost; give "
+            "another --output."
+        )
+
+
+def as_it_is(cfg: EvaluateConfig) -> bool:
+    """Whether what is scored is one submission file, unchanged, which is then what is left as the submission."""
+    return (
+        len(cfg.predictions) == 1 and not cfg.checkpoints and not cfg.smooth and not is_score_file(cfg.predictions[0])
+    )
+
+
+def _place(path: Path) -> Path:
+    """Where a file is or would be, whichever way it is written."""
+    return path.parent.resolve() / path.name
 
 
 def check_save(cfg: EvaluateConfig) -> None:
@@ -247,14 +307,20 @@ def _refuse_to_save_lines(cfg: EvaluateConfig, sources: Sequence[Source]) -> Non
         )
 
 
-def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source]) -> None:
-    """Write what all networks said, if that is asked for.
+def beside_earlier(path: Path) -> Path:
+    """Where scores go that are not all that was asked for: earlier ones, which may be, stay."""
+    return path.with_name(f"{path.stem}.partial{path.suffix}") if os.path.lexists(path) else path
+
+
+def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source], path: Path | None = None) -> None:
+    """Write what all networks said, if that is asked for; `path` is where, in place of `save_predictions`.
 
     Raises:
         ConfigError: A submission file is among the members.
         SsdetError: It cannot be written.
     """
-    if cfg.save_predictions is None:
+    path = path or cfg.save_predictions
+    if path is None:
         return
     _refuse_to_save_lines(cfg, sources)
     order = {record.video_id: place for place, record in enumerate(videos.records)}
@@ -263,10 +329,10 @@ def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source]) -> No
         for source in sources
     )
     origin = {"annotations": str(videos.source), "annotations_sha256": videos.sha256, "split": cfg.split}
-    write_scores(cfg.save_predictions, ScoreFile(videos.classes, networks, origin))
+    write_scores(path, ScoreFile(videos.classes, networks, origin))
     count = max(len(network.scores) for network in networks)
-    Console(stderr=True).print(
-        f"Wrote {cfg.save_predictions}: scores of {count:,} videos by {len(networks)} network(s).", highlight=False
+    Screen(stderr=True).print(
+        f"Wrote {path}: scores of {count:,} videos by {len(networks)} network(s).", highlight=False
     )
 
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 
 from ssdet_cli.config import rundir
@@ -22,6 +21,7 @@ from ssdet_cli.evaluation.rows import Rows
 from ssdet_cli.files import write_atomically
 from ssdet_cli.recipes.analysis import analysis_of
 from ssdet_cli.recipes.members import Gathered
+from ssdet_cli.recipes.screen import Screen
 from ssdet_cli.viz.evaluation_report import STYLE, analysis_html
 from ssdet_cli.viz.evaluation_terminal import print_analysis
 
@@ -56,7 +56,7 @@ def scored(
     if not cfg.bootstrap:
         return result
     resampling = protocol.resampling(videos, predictions, seconds)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    with Progress(console=Screen(stderr=True), transient=True) as bar:
         task = bar.add_task(f"{cfg.bootstrap:,} draws of the videos", total=resampling.steps)
         intervals = bootstrap(
             resampling, cfg.bootstrap, seed=cfg.run.seed, advance=lambda done: bar.update(task, completed=done)
@@ -116,7 +116,8 @@ def finish(
         missing_frames=result.missing_frames + absent,
         absent_frames=absent,
     )
-    print_result(Console(), result)
+    screen, console = Screen(), Screen(stderr=True)
+    print_result(screen, result)
     folder = cfg.run.output
     if folder is not None:
         replaced = (folder / "metrics.json").exists()
@@ -127,11 +128,10 @@ def finish(
     rows = protocol.rows(videos, predictions, seconds) if getattr(protocol, "rows", None) is not None else None
     behind = analysis_of(rows, trained, protocol, videos, predictions, seconds, result)
     plain = behind.to_plain()
-    print_analysis(Console(), plain)
+    print_analysis(screen, plain)
     if folder is not None:
         sections = analysis_html(behind.to_plain(timelines=True), behind.classes, behind.per_class_AP)
         write_results(folder, result, analysis=plain, sections=sections, style=STYLE)
-        console = Console(stderr=True)
         if (note := _keep_ranks(folder, result, rows)) is not None:
             console.print(note, highlight=False)
         instead = " in place of an earlier evaluation's" if replaced else ""

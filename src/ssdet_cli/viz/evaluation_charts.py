@@ -38,9 +38,8 @@ def scatter(rows: Sequence[tuple[str, int, float]], unit: str) -> str:
         for name, count, ap in rows
     ]
     below = _text((left + width) / 2, height - 6, unit, "middle")
-    return _svg(
-        width, height, "".join((*lines, *_levels(width, height), *texts, below, *dots)), "AP over training data"
-    )
+    content = "".join((*lines, *_levels(width, height), *texts, below, _up("AP, %", height), *dots))
+    return _svg(width, height, content, "AP over training data")
 
 
 def recall_chart(common: Mapping[str, Any], curves: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -49,6 +48,8 @@ def recall_chart(common: Mapping[str, Any], curves: Sequence[tuple[str, Mapping[
         f'<path class="thin" d="{_path(curve)}"><title>{escape(name)}</title></path>' for name, curve in curves
     )
     thick = f'<path class="thick" d="{_path(common)}"><title>all classes together</title></path>'
+    # Many lines would be one patch; of few each is to be seen.
+    thin = f'<g style="--seen:{min(0.6, max(0.22, 6 / max(1, len(curves)))):.2f}">{thin}</g>'
     return _square(thin + thick, "recall, %", "precision, %", "precision against recall")
 
 
@@ -138,11 +139,14 @@ def _square(content: str, across: str, up: str, label: str) -> str:
         for part in range(0, 101, 25)
     ]
     texts.append(_text(_LEFT + wide / 2, _HEIGHT - 8, across, "middle"))
-    middle = (_TOP + _HEIGHT - _BOTTOM) / 2
-    texts.append(
-        f'<text x="11" y="{middle}" text-anchor="middle" transform="rotate(-90 11 {middle})">{escape(up)}</text>'
-    )
+    texts.append(_up(up, _HEIGHT))
     return _svg(_WIDTH, _HEIGHT, "".join((*_levels(_WIDTH, _HEIGHT), *texts)) + content, label)
+
+
+def _up(text: str, height: float) -> str:
+    """What the numbers on the left are."""
+    middle = (_TOP + height - _BOTTOM) / 2
+    return f'<text x="11" y="{middle}" text-anchor="middle" transform="rotate(-90 11 {middle})">{escape(text)}</text>'
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:

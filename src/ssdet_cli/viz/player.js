@@ -5,7 +5,8 @@
   const [video, timeline, over, playhead, hint, list, now] =
     ["video", "timeline", "over", "playhead", "hint", "list", "now"].map(find);
   const length = data.end - data.begin, step = length < 60 ? 0.1 : 1;
-  const curves = data.rows.map((row) => Uint8Array.from(atob(row.mean), (letter) => letter.charCodeAt(0)));
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const curves = data.rows.map((row) => new DataView(bytes(row.mean).buffer));
   // The place of the page itself, for videos that a browser cannot play: the timeline works without them.
   let place = data.begin;
 
@@ -34,9 +35,9 @@
   }
 
   function score(row, seconds) {
-    const bin = Math.floor(((seconds - data.begin) / length) * curves[row].length);
-    const value = curves[row][Math.min(Math.max(bin, 0), curves[row].length - 1)];
-    return value === 255 ? null : value / 254;
+    const count = curves[row].byteLength / 2, bin = Math.floor(((seconds - data.begin) / length) * count);
+    const value = curves[row].getUint16(2 * Math.min(Math.max(bin, 0), count - 1), true);
+    return value === 65535 ? null : value / 65534;
   }
 
   const buttons = data.segments.map(([label, start, end, mean]) => {

@@ -26,7 +26,7 @@ _BINS = 2000
 _MOST_SEGMENTS = 5000
 #: Top of the scores in a lane of height 100; bars are above it. Width of a lane in the same units.
 _TOP, _WIDE = 30, _BINS // 2
-_UNKNOWN = 255
+_UNKNOWN, _FULL = 65535, 65534
 
 
 def write_player(
@@ -88,7 +88,7 @@ def write_player(
         "colors": colors,
         "rows": [{"label": label, "mean": _packed(bins.mean[label])} for label in rows],
         "segments": [
-            [item.class_index, round(item.start, 3), round(item.end, 3), round(item.score, 3)] for item in listed
+            [item.class_index, round(item.start, 3), round(item.end, 3), round(item.score, 5)] for item in listed
         ],
     }
     sources = video_sources(folder or path.parent, video) if video is not None and not video.is_dir() else []
@@ -210,8 +210,8 @@ def _video(sources: Sequence[str], video: Path | None, overlay: Path | None, ove
 
 
 def _packed(values: np.ndarray) -> str:
-    """One byte for a value in [0, 1] in steps of 1/254; 255 is none."""
-    levels = np.nan_to_num(values * 254, nan=_UNKNOWN).round().clip(0, _UNKNOWN).astype(np.uint8)
+    """Two bytes for a value in [0, 1] in steps of 1/65534, so that two digits of it are right; 65535 is none."""
+    levels = np.nan_to_num(values.astype(np.float64) * _FULL, nan=_UNKNOWN).round().clip(0, _UNKNOWN).astype("<u2")
     return base64.b64encode(levels.tobytes()).decode()
 
 
