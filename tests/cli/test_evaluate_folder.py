@@ -33,6 +33,13 @@ def test_an_evaluation_without_output_is_written_to_a_folder_that_is_said(ssdet,
     assert (metrics["videos"], metrics["frames"], metrics["videos_read_by"]) == (2, 50, None)
 
 
+def test_where_an_evaluation_went_is_told_in_one_line_as_it_is(ssdet, scored):
+    place = f"{'long ' * 20}[bold]"  # brackets are no markup
+    assert f"Wrote {place}/metrics.json, submission.txt and report.html.\n" in ssdet(*WORDS, "--output", place).err
+    told = ssdet("evaluate", "--compare", place, place, "--output", f"{place}/x").err
+    assert f"Wrote {place}/x/compare.json and report.html.\n" in told
+
+
 def test_the_configuration_of_an_evaluation_repeats_it_in_its_folder(ssdet, scored, tmp_path):
     assert ssdet(*WORDS, "--output", "out").code == 0
     before = (tmp_path / "out/metrics.json").read_bytes()

@@ -266,7 +266,10 @@ def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source]) -> No
     write_scores(cfg.save_predictions, ScoreFile(videos.classes, networks, origin))
     count = max(len(network.scores) for network in networks)
     Console(stderr=True).print(
-        f"Wrote {cfg.save_predictions}: scores of {count:,} videos by {len(networks)} network(s).", highlight=False
+        f"Wrote {cfg.save_predictions}: scores of {count:,} videos by {len(networks)} network(s).",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
 
 
