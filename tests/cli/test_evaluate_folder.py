@@ -220,3 +220,27 @@ def test_videos_as_rows_say_what_is_not_shown(ssdet, scored, tmp_path):
     outcome = ssdet(*WORDS, "--protocol", "charades-classify", "--output", "out")
     assert outcome.code == 0 and "errors over time" not in outcome.out, outcome.err
     assert "A row is no moment of a video" in (tmp_path / "out/report.html").read_text()
+
+
+def test_members_of_an_ensemble_may_follow_their_option_once(ssdet, scored, tmp_path):
+    second = (tmp_path / "scores.txt").read_text().replace(" 3\n", " 3.5\n")
+    (tmp_path / "second.txt").write_text(second)
+    truth = ("--dataset", "json", "--annotations", "truth.json")
+    ways = [
+        ("--predictions", "scores.txt", "--predictions", "second.txt", *truth),
+        ("--predictions", "scores.txt", "second.txt", *truth),
+        (*truth, "--predictions", "scores.txt", "second.txt"),
+        ("--predictions", "scores.txt", "second.txt", "data.dataset=json", *truth[2:]),
+    ]
+    for number, words in enumerate(ways):
+        outcome = ssdet("evaluate", *words, "--output", f"out{number}")
+        assert outcome.code == 0, outcome.err
+        members = json.loads((tmp_path / f"out{number}/metrics.json").read_text())["members"]
+        assert [member["file"] for member in members] == ["scores.txt", "second.txt"]
+
+
+def test_a_word_behind_an_override_or_another_option_is_no_member(ssdet, scored):
+    for words in (("smooth=1", "second.txt"), ("--split", "test", "second.txt")):
+        outcome = ssdet(*WORDS[:3], *words, *WORDS[3:])
+        assert (outcome.code, "'second.txt' is not an override" in outcome.err) == (2, True), outcome.err
+    assert ssdet("evaluate", "--checkpoint", "--predictions", "scores.txt").code == 2
