@@ -45,10 +45,12 @@ def learned(videos: VideoSet, scores: list[VideoScores], spacing: Spacing) -> di
 
 def validation_loss(videos: VideoSet, scores: list[VideoScores], clip_weight: float) -> float:
     """The loss of `tasks.detection`, over whole videos: on all their input frames, and on the maximum of each."""
-    segments = {record.video_id: record.segments for record in videos.records}
+    found = {score.video_id: score for score in scores}
     on_frames = on_clips = frames = 0.0
-    for score in scores:
-        labels = torch.from_numpy(rasterize(segments[score.video_id], score.seconds, len(videos.classes)))[None]
+    for record in videos.records:  # one order, however many processes there are: sums are the same to the last digit
+        if (score := found.get(record.video_id)) is None:
+            continue
+        labels = torch.from_numpy(rasterize(record.segments, score.seconds, len(videos.classes)))[None]
         logits, valid = torch.from_numpy(score.logits.T)[None], torch.ones(1, len(score.seconds), dtype=torch.bool)
         on_frames += len(score.seconds) * float(frame_bce(logits, labels, valid))
         on_clips += float(clip_max_bce(logits, labels, valid))
