@@ -53,6 +53,13 @@ def test_the_frame_is_inserted_and_the_tail_falls_off():
     assert torch.equal(soft[0, :, 4], labels[0, :, 2])
 
 
+def test_a_clip_of_which_no_frame_freezes_stays_as_it_is():
+    clips, labels = numbered(2, 6)
+    frozen, soft = volume_freeze(clips, labels, torch.tensor([2, 2]), torch.tensor([0, 1]))
+    assert torch.equal(frozen, clips) and torch.equal(soft[0], labels[0])
+    assert soft[1, 0].eq(1).tolist() == [False, False, True, False, False, False]
+
+
 def test_without_a_background_channel_frozen_columns_are_zero():
     clips, labels = numbered(2, 8)
     start, length = torch.tensor([0, 3]), torch.tensor([2, 3])

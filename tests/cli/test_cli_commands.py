@@ -98,6 +98,8 @@ def test_every_shipped_configuration_is_listed_shown_and_loads(ssdet):
     assert shipped()
     for name, path in shipped().items():
         assert name in listed
+        said = next(line for line in listed.splitlines() if line.split()[0] == name).removeprefix(name).strip()
+        assert said[0].isupper() and said.endswith("."), said  # a whole sentence
         assert ssdet("configs", "show", name).out == path.read_text()
         load_config(COMMANDS[name.split("/")[0]], name)
 

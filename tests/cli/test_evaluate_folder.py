@@ -33,6 +33,13 @@ def test_an_evaluation_without_output_is_written_to_a_folder_that_is_said(ssdet,
     assert (metrics["videos"], metrics["frames"], metrics["videos_read_by"]) == (2, 50, None)
 
 
+def test_where_an_evaluation_went_is_told_in_one_line_as_it_is(ssdet, scored):
+    place = f"{'long ' * 20}[bold]"  # brackets are no markup
+    assert f"Wrote {place}/metrics.json, submission.txt and report.html.\n" in ssdet(*WORDS, "--output", place).err
+    told = ssdet("evaluate", "--compare", place, place, "--output", f"{place}/x").err
+    assert f"Wrote {place}/x/compare.json and report.html.\n" in told
+
+
 def test_the_configuration_of_an_evaluation_repeats_it_in_its_folder(ssdet, scored, tmp_path):
     assert ssdet(*WORDS, "--output", "out").code == 0
     before = (tmp_path / "out/metrics.json").read_bytes()
@@ -213,3 +220,27 @@ def test_videos_as_rows_say_what_is_not_shown(ssdet, scored, tmp_path):
     outcome = ssdet(*WORDS, "--protocol", "charades-classify", "--output", "out")
     assert outcome.code == 0 and "errors over time" not in outcome.out, outcome.err
     assert "A row is no moment of a video" in (tmp_path / "out/report.html").read_text()
+
+
+def test_members_of_an_ensemble_may_follow_their_option_once(ssdet, scored, tmp_path):
+    second = (tmp_path / "scores.txt").read_text().replace(" 3\n", " 3.5\n")
+    (tmp_path / "second.txt").write_text(second)
+    truth = ("--dataset", "json", "--annotations", "truth.json")
+    ways = [
+        ("--predictions", "scores.txt", "--predictions", "second.txt", *truth),
+        ("--predictions", "scores.txt", "second.txt", *truth),
+        (*truth, "--predictions", "scores.txt", "second.txt"),
+        ("--predictions", "scores.txt", "second.txt", "data.dataset=json", *truth[2:]),
+    ]
+    for number, words in enumerate(ways):
+        outcome = ssdet("evaluate", *words, "--output", f"out{number}")
+        assert outcome.code == 0, outcome.err
+        members = json.loads((tmp_path / f"out{number}/metrics.json").read_text())["members"]
+        assert [member["file"] for member in members] == ["scores.txt", "second.txt"]
+
+
+def test_a_word_behind_an_override_or_another_option_is_no_member(ssdet, scored):
+    for words in (("smooth=1", "second.txt"), ("--split", "test", "second.txt")):
+        outcome = ssdet(*WORDS[:3], *words, *WORDS[3:])
+        assert (outcome.code, "'second.txt' is not an override" in outcome.err) == (2, True), outcome.err
+    assert ssdet("evaluate", "--checkpoint", "--predictions", "scores.txt").code == 2

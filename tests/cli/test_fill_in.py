@@ -105,3 +105,37 @@ def test_a_run_is_asked_without_torch(run):
         "assert code == 0 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--steps", "4"], (4, 0)),
+        (["loop.steps=30"], (30, 2)),
+        (["--steps", "41"], (41, 40)),
+        ([], (600, 40)),
+        (["--steps", "4", "optim.warmup_steps=3"], (4, 3)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_recipe_that_is_tried_for_a_few_steps_warms_up_for_as_small_a_part_of_them(ssdet, words, expected):
+    for start in (["pretrain", "--config", "generated"], ["pretrain"]):
+        outcome = ssdet(*start, *words, "--print-config")
+        assert (outcome.code, outcome.err) == (0, "")
+        got = yaml.safe_load(outcome.out)
+        assert (got["loop"]["steps"], got["optim"]["warmup_steps"]) == expected
+
+
+def test_a_warm_up_is_left_as_it_is_where_the_mistake_is_somebody_s(ssdet, tmp_path):
+    too_long = "optim.warmup_steps (9) must be smaller than loop.steps (5)."
+    (tmp_path / "mine.yaml").write_text("optim: {warmup_steps: 9}\nloop: {steps: 5}\n")
+    assert f"mine.yaml: {too_long}" in ssdet("pretrain", "--config", "mine.yaml").err
+    assert too_long in ssdet("pretrain", "--config", "mine.yaml", "--steps", "5").err
+    assert too_long in ssdet("pretrain", "--config", "generated", "--steps", "5", "optim.warmup_steps=9").err
+
+
+def test_a_shortened_warm_up_is_told(ssdet):
+    told = ssdet("pretrain", "--config", "generated", "--steps", "30", "--data", "nowhere").err
+    assert "warm-up" not in told  # nothing but the mistake
+    told = ssdet("pretrain", "--config", "generated", "--steps", "30", "--data", ".").err
+    assert "The warm-up is shortened like the run: optim.warmup_steps=2." in told

@@ -136,8 +136,9 @@ def test_metrics_are_one_json_object_per_line_and_best_is_the_best(tmp_path):
     train(run, tmp_path, validate=lambda network: {"loss": next(scores)})
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["split"] == "train"] == list(range(1, 13))
-    assert all({"step", "epoch", "split", "loss"} <= line.keys() for line in lines)
-    assert all("lr" in line for line in lines if line["split"] == "train")
+    assert all({"step", "epoch", "split", "loss", "lr"} <= line.keys() for line in lines)
+    rates = {line["step"]: line["lr"] for line in lines if line["split"] == "train"}
+    assert [line["lr"] == rates[line["step"]] for line in lines if line["split"] == "val"] == [True] * 3
     assert load_checkpoint(tmp_path / "checkpoints" / "best.pt")["progress"]["best_step"] == 8
     assert load_checkpoint(tmp_path / "checkpoints" / "last.pt")["progress"]["step"] == 12
     assert list(tmp_path.glob("events.out.tfevents*"))

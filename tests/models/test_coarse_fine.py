@@ -142,6 +142,8 @@ def test_a_batch_of_two_equals_two_batches_of_one_whatever_stands_in_the_padding
         model(clips[:1], {name: value[:1] for name, value in features.items()}, None, start[:1]),
         model(clips[1:], {name: value[1:, :, :6] for name, value in features.items()}),
     ]
+    for kind in (torch.float32, torch.uint8, torch.int64):  # masks of other code
+        torch.testing.assert_close(model(clips, features, mask.to(kind), start), torch.cat(alone))
     for garbage in (0.0, 1e30, float("inf"), float("nan")):
         for value in features.values():
             value[1, :, 6:] = garbage

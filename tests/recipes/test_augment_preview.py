@@ -205,6 +205,8 @@ def test_one_short_clip_is_mixed_with_its_mirror_image(tmp_path):
     assert record["classes"][2] == "walk (mirrored)"
     assert record["clips"][1]["mirrored"] is True
     assert "Mixed with its mirror image." in result.notes
+    frozen = run([tmp_path / "walk.mp4"], ("freeze",), tmp_path / "frozen", height=32)
+    assert len(frozen.notes) == 1  # nothing is mixed
 
 
 @pytest.mark.parametrize(

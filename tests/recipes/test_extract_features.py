@@ -130,6 +130,16 @@ def test_a_trained_run_brings_its_own_clip_and_a_dataset_its_splits(data, tuned,
     assert store.origin.checkpoint == str(tuned)
 
 
+def test_a_checkpoint_may_be_weights_alone_which_tell_their_network(videos, weights, tmp_path):
+    first = extract(videos, tmp_path / "a", weights)
+    for kind, flags in (("b", {}), ("c", {"model.backbone": "x3d_tiny"})):
+        second = extract(videos, tmp_path / kind, None, checkpoint=weights, **flags)
+        told = [json.loads((folder / "index.json").read_text()) for folder in (first, second)]
+        assert told[0]["origin"] == told[1]["origin"]
+        for file in first.glob("*.safetensors"):
+            assert file.read_bytes() == (second / file.name).read_bytes()
+
+
 def test_npy_is_one_array_per_video_that_other_programs_take(videos, weights, tmp_path):
     folder, model = extract(videos, tmp_path / "f", weights, format="npy"), loaded(weights)
     array = np.load(folder / "v0.npy")
@@ -287,9 +297,10 @@ def test_what_is_wrong_is_told_in_one_line(videos, weights, tmp_path, capfd):
         "needs data.dataset": [*base, *own, "--videos", str(videos), "--annotations", str(weights)],
         "holds no videos": [*base, *own, "--videos", str(weights.parent)],
         "no .*absent": [*base, *own, "--videos", str(tmp_path / "absent")],
-        "not a checkpoint of ssdet|cannot be read as a checkpoint": [
-            *base, "--checkpoint", str(weights), "--videos", str(videos)
+        "v0.mp4 (holds|cannot be read|is)": [
+            *base, "--checkpoint", str(videos / "v0.mp4"), "--videos", str(videos)
         ],
+        r"--checkpoint \(checkpoint\): there is no": [*base, "--checkpoint", "absent.pt", "--videos", str(videos)],
     }  # fmt: skip
     for text, call in cases.items():
         assert carry_out(call) == 2, text

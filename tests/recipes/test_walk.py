@@ -47,6 +47,7 @@ def test_finetuning_takes_the_backbone_and_replaces_the_head(pretrained, tuned, 
     )
     lines = [json.loads(line) for line in (tuned / "metrics.jsonl").read_text().splitlines()]
     assert any("mAP" in line for line in lines if line["split"] == "val")
+    assert all({"step", "epoch", "split", "loss", "lr"} <= line.keys() for line in lines)
 
 
 def test_finetuning_says_in_one_line_what_became_of_the_head(data, pretrained, tmp_path, capfd):

@@ -60,7 +60,7 @@ def volume_freeze(
         clips: (B, C, T, H, W), floating or uint8; not changed.
         labels: (B, K, T), channel 0 is background; not changed.
         start: (B,) int, the frame that freezes.
-        length: (B,) int, for how many frames.
+        length: (B,) int, for how many frames; a clip of which 0 frames freeze stays as it is.
         background: False where no channel stands for background: frozen frames then get an all-zero column.
 
     Returns:
@@ -75,7 +75,7 @@ def volume_freeze(
     length = as_index("length", length, (batch,), clips.device)[:, None]
     time = torch.arange(frames, device=clips.device)[None]
     frozen = (time >= start) & (time < start + length)
-    source = torch.where(time < start, time, torch.maximum(time - length + 1, start))
+    source = torch.where(time < start, time, torch.maximum(time - (length - 1).clamp_min(0), start))
     item = torch.arange(batch, device=clips.device)[:, None]
     return gather_frames(clips, item, source), _freeze_labels(labels, source, frozen, background)
 

@@ -23,15 +23,20 @@ def configure(command: str, request: Request) -> tuple["Section", Request]:
     Returns:
         The configuration, with what it leaves open filled in, and the request, with what that was in its notes.
     """
-    from ssdet_cli.cli.fill_in import fill_in
+    from ssdet_cli.cli.fill_in import fill_in, shorter_warmup
     from ssdet_cli.config.commands import COMMANDS, TrainingConfig
-    from ssdet_cli.config.load import load_config, read_yaml
+    from ssdet_cli.config.load import load_config, parse_overrides, read_yaml
     from ssdet_cli.config.locate import locate
 
     name, flags = request.config, request.keys()
     if request.resume and name is None:
         folder = run_to_resume(command, flags.get("run.output"))
         name, flags["run.output"] = str(folder / "config.yaml"), folder
+    elif name is not None and issubclass(COMMANDS[command], TrainingConfig):
+        warmup = shorter_warmup(locate(name, command), {**parse_overrides(request.overrides), **flags})
+        if warmup is not None:
+            flags["optim.warmup_steps"] = warmup
+            request = request.noting(f"The warm-up is shortened like the run: optim.warmup_steps={warmup}.")
     cfg = load_config(COMMANDS[command], name, request.overrides, flags)
     if name is not None and not read_yaml(locate(name, command)):
         request = request.noting(f"{name} is empty: everything else is at its default.")

@@ -88,8 +88,9 @@ def check_paths(cfg: "Section", *, resume: bool = False) -> None:
     if hasattr(cfg, "fine"):
         _check_fine(cfg.fine, resume=resume)
     one = getattr(cfg, "checkpoint", None)
+    key = "checkpoints" if one is None else "checkpoint"
     for path in (one,) if one is not None else getattr(cfg, "checkpoints", ()):
-        must_exist(path, "--checkpoint (checkpoints)", CheckpointError)
+        must_exist(path, f"--checkpoint ({key})", CheckpointError)
         checkpoint_file(path)
     for path in getattr(cfg, "predictions", ()):
         must_exist(path, "--predictions (predictions)", ConfigError)

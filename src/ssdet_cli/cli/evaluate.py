@@ -1,9 +1,10 @@
 """`ssdet evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ssdet_cli.cli import checks, completion, options
 from ssdet_cli.cli.carry_out import carry_out, configure, print_if_asked
@@ -12,6 +13,25 @@ from ssdet_cli.cli.request import Request
 from ssdet_cli.errors import ConfigError
 
 app = new_app()
+#: Options whose values may follow each other, as a shell writes `--predictions *.npz`.
+_MEMBERS = ("--checkpoint", "--predictions")
+
+
+class Evaluate(TyperCommand):
+    """The command, whose ensembles may be given with their option once."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words; a plain one behind a member of an ensemble is another member."""
+        words: list[str] = []
+        option, value_follows = None, False
+        for word in args:
+            if option is not None and not value_follows and not word.startswith("-") and "=" not in word:
+                words.append(option)
+            elif not value_follows:
+                option = word if word in _MEMBERS else None
+            value_follows = word in _MEMBERS and not value_follows
+            words.append(word)
+        return super().parse_args(ctx, words)
 
 
 def two_folders(value: tuple[Path, Path] | None) -> tuple[Path, Path] | None:
@@ -26,7 +46,7 @@ def two_folders(value: tuple[Path, Path] | None) -> tuple[Path, Path] | None:
     return value
 
 
-@app.command()
+@app.command(cls=Evaluate)
 def evaluate(
     ctx: typer.Context,
     overrides: options.Overrides = None,
@@ -34,7 +54,7 @@ def evaluate(
     protocol: options.Protocol = None,
     checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(metavar="RUN|FILE", help="Run folder or checkpoint; several are averaged (checkpoints)."),
+        typer.Option(metavar="RUN|FILE", help="Run folder or checkpoint; several, A B, are averaged (checkpoints)."),
     ] = None,
     predictions: Annotated[
         list[Path] | None,

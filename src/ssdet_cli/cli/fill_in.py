@@ -48,6 +48,31 @@ def fill_in(cfg: "TrainingConfig") -> tuple["TrainingConfig", tuple[str, ...]]:
     return validate(type(cfg), merge(found, given), "command line"), (*told, *notes)
 
 
+def shorter_warmup(path: Path, command_line: Mapping[str, Any]) -> int | None:
+    """The warm-up of a configuration file whose steps the command line makes so few that it would not end.
+
+    It keeps its part of the run: a recipe is tried with `--steps 10` and nothing else.
+
+    Args:
+        path: The file.
+        command_line: Dotted key -> value.
+
+    Returns:
+        Steps, below those of the command line; None where the file's own warm-up fits, is no number, or somebody gave
+        one.
+    """
+    from ssdet_cli.config.load import read_yaml
+    from ssdet_cli.config.sections import LoopConfig
+
+    optim, loop = (part if isinstance(part, dict) else {} for part in map(read_yaml(path).get, ("optim", "loop")))
+    planned = loop.get("steps", LoopConfig.model_fields["steps"].default)
+    warmup, steps = optim.get("warmup_steps"), command_line.get("loop.steps")
+    counts = all(isinstance(value, int) and value > 0 for value in (planned, warmup, steps))
+    if not counts or "optim.warmup_steps" in command_line or not steps <= warmup < planned:
+        return None
+    return warmup * steps // planned
+
+
 def _taken_from(source: Path, found: Mapping[str, Mapping[str, Any]]) -> str:
     words = " ".join(f"{part}.{key}={value}" for part, values in found.items() for key, value in values.items())
     return f"Taken from {source}: {words}"

@@ -212,6 +212,8 @@ def _print_curves(out: "Console", lines: Sequence[dict[str, Any]]) -> None:
     for key, title in (("loss", "loss"), ("mAP", "mAP (%)"), ("accuracy", "accuracy"), ("lr", "learning rate")):
         curves = []
         for split, marked in (("train", False), ("val", True)):
+            if (split, key) == ("val", "lr"):  # the same again
+                continue
             points = [
                 (line["step"], line[key]) for line in lines if line["split"] == split and is_number(line.get(key))
             ]

@@ -259,7 +259,7 @@ class _Fit:
         means = trainer.meter.means(self.session)
         if not means:  # every step since the last line was left out
             return
-        lr = {f"lr_{number}": group["lr"] for number, group in enumerate(trainer.optimizer.param_groups)}
+        lr = self._rates()
         self.log.record(
             step=self.progress.step,
             epoch=self.epoch,
@@ -272,6 +272,10 @@ class _Fit:
             data_wait=round(pace.wait, 4),
         )
         self.log.advance(self.progress.step, _note(means, self.epoch, pace.rate, pace.wait))
+
+    def _rates(self) -> dict[str, float]:
+        """Learning rate of every group of the optimiser."""
+        return {f"lr_{number}": group["lr"] for number, group in enumerate(self.trainer.optimizer.param_groups)}
 
     def validate(self) -> bool:
         """Validate, and save best.pt where it is the best; False where ranks were asked to stop in between."""
@@ -287,7 +291,7 @@ class _Fit:
         network.train()
         progress.due = False
         self.scores, self.pace.validating = scores, time.perf_counter() - began
-        self.log.record(step=progress.step, epoch=self.epoch, split="val", **scores)
+        self.log.record(step=progress.step, epoch=self.epoch, split="val", lr=max(self._rates().values()), **scores)
         shown = (
             f"{name} {value if isinstance(value, int) else format(value, '.4f')}" for name, value in scores.items()
         )

@@ -105,7 +105,7 @@ class RunLog:
         if self.folder is None or not self.metrics.exists():
             return {}
         lines = [line for line in read_metrics(self.metrics) if line["split"] == "val"]
-        return {name: value for name, value in lines[-1].items() if name not in PLACE} if lines else {}
+        return {name: value for name, value in lines[-1].items() if name not in (*PLACE, "lr")} if lines else {}
 
     def say(self, text: str) -> None:
         """Print one line (rank 0)."""

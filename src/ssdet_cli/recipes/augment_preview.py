@@ -99,7 +99,7 @@ def run(
         videos={method: output / report["file"] for method, report in reports.items()},
         contact_sheet=output / sheet.name,
         sidecar=output / sidecar.name,
-        notes=_notes(item, partner),
+        notes=_notes(item, partner, methods),
         largest_deviation=record["weights_sum_to_one"]["largest_deviation"],
     )
 
@@ -185,7 +185,7 @@ def _describe(clip: Excerpt) -> dict[str, Any]:
     }
 
 
-def _notes(item: Excerpt, partner: Excerpt) -> tuple[str, ...]:
+def _notes(item: Excerpt, partner: Excerpt, methods: Sequence[str]) -> tuple[str, ...]:
     kind = "its mirror image" if partner.mirrored else f"{partner.path.name}, {span(partner)}"
     used = f"{item.path.name}: {span(item)} of {item.video_seconds:.1f} s are shown ({len(item.frames)} frames)."
-    return used, f"Mixed with {kind}."
+    return (used, f"Mixed with {kind}.") if {"mixup", "cutmix"} & {*methods} else (used,)

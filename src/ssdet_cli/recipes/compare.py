@@ -52,7 +52,7 @@ def run(cfg: EvaluateConfig) -> Comparison:
     if folder is not None:
         cfg = cfg.model_copy(update={"protocol": a.protocol, "bootstrap": samples})
         write_comparison(rundir.prepare(cfg, folder), found)
-        console.print(f"Wrote {folder}/compare.json and report.html.", highlight=False)
+        console.print(f"Wrote {folder}/compare.json and report.html.", highlight=False, markup=False, soft_wrap=True)
     return found
 
 

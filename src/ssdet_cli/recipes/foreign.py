@@ -17,6 +17,15 @@ from ssdet_cli.recipes.weights import Description, describe
 _OF_A_CHECKPOINT = {"format", "model", "meta"}
 
 
+def is_ours(path: Path) -> bool:
+    """Whether this is a run folder or a checkpoint of one, and not weights alone.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    return path.is_dir() or set(read_weights(path).keys) >= _OF_A_CHECKPOINT
+
+
 def checkpoint_of(path: Path, inference: InferenceConfig, log: RunLog) -> dict[str, Any]:
     """Read a checkpoint of ours, or make one of weights of any known origin.
 
@@ -32,7 +41,7 @@ def checkpoint_of(path: Path, inference: InferenceConfig, log: RunLog) -> dict[s
         CheckpointError: Unreadable, of no known layout, of a network that the shapes do not tell, or without a
             classifier.
     """
-    if path.is_dir() or set(read_weights(path).keys) >= _OF_A_CHECKPOINT:
+    if is_ours(path):
         return load_checkpoint(path)
     found = describe(path)
     said = found.file.meta
@@ -65,6 +74,20 @@ def checkpoint_of(path: Path, inference: InferenceConfig, log: RunLog) -> dict[s
     return {"model": network.state_dict(), "meta": meta}
 
 
+def refuse_unknown_network(found: Description) -> None:
+    """See that weights tell which network they are for.
+
+    Raises:
+        CheckpointError: They do not.
+    """
+    if found.backbone is None:
+        path = found.file.path
+        raise CheckpointError(
+            f"{path}: the shapes do not tell which network this is; `ssdet weights convert {path} OUT.safetensors "
+            "--backbone NAME` writes a file that says so."
+        )
+
+
 def _refuse_no_detector(found: Description) -> None:
     """See that there is a whole detector, of a network that is known.
 
@@ -74,11 +97,7 @@ def _refuse_no_detector(found: Description) -> None:
     path, state = found.file.path, found.converted.state
     if not any(name.startswith(("backbone.", COARSE)) for name in state):
         raise CheckpointError(f"{path} holds a head and no backbone; give a whole detector.")
-    if found.backbone is None:
-        raise CheckpointError(
-            f"{path}: the shapes do not tell which network this is; `ssdet weights convert {path} OUT.safetensors "
-            "--backbone NAME` writes a file that says so."
-        )
+    refuse_unknown_network(found)
     if found.num_classes is None:
         raise CheckpointError(
             f"{path} holds no classifier and detects nothing yet; run `ssdet finetune --init {path} "

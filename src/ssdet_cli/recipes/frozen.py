@@ -1,6 +1,7 @@
 """The backbone that features are taken from, and what they will be features of."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -20,7 +21,9 @@ from ssdet_cli.models.weights.fingerprint import fingerprint
 from ssdet_cli.models.weights.hub import load_hub
 from ssdet_cli.models.weights.load import refuse_not_finite
 from ssdet_cli.models.weights.report import LoadReport
+from ssdet_cli.recipes.foreign import is_ours, refuse_unknown_network
 from ssdet_cli.recipes.scoring import asked_spacing, trained_spacing
+from ssdet_cli.recipes.weights import describe
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,10 @@ def restore(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> Frozen:
         ConfigError: Neither is given, or a stage is unknown.
         CheckpointError: The weights cannot be read or hold no backbone.
     """
-    model, told = _of_checkpoint(cfg) if cfg.checkpoint is not None else _of_weights(cfg, here, log)
+    if cfg.checkpoint is not None and is_ours(cfg.checkpoint):
+        model, told = _of_checkpoint(cfg)
+    else:
+        model, told = _of_weights(cfg, here, log)
     backbone = getattr(model, "backbone", None)
     if backbone is None:
         raise CheckpointError(f"{told['checkpoint']} has no backbone to take features from; give a frame detector.")
@@ -113,18 +119,32 @@ def _of_checkpoint(cfg: ExtractFeaturesConfig) -> tuple[nn.Module, dict[str, Any
 
 
 def _of_weights(cfg: ExtractFeaturesConfig, here: Session, log: RunLog) -> tuple[nn.Module, dict[str, Any]]:
-    if cfg.model.init is None:
+    source = cfg.checkpoint or cfg.model.init
+    if source is None:
         raise ConfigError(
             "extract-features needs --checkpoint RUN|FILE, or --backbone NAME with its weights, --init FILE|hub."
         )
-    model = create_model(cfg.model.backbone, 1, head=cfg.model.head, **cfg.model.options)
-    if str(cfg.model.init) == HUB:
+    backbone = cfg.model.backbone
+    if cfg.checkpoint is not None and "backbone" not in cfg.model.model_fields_set:
+        backbone = _told_backbone(cfg.checkpoint)
+    model = create_model(backbone, 1, head=cfg.model.head, **cfg.model.options)
+    if str(source) == HUB:
         report = _load_published(model, cfg, here)
     else:
-        report = load_weights(model, cfg.model.init, allow_partial=cfg.model.allow_partial)
+        report = load_weights(model, source, allow_partial=cfg.model.allow_partial)
     log.say(report.summary())
-    told = {"backbone": cfg.model.backbone, "checkpoint": str(cfg.model.init), "options": dict(cfg.model.options)}
-    return model, told
+    return model, {"backbone": backbone, "checkpoint": str(source), "options": dict(cfg.model.options)}
+
+
+def _told_backbone(path: Path) -> str:
+    """The network that weights alone are for.
+
+    Raises:
+        CheckpointError: They do not tell.
+    """
+    found = describe(path)
+    refuse_unknown_network(found)
+    return found.backbone
 
 
 def _load_published(model: nn.Module, cfg: ExtractFeaturesConfig, here: Session) -> LoadReport:

@@ -332,7 +332,10 @@ def save(cfg: EvaluateConfig, videos: VideoSet, sources: Sequence[Source], path:
     write_scores(path, ScoreFile(videos.classes, networks, origin))
     count = max(len(network.scores) for network in networks)
     Screen(stderr=True).print(
-        f"Wrote {path}: scores of {count:,} videos by {len(networks)} network(s).", highlight=False
+        f"Wrote {path}: scores of {count:,} videos by {len(networks)} network(s).",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
     )
 
 

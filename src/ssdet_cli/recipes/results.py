@@ -25,6 +25,9 @@ from ssdet_cli.recipes.screen import Screen
 from ssdet_cli.viz.evaluation_report import STYLE, analysis_html
 from ssdet_cli.viz.evaluation_terminal import print_analysis
 
+#: How a line with a path in it is printed: as it is and in one piece.
+_PLAIN = {"highlight": False, "markup": False, "soft_wrap": True}
+
 
 def annotated(data: FrameLabelledData, split: str, *, named: bool = True) -> VideoSet:
     """The annotations of a split; a file that was `named` for this evaluation is read, and none beside it.
@@ -133,9 +136,9 @@ def finish(
         sections = analysis_html(behind.to_plain(timelines=True), behind.classes, behind.per_class_AP)
         write_results(folder, result, analysis=plain, sections=sections, style=STYLE)
         if (note := _keep_ranks(folder, result, rows)) is not None:
-            console.print(note, highlight=False)
+            console.print(note, **_PLAIN)
         instead = " in place of an earlier evaluation's" if replaced else ""
-        console.print(f"Wrote {folder}/metrics.json, submission.txt and report.html{instead}.", highlight=False)
+        console.print(f"Wrote {folder}/metrics.json, submission.txt and report.html{instead}.", **_PLAIN)
     return result
 
 

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ssdet_cli.config.commands import FinetuneConfig
@@ -24,6 +25,7 @@ from ssdet_cli.evaluation import PROTOCOLS
 from ssdet_cli.evaluation.ensemble import Member, averaged, sigmoid
 from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.evaluation.thresholds import best_f1_thresholds
+from ssdet_cli.tasks.losses import clip_max_bce, frame_bce
 from ssdet_cli.video.sampling import Spacing
 from ssdet_cli.viz.run_report import CLASS_SCORES
 
@@ -39,6 +41,21 @@ def learned(videos: VideoSet, scores: list[VideoScores], spacing: Spacing) -> di
     rate = float(np.median([score.frame_rate for score in scores]))
     apart = spacing.stride / rate if spacing.seconds is None else spacing.seconds
     return {"thresholds": thresholds.round(6).tolist(), "frame_seconds": apart}
+
+
+def validation_loss(videos: VideoSet, scores: list[VideoScores], clip_weight: float) -> float:
+    """The loss of `tasks.detection`, over whole videos: on all their input frames, and on the maximum of each."""
+    found = {score.video_id: score for score in scores}
+    on_frames = on_clips = frames = 0.0
+    for record in videos.records:  # one order, however many processes there are: sums are the same to the last digit
+        if (score := found.get(record.video_id)) is None:
+            continue
+        labels = torch.from_numpy(rasterize(record.segments, score.seconds, len(videos.classes)))[None]
+        logits, valid = torch.from_numpy(score.logits.T)[None], torch.ones(1, len(score.seconds), dtype=torch.bool)
+        on_frames += len(score.seconds) * float(frame_bce(logits, labels, valid))
+        on_clips += float(clip_max_bce(logits, labels, valid))
+        frames += len(score.seconds)
+    return (1 - clip_weight) * on_frames / frames + clip_weight * on_clips / len(scores)
 
 
 def asked_spacing(inference: InferenceConfig, trained: Spacing) -> Spacing:
@@ -167,12 +184,15 @@ def score_while_training(
         )
         for reason in failures.values():
             log.say(f"Left out of validation: {reason}")
+        loss = {}
         if scores:
             meta["validated"] = learned(videos, scores, spacing_of(cfg.clip))
+            loss = {"loss": validation_loss(videos, scores, cfg.loss.clip_weight)}
         known, _ = with_decoded_lengths(videos, {score.video_id: score.duration_seconds for score in scores})
         found = averaged(protocol, known, [Member.of_network("validation", scores)])
         result = protocol.score(known, found.predictions, found.seconds)
         log.write_json(CLASS_SCORES, {"classes": result.classes, "AP": result.per_class_AP})
-        return {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, "videos": result.videos - result.missing}
+        of_all = {"mAP": 100 * result.mAP, "wAP": 100 * result.wAP, **loss}
+        return {**of_all, "videos": result.videos - result.missing}
 
     return validate

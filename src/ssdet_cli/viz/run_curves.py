@@ -62,6 +62,8 @@ def draw_curves(lines: list[dict[str, Any]], kind: str = "png", only: list[str] 
 
 def _draw_panel(axes: Any, key: str, lines: list[dict[str, Any]]) -> None:
     for split, colour in _COLOURS.items():
+        if (split, key) == ("val", "lr"):  # the same again
+            continue
         points = [(line["step"], line[key]) for line in lines if line["split"] == split and key in line]
         if points:
             # A line of one point would not be seen.

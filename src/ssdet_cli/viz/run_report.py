@@ -132,7 +132,8 @@ def _values(lines: list[dict[str, Any]]) -> str:
     rows = [("steps", str(lines[-1]["step"]))] if lines else []
     for split in ("train", "val"):
         last = next((line for line in reversed(lines) if line["split"] == split), {})
-        values = ((key, value) for key, value in last.items() if key not in PLACE)
+        unwanted = PLACE if split == "train" else (*PLACE, "lr")
+        values = ((key, value) for key, value in last.items() if key not in unwanted)
         rows += [(f"{split} {key}", f"{value:.5g}") for key, value in values]
     return _table(rows) if rows else ""
 

@@ -144,6 +144,7 @@ class CoarseStream(nn.Module):
         if fine_mask is None:
             fine_mask = clips.new_ones((clips.shape[0], fine_features[self.fusion.last].shape[2]), dtype=torch.bool)
         else:
+            fine_mask = fine_mask.bool()  # other code has masks of 0 and 1
             # What stands in padding must not count, whatever it is: zero times infinity would.
             padding = ~fine_mask[:, None, :, None, None]
             fine_features = {name: fine_features[name].masked_fill(padding, 0) for name in self.fine_channels}
@@ -256,7 +257,7 @@ class CoarseFine(nn.Module):
             clips: (B, 3, T, H, W), normalised; any T, any size.
             fine_features: Stage name -> (B, D, F, h, w), at the same sampling rate as the clips, of the whole video;
                 None runs the fine stream on the clips.
-            fine_mask: (B, F) bool, False at padding; None where all F are real.
+            fine_mask: (B, F) bool or numbers, False or 0 at padding; None where all F are real.
             fine_start: (B,) first frame of every clip, in fine frames; None is 0.
             lengths: (B,) frames of each clip that are real, where shorter clips were padded; None is all. Grid Pool
                 samples none of the others, and the logits beyond repeat the last; squeeze-and-excitation of the stages
