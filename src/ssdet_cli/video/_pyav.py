@@ -29,6 +29,8 @@ from ssdet_cli.video.patience import check_time
 _NEAR = 48
 #: Pixels of the largest picture that is read, twice those of 8K; a damaged header may promise any number.
 MOST_PIXELS = 2**26
+#: Text in a file that is no UTF-8 keeps nobody from its pictures; from PyAV 19 on it never does.
+LENIENT: dict[str, str] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 #: Codecs whose packets say whether any other frame refers to them (H.264: nal_ref_idc); in HEVC that holds within a
 #: temporal layer only.
 _TELLS_REFERENCES = {"h264"}
@@ -359,7 +361,7 @@ def _what_is_left(path: Path) -> str:
 def _open(path: Path) -> Any:
     try:
         # The limit is that of the codecs which look into the file here.
-        container = av.open(str(path), metadata_errors="ignore", options={"max_pixels": str(MOST_PIXELS)})
+        container = av.open(str(path), options={"max_pixels": str(MOST_PIXELS)}, **LENIENT)
     except (av.FFmpegError, OSError) as error:
         reason = _reason(error) if isinstance(error, av.FFmpegError) else error
         raise DataError(f"{path}: not a readable video file ({reason}).") from error

@@ -26,6 +26,7 @@ from av.video.reformatter import VideoReformatter
 from ssdet_cli.errors import DataError
 from ssdet_cli.video._folder import FolderSource
 from ssdet_cli.video._pyav import (
+    LENIENT,
     PyavSource,
     _checked_stream,
     _damage_told,
@@ -372,7 +373,7 @@ def _connect(location: str) -> Any:
             format="v4l2" if is_camera else None,
             options=options,
             timeout=patience,
-            metadata_errors="ignore",
+            **LENIENT,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = _reason(error) if isinstance(error, av.FFmpegError) else error
