@@ -1,5 +1,6 @@
 """Files that are truncated, damaged or no video: one line with the path, and never a hang or a crash."""
 
+import contextlib
 import io
 import os
 import resource
@@ -371,9 +372,10 @@ def test_sound_that_begins_late_in_a_recording_takes_no_picture_away(tmp_path):
     padding = b"\x47\x1f\xff\x10" + b"\xff" * 184
     path = tmp_path / "late.ts"  # so far from either end that opening the file finds the pictures alone
     path.write_bytes(silent + padding * (6_000_000 // 188) + loud + padding * (3_000_000 // 188) + again)
-    with av.open(str(path)) as container, pytest.raises(IndexError):
+    with av.open(str(path)) as container:
         assert len(container.streams) == 1
-        list(container.demux(container.streams.video[0]))
+        with contextlib.suppress(IndexError):  # PyAV before 19 does not know the stream that it comes to
+            list(container.demux(container.streams.video[0]))
     with open_video(path) as video:
         assert video.num_frames == 60
         assert [int(frame.mean()) for frame in video.frames([2, 40, 59])] == pytest.approx([2, 40, 59], abs=3)
