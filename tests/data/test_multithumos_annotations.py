@@ -5,14 +5,17 @@ import pytest
 from PIL import Image
 
 from ssdet_cli.__main__ import carry_out
+from ssdet_cli.config.data_check import DataCheckConfig
 from ssdet_cli.config.sections import ClipConfig, DataConfig
 from ssdet_cli.data.annotations import Segment
 from ssdet_cli.data.clips import FrameLabelledClips
+from ssdet_cli.data.convert import convert
 from ssdet_cli.data.lengths import decoded_lengths
 from ssdet_cli.data.multithumos import MULTITHUMOS_CLASSES, load_multithumos
 from ssdet_cli.errors import DataError
 from ssdet_cli.evaluation.interface import VideoScores
 from ssdet_cli.evaluation.score_files import NetworkScores, ScoreFile, write_scores
+from ssdet_cli.recipes.data_check import run
 from ssdet_cli.video.write import write_video
 
 
@@ -193,3 +196,18 @@ def test_no_real_action_is_cut_where_the_lengths_of_the_files_follow(shared_data
     assert sum(len(record.segments) for record in found.records) == {"train": 18_482, "test": 20_208}[split]
     assert [record.duration_seconds for record in found.records].count(None) == 6
     assert found.notes[0].startswith(f"{late} actions end after the annotated end of their video")
+
+
+def test_what_is_converted_or_listed_without_the_videos_keeps_the_actions_that_a_wrong_length_would_cut(tmp_path):
+    entry = {"subset": "training", "duration": 10.0, "actions": [[1, 2, 4], [2, 9, 12], [3, 15, 18]]}
+    path = tmp_path / "multithumos.json"
+    path.write_text(json.dumps({"video_validation_0000001": entry}))
+    made = convert([path], tmp_path / "own" / "own.json")
+    checked = run(
+        DataCheckConfig(
+            data={"dataset": "multithumos", "annotations": path}, annotations_only=True, output=tmp_path / "out"
+        )
+    )
+    for written in (made.annotations, checked.written["clean list"]):
+        (own,) = json.loads(written.read_text()).values()
+        assert own == {"subset": "training", "actions": [[0, 2.0, 4.0], [1, 9.0, 12.0], [2, 15.0, 18.0]]}

@@ -9,6 +9,7 @@ from ssdet_cli.data import DATASETS
 from ssdet_cli.data.annotations import VideoRecord, VideoSet
 from ssdet_cli.data.findings import CODES, Finding, of_flaws
 from ssdet_cli.data.flaws import tolerated
+from ssdet_cli.data.lengths import decoded_lengths
 from ssdet_cli.errors import DataError, NoSplitError
 from ssdet_cli.video.inspection import FileFacts
 
@@ -52,7 +53,8 @@ def read_splits(data: DataConfig, split: str) -> CheckedSplits:
         try:
             with tolerated(raw=True) as flaws:
                 raw = load(data.videos, data.annotations, name)
-            with tolerated(raw=False):
+            # Without videos, what is listed will be read with them.
+            with tolerated(raw=False), decoded_lengths(data.videos is None):
                 loaded = load(data.videos, data.annotations, name)
         except DataError as error:
             errors.append((name, error))

@@ -15,6 +15,7 @@ from ssdet_cli.data.footage import Export, Footage
 from ssdet_cli.data.footage_files import Converted, write_footage
 from ssdet_cli.data.frame_json import benchmark_of, json_entries
 from ssdet_cli.data.frame_lists import is_frame_list
+from ssdet_cli.data.lengths import decoded_lengths
 from ssdet_cli.data.lookup import SPLITS, classes_beside, find_videos, read_json, read_text, some
 from ssdet_cli.data.multithumos import MULTITHUMOS_CLASSES
 from ssdet_cli.data.segment_table import class_number, read_tables
@@ -196,7 +197,8 @@ def _of_dataset(form: str, path: Path) -> Export:
     errors, same = [], []
     for split in ("train", "test", "val"):
         try:
-            found = DATASETS.get(form)(None, path, split)
+            with decoded_lengths(True):  # who reads what is written has the videos
+                found = DATASETS.get(form)(None, path, split)
         except DataError as error:
             errors.append(error)
             continue
