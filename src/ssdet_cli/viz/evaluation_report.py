@@ -22,7 +22,8 @@ svg { display: block; width: 100%; height: auto; font-family: system-ui, sans-se
 svg text { fill: var(--faint); font-size: 11.5px; } svg line { stroke: var(--rule); } svg circle { fill: var(--bar);
   fill-opacity: .75; } svg .bar, svg .cell { fill: var(--bar); } svg .box { fill: var(--panel); }
 svg path { fill: none; } svg .thin { stroke: var(--thin); stroke-opacity: var(--seen, .22); }
-svg .thick { stroke: var(--bar); stroke-width: 2.5; } svg .ideal { stroke: var(--ink); stroke-dasharray: 4 4; stroke-opacity: .6; }
+svg .thick { stroke: var(--bar); stroke-width: 2.5; }
+svg .ideal { stroke: var(--ink); stroke-dasharray: 4 4; stroke-opacity: .6; }
 .pair svg { max-width: 480px; } .heat svg { width: var(--wide); max-width: none; }
 .heat svg .cell { stroke: var(--rule); } .heat svg text { font-size: 10px; }
 .scatter svg { min-width: 520px; max-width: 760px; }
