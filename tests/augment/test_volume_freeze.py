@@ -143,3 +143,11 @@ def test_what_does_not_fit_together_is_refused_in_one_line(clips, labels, start,
     with pytest.raises(ConfigError, match=message) as refused:
         volume_freeze(clips, labels, start, torch.ones(2))
     assert "\n" not in str(refused.value)
+
+
+def test_labels_of_double_precision_stay_so():
+    clips, labels = numbered(2, 6)
+    start, length = torch.tensor([2, 0]), torch.tensor([2, 1])
+    for background in (True, False):
+        _, soft = volume_freeze(clips, labels.double(), start, length, background)
+        assert torch.equal(soft, volume_freeze(clips, labels, start, length, background)[1].double())

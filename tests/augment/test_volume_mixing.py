@@ -245,3 +245,13 @@ def test_an_unknown_style_is_refused_with_the_nearest():
     clips, labels = random_batch(3, 8)
     with pytest.raises(ConfigError, match="Unknown CutMix style 'sweeep'. Did you mean 'sweep'"):
         volume_cutmix(clips, labels, *drawn(3, 8), style="sweeep")
+
+
+@pytest.mark.parametrize("mix", [volume_mixup, volume_cutmix])
+def test_labels_of_double_precision_stay_so(mix):
+    clips, labels = torch.rand(2, 3, 8, 4, 32), torch.rand(2, 5, 8, dtype=torch.float64).softmax(1)
+    start, length = torch.tensor([[0, 2], [3, 0]]), torch.tensor([[5, 6], [5, 5]])
+    for kind in (torch.float64, torch.float32):
+        _, soft = mix(clips, labels.to(kind), start, length, torch.tensor([1, 0]))
+        assert soft.dtype == kind
+        torch.testing.assert_close(soft.sum(1), torch.ones(2, 8, dtype=kind), atol=1e-6, rtol=0)

@@ -9,7 +9,7 @@ LINES = [
     {"step": 1, "epoch": 0, "split": "train", "loss": 0.75, "lr": 0.1},
     {"step": 2, "epoch": 0, "split": "train", "loss": 0.5, "lr": 0.1},
     {"step": 2, "epoch": 0.5, "split": "val", "loss": 0.6, "mAP": 12.5},
-    {"step": 4, "epoch": 1.0, "split": "val", "loss": 0.7, "mAP": 11.25},
+    {"step": 4, "epoch": 1.0, "split": "val", "loss": 0.7, "lr": 0.1, "mAP": 11.25},
 ]
 
 
@@ -51,6 +51,7 @@ def test_the_page_needs_nothing_else(page):
 def test_the_page_holds_last_values_and_environment_and_escapes_what_it_quotes(page):
     assert "<th>steps</th><td>4</td>" in page
     assert "<th>train loss</th><td>0.5</td>" in page and "<th>val mAP</th><td>11.25</td>" in page
+    assert "<th>train lr</th>" in page and "<th>val lr</th>" not in page  # the same again
     assert "name: &lt;b&gt;" in page and "name: <b>" not in page
     assert "<th>packages</th><td>torch 2.14</td>" in page and "<th>command</th><td>ssdet &lt;i&gt;</td>" in page
     assert "<th>gpu</th><td>-</td>" in page

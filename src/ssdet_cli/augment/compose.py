@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ssdet_cli.augment.frames import check_clips
+from ssdet_cli.augment.frames import as_soft, check_clips
 from ssdet_cli.augment.volume_cutmix import check_style, volume_cutmix
 from ssdet_cli.augment.volume_freeze import draw_freeze, fixed_freeze_draw, volume_freeze
 from ssdet_cli.augment.volume_mixup import volume_mixup
@@ -114,7 +114,7 @@ class VolumeAugment:
             generator: On the CPU, where a seed draws the same for every device, or on the clips' device.
 
         Returns:
-            clips of the same shape, and type but for `normalize`; labels (B, K, T) float32.
+            clips of the same shape, and type but for `normalize`; labels (B, K, T) float32 or float64.
 
         Raises:
             ConfigError: A shape or type does not fit, or the generator is on a third device.
@@ -172,7 +172,7 @@ class VolumeAugment:
             draws: For this B and T.
 
         Returns:
-            clips of the same shape, and type but for `normalize`; labels (B, K, T) float32.
+            clips of the same shape, and type but for `normalize`; labels (B, K, T) float32 or float64.
 
         Raises:
             ConfigError: A shape or type does not fit.
@@ -184,7 +184,7 @@ class VolumeAugment:
     ) -> tuple[Tensor, Tensor]:
         check_clips(clips, labels)
         # One layout, whichever method comes first: a compiled method would otherwise be compiled once per layout.
-        labels = labels.float().contiguous()
+        labels = as_soft(labels).contiguous()
         options = {"freeze": {"background": self.background}, "mixup": {}, "cutmix": {"style": self.cutmix_style}}
         for name in draws.methods:
             drawn = getattr(draws, name)

@@ -42,6 +42,11 @@ def check_clips(clips: Tensor, labels: Tensor) -> None:
         raise ConfigError(f"labels must be floating, got {labels.dtype}.")
 
 
+def as_soft(labels: Tensor) -> Tensor:
+    """Return labels in at least float32: in half precision the weights of a column would not sum to 1."""
+    return labels if labels.dtype == torch.float64 else labels.float()
+
+
 def as_index(name: str, value: Tensor, shape: Iterable[int], device: torch.device) -> Tensor:
     """Return a drawn tensor as int64 on `device`, without making the host wait.
 

@@ -82,7 +82,7 @@ def volume_cutmix(
         style: "sweep" or "pan".
 
     Returns:
-        clips of the same shape and type; labels (B, K, T) float32.
+        clips of the same shape and type; labels (B, K, T) float32, or float64 as they came.
 
     Raises:
         ConfigError: A shape or type does not fit, or the style does not exist.

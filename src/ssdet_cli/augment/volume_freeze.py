@@ -6,7 +6,7 @@ Source: "Weakly-guided Self-supervised Pretraining for Temporal Activity Detecti
 import torch
 from torch import Tensor
 
-from ssdet_cli.augment.frames import as_index, check_clips, check_frames, gather_frames
+from ssdet_cli.augment.frames import as_index, as_soft, check_clips, check_frames, gather_frames
 from ssdet_cli.augment.windows import send, uniform_below
 
 
@@ -64,7 +64,7 @@ def volume_freeze(
         background: False where no channel stands for background: frozen frames then get an all-zero column.
 
     Returns:
-        clips of the same shape and type; labels (B, K, T) float32.
+        clips of the same shape and type; labels (B, K, T) float32, or float64 as they came.
 
     Raises:
         ConfigError: A shape or type does not fit.
@@ -82,7 +82,7 @@ def volume_freeze(
 
 def _freeze_labels(labels: Tensor, source: Tensor, frozen: Tensor, background: bool) -> Tensor:
     classes = labels.shape[1]
-    delayed = labels.float().gather(2, source[:, None].expand(-1, classes, -1))
+    delayed = as_soft(labels).gather(2, source[:, None].expand(-1, classes, -1))
     channel = torch.arange(classes, device=labels.device)[None, :, None]
-    still = (channel == 0).float() if background else torch.zeros((), device=labels.device)
+    still = (channel == 0).to(delayed.dtype) if background else torch.zeros((), device=labels.device)
     return torch.where(frozen[:, None], still, delayed)

@@ -6,7 +6,7 @@ Source: "Weakly-guided Self-supervised Pretraining for Temporal Activity Detecti
 import torch
 from torch import Tensor
 
-from ssdet_cli.augment.frames import as_index, check_clips, gather_frames
+from ssdet_cli.augment.frames import as_index, as_soft, check_clips, gather_frames
 from ssdet_cli.augment.windows import partner_weight
 
 
@@ -44,9 +44,9 @@ def interpolate(other: Tensor, own: Tensor, weight: Tensor) -> Tensor:
 
 
 def mix_labels(labels: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Mix (B, K, T) labels with those of the partners; `weight` (B, T) float32 is the item's. Returns float32."""
-    labels = labels.float()
-    return labels[partner].lerp_(labels, weight[:, None])
+    """Mix (B, K, T) labels with those of the partners; `weight` (B, T) float32 is the item's; see `as_soft`."""
+    labels = as_soft(labels)
+    return labels[partner].lerp_(labels, weight[:, None].to(labels.dtype))
 
 
 def volume_mixup(
@@ -62,7 +62,7 @@ def volume_mixup(
         partner: (B,) int, the clip that each item is mixed with.
 
     Returns:
-        clips of the same shape and type; labels (B, K, T) float32.
+        clips of the same shape and type; labels (B, K, T) float32, or float64 as they came.
 
     Raises:
         ConfigError: A shape or type does not fit.

@@ -61,7 +61,7 @@ def choose_devices(run: "RunConfig") -> "RunConfig":
         )
     visible = visible_gpus(os.environ)
     if max(wanted) >= len(visible):
-        held = f"there are {len(visible)} here (0 to {len(visible) - 1})" if visible else "there is none here"
+        held = f"there are {len(visible)} here (0 to {len(visible) - 1})" if visible else "there is no GPU here"
         raise ConfigError(f"--gpus {run.gpus}: {held}; use --device cpu to compute without.")
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[number] for number in wanted)
     return run.model_copy(update={"nproc": len(wanted), "device": "cuda"})
