@@ -33,6 +33,8 @@ def main() -> None:
     # busy process single training steps took up to ten times as long. Sleeping costs nothing with a loader worker (32
     # against 31 clips/s), a sixth without one; OMP_WAIT_POLICY=ACTIVE in the environment takes that back.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Its C++ warns, with stack traces, where another rank leaves; what comes of that is raised and told.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     arguments, debug = _take_debug(sys.argv[1:])
     if not debug:
         sys.excepthook = telling.unexpected

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ssdet_cli.data.annotations import Segment, VideoRecord, VideoSet
@@ -65,6 +65,8 @@ def test_a_whole_file_of_ones_own_lacks_nothing(tmp_path, protocol, places, rate
     rate=st.sampled_from([24, 25, 30, 50, 60]),
     protocol=st.sampled_from([*TIMED, "charades-25-legacy"]),
 )
+@example(frames=[13, 25], rate=24, protocol="multithumos-papers")  # one row of 12 frames beside rows of 8
+@example(frames=[16, 897], rate=24, protocol="multithumos-papers")
 def test_files_of_ones_own_of_any_length_are_read(tmp_path_factory, frames, rate, protocol):
     named = {f"v{number}": count for number, count in enumerate(frames)}
     if protocol == "charades-25-legacy" and max(frames) <= 25:

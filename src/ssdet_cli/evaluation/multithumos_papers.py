@@ -78,8 +78,8 @@ class MultiThumosPapers(FrameMap):
                 f"length, and those of {self.name} are a whole number spread over it; give a file of this protocol."
             )
         steps = {video_id: step / every for video_id, step in steps.items()}
-        found = absent_rows(path, records, seconds, steps, late=0.5, end_seconds=0.0)
-        # n rows are of 8n + 1 to 8n + 8 frames.
+        # n rows are of 8n + 1 to 8n + 8 frames, so that a single one may be nearly two of many; lengths are rounded.
+        found = absent_rows(path, records, seconds, steps, late=0.5, end_seconds=0.0, single=2.25)
         rate = float(np.median([STEP * (1 + 1 / len(seconds[one])) / step for one, step in steps.items()]))
         if rate >= _RARE_RATE:
             return found

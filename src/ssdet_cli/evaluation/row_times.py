@@ -168,6 +168,7 @@ def absent_rows(
     *,
     late: float = _LATE,
     end_seconds: float = END_SECONDS,
+    single: float = 1.5,
 ) -> AbsentRows:
     """Count the rows that are missing before, between and behind those that a file holds.
 
@@ -178,6 +179,7 @@ def absent_rows(
         steps: Video id -> time from one row to the next; a video that is not there is taken to have the usual one.
         late: Steps from 0 to a first row that is late.
         end_seconds: From where a row should end to the annotated length.
+        single: Usual steps that a video of a single row may last.
     """
     usual = _lower_median(np.array(list(steps.values()))) if steps else None
     held = [record for record in records if record.video_id in seconds]
@@ -185,7 +187,9 @@ def absent_rows(
     for place, record in zip(places, held, strict=True):
         step = steps.get(record.video_id, usual)
         if step is not None:
-            place[:] = _missing(seconds[record.video_id], step, record.duration_seconds, late, end_seconds)
+            over = single if record.video_id not in steps else 1.5
+            last = max(over * step, step + end_seconds)
+            place[:] = _missing(seconds[record.video_id], step, record.duration_seconds, late, last)
     counts = {
         record.video_id: int(count) for record, count in zip(held, places.sum(axis=1).tolist(), strict=True) if count
     }
@@ -213,15 +217,13 @@ def absent_rows(
     return AbsentRows(counts, tuple(notes))
 
 
-def _missing(
-    times: np.ndarray, step: float, length: float | None, late: float, end_seconds: float
-) -> tuple[int, int, int]:
-    """Rows before, between and behind those of a video."""
+def _missing(times: np.ndarray, step: float, length: float | None, late: float, last: float) -> tuple[int, int, int]:
+    """Rows before, between and behind those of a video, whose last row ends at most `last` seconds after it begins."""
     before = round(times[0] / step) if times[0] > late * step else 0
     gaps = np.diff(times) / step
     between = int((np.rint(gaps[gaps > GAP]) - 1).sum())
     rest = (length or 0) - times[-1]
-    behind = round(rest / step) - 1 if rest > step + max(step / 2, end_seconds) else 0
+    behind = round(rest / step) - 1 if rest > last else 0
     return before, between, behind
 
 
