@@ -67,7 +67,7 @@ def check(ssdet, *words):
 
 
 def test_every_fault_is_named_the_good_are_listed_and_a_second_look_is_spared(ssdet, clips, monkeypatch):
-    words = ("--dataset", "folder", "--data", clips, "--output", "out", "--min-frames", 10, "--workers", 1)
+    words = ("--data", clips, "--output", "out", "--min-frames", 10, "--workers", 1)
     answer, report = check(ssdet, *words)
     assert answer.code == 0
     found = codes(report)
@@ -354,6 +354,7 @@ def test_the_real_clips_are_told_apart(ssdet, shared_data, tmp_path):
     [
         ((), "data.dataset: name the kind of dataset with --dataset"),
         (("--dataset", "folder"), "data.videos: give the videos with --videos DIR"),
+        (("--data", ".", "data.dataset=charades"), "The dataset 'charades' needs data.annotations"),
         (("--dataset", "charade", "--data", "."), "Unknown dataset 'charade'. Did you mean 'charades'?"),
         (("--dataset", "folder", "--data", "nowhere"), "nowhere does not exist"),
         (("--dataset", "folder", "--data", "hollow"), "hollow holds no folders of classes"),

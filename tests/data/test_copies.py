@@ -154,6 +154,16 @@ def test_the_command_copies_names_what_it_cannot_read_and_goes_on_where_it_stopp
     assert first.stat().st_mtime_ns == written and not list(out.glob(".*")) and not (out / "failed.txt").exists()
 
 
+def test_a_list_of_clips_is_copied_like_the_set_that_it_is(films, tmp_path, capfd):
+    for name in ("a", "b", "left out"):
+        shutil.copy(films / "even.mp4", tmp_path / f"{name}.mp4")
+    (tmp_path / "clips.csv").write_text("path,label\na.mp4,sit\nb.mp4,run\n")
+    words = ["data", "cache", "--data", str(tmp_path / "clips.csv"), "--output", str(tmp_path / "copies")]
+    assert carry_out([*words, "--short-side", "32", "--workers", "1"]) == 0
+    assert "2 copies made" in capfd.readouterr().out
+    assert copy_path(tmp_path / "copies", tmp_path / "a.mp4").exists()
+
+
 def test_too_little_room_is_told_before_anything_is_written(films, tmp_path, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 1 << 10))
     with pytest.raises(SsdetError, match=r"The copies need about .* has 0.0 MiB free; make room, .*--short-side"):

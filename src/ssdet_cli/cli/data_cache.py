@@ -18,7 +18,8 @@ def cache(
         typer.Option(metavar="DIR", help="Folder of the videos."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="The same as --videos: clips, or a list of them.")
+        Path | None,
+        typer.Option(metavar="PATH", help="The same as --videos, or a list of clips (of --dataset folder by default)."),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -60,12 +61,15 @@ def cache(
     """
     from ssdet_cli.config.commands import ExtractData
     from ssdet_cli.data.copies import CopySettings
+    from ssdet_cli.data.lookup import VIDEO_SUFFIXES
     from ssdet_cli.recipes import cache as recipe
     from ssdet_cli.recipes.video_lengths import listed
 
     if videos is not None and data is not None:
         raise ConfigError("--videos and --data are the same; give one of them.")
     videos = videos or data
+    if dataset is None and data is not None and data.is_file() and data.suffix.lower() not in VIDEO_SUFFIXES:
+        dataset = "folder"
     if dataset is None and videos is None:
         raise ConfigError("data cache needs --videos DIR (or --data), or --dataset NAME with what it reads.")
     if dataset is None and annotations is not None:

@@ -44,7 +44,11 @@ _Config = Annotated[
     ),
 ]
 _Data = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="The same as --videos: clips, or a list of them (data.videos).")
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help="Clips with one label each, or a list of them, as of pretrain: --videos, of --dataset folder by default.",
+    ),
 ]
 _Split = Annotated[str | None, typer.Option(metavar="train|val|test|all", help="Split to check; default all (split).")]
 _AnnotationsOnly = Annotated[bool, typer.Option("--annotations-only", help="Look at no video (annotations_only).")]
@@ -107,6 +111,9 @@ def check(
     if fast and decode not in (None, "headers"):
         raise ConfigError(f"--fast and --decode {decode} contradict each other; give one of them.")
     words = {key: ctx.params[name] for name, key in _KEYS.items()} | {"data.videos": videos or data}
+    named = config is not None or any(word.startswith("data.dataset=") for word in overrides or ())
+    if data is not None and dataset is None and not named:
+        words["data.dataset"] = "folder"
     given = {key: value for key, value in words.items() if value is not None and value is not False}
     cfg = load_check_config(config, overrides or [], given | ({"decode": "headers"} if fast else {}))
     if print_config:
