@@ -94,8 +94,7 @@ def test_a_scheduler_that_stops_the_start_may_start_it_again(place, tmp_path):
     code, said = interrupted(place, words, "torch.types", 2, group=True, number=signal.SIGTERM)
     told = [line for line in said.splitlines() if not line.startswith("folder ")]
     assert (code, told) == (75, ["ssdet: stopped by SIGTERM; run the same command again."])
-    names = {path.name for path in run.iterdir()} - {"timing.json"}  # which is there once something was timed
-    assert names == {"config.yaml", "env.json", "status.json", ".lock"}
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "env.json", "status.json", "timing.json", ".lock"}
     assert read_status(run)["state"] == "interrupted"
     check_folder(
         load_config(PretrainConfig, str(run / "config.yaml")), run
